@@ -1,0 +1,46 @@
+#ifndef BASE_DB_H
+#define BASE_DB_H
+
+/*
+ * SQLite with the settings of journal.md 5.16. The caller uses the sqlite3
+ * API on the handle for its own statements.
+ */
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum db_mode {
+	DB_CREATE,   /* must not exist yet */
+	DB_WRITE,    /* the one writer; also checkpoints */
+	DB_READ,     /* live file, read-only, never checkpoints */
+	DB_READ_COPY /* a copy nobody writes: opened immutable if it has no WAL */
+};
+enum db_sync {
+	DB_SYNC_FULL, /* every commit durable */
+	DB_SYNC_OFF   /* a projection that can be rebuilt */
+};
+
+/*
+ * NULL on failure, with the reason (file and SQLite's words) in `why`
+ * (at most why_len bytes). The file is 0600 when created. WAL mode.
+ */
+sqlite3 *db_open(const char *path, enum db_mode mode, enum db_sync sync,
+    char *why, size_t why_len);
+/* Runs statements without results. 0 or -1; reason by sqlite3_errmsg(). */
+int db_exec(sqlite3 *db, const char *sql);
+/* NULL on failure. */
+sqlite3_stmt *db_prepare(sqlite3 *db, const char *sql);
+/* One integer result, or `fallback` when there is no row or it failed. */
+sqlite3_int64 db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback);
+/*
+ * From now on the connection refuses schema changes, ATTACH and PRAGMA
+ * (authorizer). read_only: refuses every write as well.
+ */
+int db_seal(sqlite3 *db, bool read_only);
+/* Empties the WAL into the database; 0, or -1 when readers kept it busy. */
+int db_checkpoint_truncate(sqlite3 *db);
+int db_checkpoint_passive(sqlite3 *db, int *wal_frames);
+void db_close(sqlite3 *db);
+
+#endif
