@@ -1,0 +1,73 @@
+#ifndef COMPLIANCE_SCAN_H
+#define COMPLIANCE_SCAN_H
+
+/*
+ * Reading the journal without ever writing it: records in sequence order,
+ * range proofs and the newest checkpoint. Used by the engine and by the
+ * auditors' export.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#define SCAN_PARTS_MAX 8
+
+struct scan;
+
+struct scan_record {
+	uint64_t seq;
+	uint64_t at; /* microseconds since 1970, UTC */
+	unsigned kind;
+	struct view leaf;
+	unsigned parts; /* parts named by the leaf; 0 for control records */
+	bool purged;	/* the leaf names parts that are no longer here */
+	struct {
+		struct view salt;
+		struct view data;
+	} part[SCAN_PARTS_MAX];
+};
+
+/*
+ * Opens a live journal read-only, or (copy) one that nobody writes. NULL
+ * with the reason in why.
+ */
+struct scan *scan_open(const char *path, bool copy, char *why, size_t why_len);
+/* Value of a meta row ("origin", "vkey", "journal"), valid until close. */
+const char *scan_meta(struct scan *s, const char *name);
+/* Number of durable records now (first free sequence number). */
+uint64_t scan_size(struct scan *s);
+/* Newest signed note and its size; an empty note when there is none yet. */
+int scan_note(struct scan *s, uint64_t *size, struct buf *note);
+/* Places the scan so that the next record is the first with seq >= seq. */
+int scan_seek(struct scan *s, uint64_t seq);
+/* First sequence number whose time is >= at (binary search). */
+uint64_t scan_find_time(struct scan *s, uint64_t at);
+/* 1 and a record whose views live until the next call; 0 at the end; -1. */
+int scan_next(struct scan *s, struct scan_record *out);
+/*
+ * The compact-range hashes (RFC 6962 perfect subtrees, left to right) of
+ * [0,first) into left and of [last+1,size) into right, 32 bytes each, and
+ * the root at size.
+ */
+int scan_range_proof(struct scan *s, uint64_t first, uint64_t last,
+    uint64_t size, struct buf *left, struct buf *right, uint8_t root[32]);
+/*
+ * Cursor of an adapter from the batch and ack rows: last acknowledged batch
+ * number and the first sequence number after it (0, 0 when none), and a
+ * batch that was cut and not acknowledged (open_n 0 when none).
+ */
+struct scan_cursor {
+	uint64_t acked_n, next;
+	uint64_t open_n, open_first, open_last;
+	uint64_t acked_at; /* time of the last ack record, 0 when none */
+};
+int scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out);
+/* End of the purged prefix: every event below it has no payload. */
+uint64_t scan_purged_to(struct scan *s);
+const char *scan_error(struct scan *s);
+void scan_close(struct scan *s);
+
+#endif

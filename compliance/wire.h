@@ -1,0 +1,32 @@
+#ifndef COMPLIANCE_WIRE_H
+#define COMPLIANCE_WIRE_H
+
+/*
+ * Frames between the roles server, keeper, signer and engine. Payloads are
+ * big-endian, built with buf_put_*() and read with a reader to the exact end.
+ */
+
+enum wire_frame {
+	/* server to keeper */
+	WIRE_HELLO = 16,   /* u64 applied: first sequence number not held */
+	WIRE_EVENT = 17,   /* u64 ref, u8 kind, u8 parts, {u32 len, bytes}* */
+	WIRE_APPLIED = 18, /* u64 applied */
+	/* keeper to server, keeper to engine */
+	WIRE_REPLAY = 32,  /* u64 seq, u64 at, u8 kind, u8 parts, {u32, bytes}* */
+	WIRE_LIVE = 33,	   /* u64 size, u8 writable: the replay is over */
+	WIRE_RECEIPT = 34, /* u32 n, {u64 ref, u64 seq, u64 at}* */
+	WIRE_REFUSED = 35, /* u64 ref, text */
+	WIRE_STATE = 36,   /* u8 writable, text why */
+	/* engine to keeper */
+	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
+	WIRE_PURGE = 49,   /* u64 ref, u64 first, u64 last */
+	/* keeper to signer */
+	WIRE_SIGN = 64, /* u64 old, u64 size, root, u16 n, {hash}* proof */
+	/* signer to keeper */
+	WIRE_SIGNER = 80, /* u64 size, root, text vkey */
+	WIRE_NOTE = 81,	  /* u64 size, text note */
+	/* engine to server and back */
+	WIRE_JSON = 96, /* u64 ref, text */
+};
+
+#endif
