@@ -16,28 +16,28 @@ static const struct {
 	const char *name;
 	long min, max;
 } ranges[] = {
-	{"port", 1, 65535},
-	{"interval-s", 1, 30L * 86400},
-	{"timeout-s", 1, 3600},
-	{"after-s", -1, 100L * 366 * 86400},
-	{"batch-events", 1, 1000000},
-	{"message-bytes", 1024, 4 << 20},
-	{"headers", 16, 1000},
-	{"connections", 1, 1000000},
-	{"connections-per-address", 1, 1000000},
-	{"idle-s", 1, 86400},
-	{"message-s", 1, 3600},
-	{"in-flight", 1, 1000000},
-	{"text-bytes", 1, 1 << 20},
-	{"session-s", 90, 86400},
-	{"register-s", 60, 86400},
-	{"history", 1, 10000},
+    {"port", 1, 65535},
+    {"interval-s", 1, 30L * 86400},
+    {"timeout-s", 1, 3600},
+    {"after-s", -1, 100L * 366 * 86400},
+    {"batch-events", 1, 1000000},
+    {"message-bytes", 1024, 4 << 20},
+    {"headers", 16, 1000},
+    {"connections", 1, 1000000},
+    {"connections-per-address", 1, 1000000},
+    {"idle-s", 1, 86400},
+    {"message-s", 1, 3600},
+    {"in-flight", 1, 1000000},
+    {"text-bytes", 1, 1 << 20},
+    {"session-s", 90, 86400},
+    {"register-s", 60, 86400},
+    {"history", 1, 10000},
 };
 
 static const char *const transport_names[] = {
-	[CONF_TCP] = "tcp",
-	[CONF_UDP] = "udp",
-	[CONF_TLS] = "tls",
+    [CONF_TCP] = "tcp",
+    [CONF_UDP] = "udp",
+    [CONF_TLS] = "tls",
 };
 
 /* libconfuse's error function takes no argument of ours: one parse a time. */
@@ -97,23 +97,25 @@ check_listen(cfg_t *cfg, cfg_opt_t *opt)
 	bool tls = strcmp(title, "tls") == 0;
 
 	if (!tls && strcmp(title, "tcp") != 0 && strcmp(title, "udp") != 0) {
-		cfg_error(cfg, "listen \"%s\": the transport is tcp, udp or tls",
-		    title);
+		cfg_error(cfg,
+		    "listen \"%s\": the transport is tcp, udp or tls", title);
 		return -1;
 	}
 	if (cfg_getint(sec, "port") == 0) {
 		cfg_error(cfg, "listen %s: port is missing", title);
 		return -1;
 	}
-	if (tls && (cfg_getstr(sec, "certificate") == NULL ||
-		       cfg_getstr(sec, "key") == NULL)) {
+	if (tls &&
+	    (cfg_getstr(sec, "certificate") == NULL ||
+		cfg_getstr(sec, "key") == NULL)) {
 		cfg_error(cfg, "listen tls: certificate and key are needed");
 		return -1;
 	}
-	if (!tls && (cfg_getstr(sec, "certificate") != NULL ||
-			cfg_getstr(sec, "key") != NULL)) {
-		cfg_error(cfg, "listen %s: certificate and key are for tls",
-		    title);
+	if (!tls &&
+	    (cfg_getstr(sec, "certificate") != NULL ||
+		cfg_getstr(sec, "key") != NULL)) {
+		cfg_error(
+		    cfg, "listen %s: certificate and key are for tls", title);
 		return -1;
 	}
 	return 0;
@@ -172,81 +174,81 @@ check_adapter(cfg_t *cfg, cfg_opt_t *opt)
 }
 
 static cfg_opt_t listen_options[] = {
-	CFG_STR("address", "127.0.0.1", CFGF_NONE),
-	CFG_INT("port", 0, CFGF_NONE),
-	CFG_STR("certificate", NULL, CFGF_NONE),
-	CFG_STR("key", NULL, CFGF_NONE),
-	CFG_END(),
+    CFG_STR("address", "127.0.0.1", CFGF_NONE),
+    CFG_INT("port", 0, CFGF_NONE),
+    CFG_STR("certificate", NULL, CFGF_NONE),
+    CFG_STR("key", NULL, CFGF_NONE),
+    CFG_END(),
 };
 
 static cfg_opt_t adapter_options[] = {
-	CFG_STR("program", NULL, CFGF_NONE),
-	CFG_STR("directory", NULL, CFGF_NONE),
-	CFG_STR("target", NULL, CFGF_NONE),
-	CFG_STR("ca", NULL, CFGF_NONE),
-	CFG_STR("certificate", NULL, CFGF_NONE),
-	CFG_STR("key", NULL, CFGF_NONE),
-	CFG_STR("peer", NULL, CFGF_NONE),
-	CFG_BOOL("strict", cfg_false, CFGF_NONE),
-	CFG_INT("interval-s", 900, CFGF_NONE),
-	CFG_INT("timeout-s", 60, CFGF_NONE),
-	CFG_BOOL("required", cfg_false, CFGF_NONE),
-	CFG_END(),
+    CFG_STR("program", NULL, CFGF_NONE),
+    CFG_STR("directory", NULL, CFGF_NONE),
+    CFG_STR("target", NULL, CFGF_NONE),
+    CFG_STR("ca", NULL, CFGF_NONE),
+    CFG_STR("certificate", NULL, CFGF_NONE),
+    CFG_STR("key", NULL, CFGF_NONE),
+    CFG_STR("peer", NULL, CFGF_NONE),
+    CFG_BOOL("strict", cfg_false, CFGF_NONE),
+    CFG_INT("interval-s", 900, CFGF_NONE),
+    CFG_INT("timeout-s", 60, CFGF_NONE),
+    CFG_BOOL("required", cfg_false, CFGF_NONE),
+    CFG_END(),
 };
 
 static cfg_opt_t purge_options[] = {
-	CFG_INT("after-s", -1, CFGF_NONE),
-	CFG_END(),
+    CFG_INT("after-s", -1, CFGF_NONE),
+    CFG_END(),
 };
 
 static cfg_opt_t users_options[] = {
-	CFG_STR("server", "_chancery-server", CFGF_NONE),
-	CFG_STR("keeper", "_chancery-keeper", CFGF_NONE),
-	CFG_STR("signer", "_chancery-signer", CFGF_NONE),
-	CFG_STR("engine", "_chancery-engine", CFGF_NONE),
-	CFG_STR("adapter", "_chancery-adapter", CFGF_NONE),
-	CFG_END(),
+    CFG_STR("server", "_chancery-server", CFGF_NONE),
+    CFG_STR("keeper", "_chancery-keeper", CFGF_NONE),
+    CFG_STR("signer", "_chancery-signer", CFGF_NONE),
+    CFG_STR("engine", "_chancery-engine", CFGF_NONE),
+    CFG_STR("adapter", "_chancery-adapter", CFGF_NONE),
+    CFG_END(),
 };
 
 static cfg_opt_t limits_options[] = {
-	CFG_INT("message-bytes", 65536, CFGF_NONE),
-	CFG_INT("headers", 64, CFGF_NONE),
-	CFG_INT("connections", 16000, CFGF_NONE),
-	CFG_INT("connections-per-address", 500, CFGF_NONE),
-	CFG_INT("idle-s", 900, CFGF_NONE),
-	CFG_INT("message-s", 20, CFGF_NONE),
-	CFG_INT("in-flight", 20000, CFGF_NONE),
-	CFG_INT("text-bytes", 8192, CFGF_NONE),
-	CFG_INT("session-s", 1800, CFGF_NONE),
-	CFG_INT("register-s", 600, CFGF_NONE),
-	CFG_INT("history", 500, CFGF_NONE),
-	CFG_END(),
+    CFG_INT("message-bytes", 65536, CFGF_NONE),
+    CFG_INT("headers", 64, CFGF_NONE),
+    CFG_INT("connections", 16000, CFGF_NONE),
+    CFG_INT("connections-per-address", 500, CFGF_NONE),
+    CFG_INT("idle-s", 900, CFGF_NONE),
+    CFG_INT("message-s", 20, CFGF_NONE),
+    CFG_INT("in-flight", 20000, CFGF_NONE),
+    CFG_INT("text-bytes", 8192, CFGF_NONE),
+    CFG_INT("session-s", 1800, CFGF_NONE),
+    CFG_INT("register-s", 600, CFGF_NONE),
+    CFG_INT("history", 500, CFGF_NONE),
+    CFG_END(),
 };
 
 static cfg_opt_t top_options[] = {
-	CFG_STR("domain", NULL, CFGF_NONE),
-	CFG_STR("state-dir", NULL, CFGF_NONE),
-	CFG_STR("libexec", CHANCERY_LIBEXEC, CFGF_NONE),
-	CFG_INT("batch-events", 10000, CFGF_NONE),
-	CFG_SEC("listen", listen_options,
-	    CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
-	CFG_SEC("adapter", adapter_options,
-	    CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
-	CFG_SEC("purge", purge_options, CFGF_NONE),
-	CFG_SEC("users", users_options, CFGF_NONE),
-	CFG_SEC("limits", limits_options, CFGF_NONE),
-	CFG_END(),
+    CFG_STR("domain", NULL, CFGF_NONE),
+    CFG_STR("state-dir", NULL, CFGF_NONE),
+    CFG_STR("libexec", CHANCERY_LIBEXEC, CFGF_NONE),
+    CFG_INT("batch-events", 10000, CFGF_NONE),
+    CFG_SEC("listen", listen_options,
+	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+    CFG_SEC("adapter", adapter_options,
+	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+    CFG_SEC("purge", purge_options, CFGF_NONE),
+    CFG_SEC("users", users_options, CFGF_NONE),
+    CFG_SEC("limits", limits_options, CFGF_NONE),
+    CFG_END(),
 };
 
 static void
 set_checks(cfg_t *cfg)
 {
 	static const char *const numbers[] = {"batch-events", "listen|port",
-		"adapter|interval-s", "adapter|timeout-s", "purge|after-s",
-		"limits|message-bytes", "limits|headers", "limits|connections",
-		"limits|connections-per-address", "limits|idle-s",
-		"limits|message-s", "limits|in-flight", "limits|text-bytes",
-		"limits|session-s", "limits|register-s", "limits|history"};
+	    "adapter|interval-s", "adapter|timeout-s", "purge|after-s",
+	    "limits|message-bytes", "limits|headers", "limits|connections",
+	    "limits|connections-per-address", "limits|idle-s",
+	    "limits|message-s", "limits|in-flight", "limits|text-bytes",
+	    "limits|session-s", "limits|register-s", "limits|history"};
 
 	for (size_t i = 0; i < COUNT(numbers); i++)
 		cfg_set_validate_func(cfg, numbers[i], check_range);
@@ -326,7 +328,8 @@ take_adapters(struct conf *c, cfg_t *cfg, const char *base)
 		a->program = strchr(program, '/') != NULL
 		    ? copy_path(base, program, &ok)
 		    : copy(program, &ok);
-		a->directory = copy_path(base, cfg_getstr(sec, "directory"), &ok);
+		a->directory =
+		    copy_path(base, cfg_getstr(sec, "directory"), &ok);
 		a->target = copy(cfg_getstr(sec, "target"), &ok);
 		a->ca = copy_path(base, cfg_getstr(sec, "ca"), &ok);
 		a->certificate =
@@ -478,8 +481,8 @@ conf_load(const char *path, struct buf *errors)
 }
 
 static void
-print_string(struct buf *out, const char *indent, const char *key,
-    const char *value)
+print_string(
+    struct buf *out, const char *indent, const char *key, const char *value)
 {
 	if (value == NULL)
 		return;
@@ -516,17 +519,17 @@ print_limits(const struct conf *c, struct buf *out)
 		const char *name;
 		unsigned value;
 	} limits[] = {
-		{"message-bytes", c->limits.message_bytes},
-		{"headers", c->limits.header_count},
-		{"connections", c->limits.connections},
-		{"connections-per-address", c->limits.connections_per_address},
-		{"idle-s", c->limits.idle_s},
-		{"message-s", c->limits.message_s},
-		{"in-flight", c->limits.inflight},
-		{"text-bytes", c->limits.text_bytes},
-		{"session-s", c->limits.session_s},
-		{"register-s", c->limits.register_s},
-		{"history", c->limits.history},
+	    {"message-bytes", c->limits.message_bytes},
+	    {"headers", c->limits.header_count},
+	    {"connections", c->limits.connections},
+	    {"connections-per-address", c->limits.connections_per_address},
+	    {"idle-s", c->limits.idle_s},
+	    {"message-s", c->limits.message_s},
+	    {"in-flight", c->limits.inflight},
+	    {"text-bytes", c->limits.text_bytes},
+	    {"session-s", c->limits.session_s},
+	    {"register-s", c->limits.register_s},
+	    {"history", c->limits.history},
 	};
 
 	buf_put_text(out, "limits {\n");
@@ -545,8 +548,7 @@ conf_print(const struct conf *c, struct buf *out)
 	for (size_t i = 0; i < c->listen_count; i++) {
 		const struct conf_listen *l = &c->listens[i];
 
-		buf_printf(out, "listen %s {\n",
-		    transport_names[l->transport]);
+		buf_printf(out, "listen %s {\n", transport_names[l->transport]);
 		print_string(out, "\t", "address", l->address);
 		buf_printf(out, "\tport = %u\n", (unsigned)l->port);
 		print_string(out, "\t", "certificate", l->certificate);
@@ -555,8 +557,8 @@ conf_print(const struct conf *c, struct buf *out)
 	}
 	for (size_t i = 0; i < c->adapter_count; i++)
 		print_adapter(out, &c->adapters[i]);
-	buf_printf(out, "purge {\n\tafter-s = %" PRId64 "\n}\n",
-	    c->purge_after_s);
+	buf_printf(
+	    out, "purge {\n\tafter-s = %" PRId64 "\n}\n", c->purge_after_s);
 	buf_put_text(out, "users {\n");
 	print_string(out, "\t", "server", c->user_server);
 	print_string(out, "\t", "keeper", c->user_keeper);
@@ -580,7 +582,7 @@ conf_free(struct conf *c)
 	for (size_t i = 0; i < c->adapter_count; i++) {
 		struct conf_adapter *a = &c->adapters[i];
 		char *const strings[] = {a->name, a->program, a->directory,
-			a->target, a->ca, a->certificate, a->key, a->peer};
+		    a->target, a->ca, a->certificate, a->key, a->peer};
 
 		for (size_t j = 0; j < COUNT(strings); j++)
 			free(strings[j]);

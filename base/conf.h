@@ -16,27 +16,28 @@ struct conf_listen {
 	char *address;
 	uint16_t port;
 	char *certificate; /* TLS: absolute path */
-	char *key;	   /* TLS: absolute path */
+	char *key;         /* TLS: absolute path */
 };
 
 struct conf_adapter {
-	char *name;    /* [a-z0-9-]{1,32} */
-	char *program; /* word: built-in below the libexec folder; else a path */
-	char *directory; /* absolute, or NULL */
-	char *target;	 /* e.g. relp://host:port, or NULL */
+	char *name; /* [a-z0-9-]{1,32} */
+	char
+	    *program; /* word: built-in below the libexec folder; else a path */
+	char *directory;              /* absolute, or NULL */
+	char *target;                 /* e.g. relp://host:port, or NULL */
 	char *ca, *certificate, *key; /* absolute, or NULL: for TLS targets */
-	char *peer;	 /* name expected in the sink's certificate, or NULL */
-	bool strict;	 /* xml: only what the published XSD allows */
+	char *peer;  /* name expected in the sink's certificate, or NULL */
+	bool strict; /* xml: only what the published XSD allows */
 	unsigned interval_s;
 	unsigned timeout_s; /* silence after which the adapter is restarted */
 	bool required;
 };
 
 struct conf {
-	char *path;	/* of the file, for messages */
+	char *path; /* of the file, for messages */
 	char *domain;
 	char *state_dir; /* absolute */
-	char *libexec;	/* folder of the built-in adapters */
+	char *libexec;   /* folder of the built-in adapters */
 	struct conf_listen *listens;
 	size_t listen_count;
 	struct conf_adapter *adapters;
@@ -46,17 +47,17 @@ struct conf {
 	char *user_server, *user_keeper, *user_signer, *user_engine,
 	    *user_adapter; /* only used when started as root */
 	struct {
-		unsigned message_bytes;	   /* one SIP message */
+		unsigned message_bytes; /* one SIP message */
 		unsigned header_count;
 		unsigned connections;
 		unsigned connections_per_address;
-		unsigned idle_s;	   /* silent connection */
-		unsigned message_s;	   /* to complete one message */
-		unsigned inflight;	   /* events waiting for the keeper */
-		unsigned text_bytes;	   /* one post */
-		unsigned session_s;	   /* Session-Expires */
-		unsigned register_s;	   /* longest registration */
-		unsigned history;	   /* most messages in one history reply */
+		unsigned idle_s;     /* silent connection */
+		unsigned message_s;  /* to complete one message */
+		unsigned inflight;   /* events waiting for the keeper */
+		unsigned text_bytes; /* one post */
+		unsigned session_s;  /* Session-Expires */
+		unsigned register_s; /* longest registration */
+		unsigned history;    /* most messages in one history reply */
 	} limits;
 };
 
@@ -64,8 +65,7 @@ struct conf {
  * NULL on failure: each error was written to `errors` as one line
  * "file:line: reason". The result is freed with conf_free().
  */
-struct conf *conf_parse(const char *path, struct view text,
-    struct buf *errors);
+struct conf *conf_parse(const char *path, struct view text, struct buf *errors);
 struct conf *conf_load(const char *path, struct buf *errors);
 /* What is in force, in the file's own syntax. */
 void conf_print(const struct conf *c, struct buf *out);

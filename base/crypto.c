@@ -119,8 +119,8 @@ crypto_random(void *p, size_t n)
 		size_t take = sizeof pool.bytes - pool.used;
 
 		if (take == 0) {
-			gcry_randomize(pool.bytes, sizeof pool.bytes,
-			    GCRY_STRONG_RANDOM);
+			gcry_randomize(
+			    pool.bytes, sizeof pool.bytes, GCRY_STRONG_RANDOM);
 			pool.used = 0;
 			continue;
 		}

@@ -23,8 +23,8 @@ void crypto_init(void);
 
 void crypto_sha256(const void *p, size_t n, uint8_t out[32]);
 /* SHA-256 of up to four pieces one after another, without copying. */
-void crypto_sha256_parts(const struct view *parts, size_t count,
-    uint8_t out[32]);
+void crypto_sha256_parts(
+    const struct view *parts, size_t count, uint8_t out[32]);
 /* For RFC 8760 Digest only. */
 void crypto_md5(const void *p, size_t n, uint8_t out[16]);
 struct crypto_hash *crypto_hash_new(void);
@@ -42,8 +42,8 @@ void crypto_wipe(void *p, size_t n);
 
 /* Ed25519 (RFC 8032). NULL when the seed makes no key. Caller frees. */
 struct crypto_key *crypto_key_new(const uint8_t seed[CRYPTO_SEED_LEN]);
-void crypto_key_public(const struct crypto_key *k,
-    uint8_t out[CRYPTO_PUBLIC_LEN]);
+void crypto_key_public(
+    const struct crypto_key *k, uint8_t out[CRYPTO_PUBLIC_LEN]);
 bool crypto_sign(const struct crypto_key *k, const void *msg, size_t n,
     uint8_t out[CRYPTO_SIGNATURE_LEN]);
 bool crypto_verify(const uint8_t pub[CRYPTO_PUBLIC_LEN], const void *msg,

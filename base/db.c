@@ -101,8 +101,8 @@ open_uri(const char *path, const char *options, int flags, sqlite3 **db)
 			uri[n++] = *p;
 	}
 	(void)snprintf(uri + n, sizeof uri - n, "?%s", options);
-	return sqlite3_open_v2(uri, db,
-	    flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
+	return sqlite3_open_v2(
+	    uri, db, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
 }
 
 static bool
@@ -131,8 +131,7 @@ db_open(const char *path, enum db_mode mode, enum db_sync sync, char *why,
 			return NULL;
 		}
 	} else if (mode != DB_CREATE) {
-		fail(path, "no such file, or no right to see it", why,
-		    why_len);
+		fail(path, "no such file, or no right to see it", why, why_len);
 		return NULL;
 	}
 	if (mode == DB_CREATE && !make_file(path, why, why_len))
@@ -160,8 +159,8 @@ db_prepare(sqlite3 *db, const char *sql)
 {
 	sqlite3_stmt *s = NULL;
 
-	if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s,
-		NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v3(
+		db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, NULL) != SQLITE_OK)
 		return NULL;
 	return s;
 }

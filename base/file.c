@@ -96,8 +96,8 @@ write_temporary(const char *path, struct view content, mode_t mode)
 }
 
 static int
-put_file(const char *path, struct view content, mode_t mode,
-    unsigned rename_flags)
+put_file(
+    const char *path, struct view content, mode_t mode, unsigned rename_flags)
 {
 	char *temporary = write_temporary(path, content, mode);
 	int result, saved;

@@ -21,7 +21,8 @@ struct outgoing_fd {
 struct ipc {
 	uv_loop_t *loop;
 	uv_poll_t poll;
-	uv_prepare_t prepare; /* sends what the turn queued, before the loop waits */
+	uv_prepare_t
+	    prepare; /* sends what the turn queued, before the loop waits */
 	int fd;
 	ipc_frame_cb *on_frame;
 	ipc_closed_cb *on_closed;
@@ -35,9 +36,9 @@ struct ipc {
 	size_t fd_count;
 	int incoming[8];
 	size_t incoming_count;
-	int handles;	/* libuv handles not closed yet */
-	bool writing;	/* the poll waits for room */
-	bool broken;	/* on_closed was or will be called */
+	int handles;  /* libuv handles not closed yet */
+	bool writing; /* the poll waits for room */
+	bool broken;  /* on_closed was or will be called */
 	bool in_callback;
 	bool freed;
 };
@@ -58,8 +59,8 @@ ipc_decoder_release(struct ipc_decoder *d)
 enum ipc_verdict
 ipc_decoder_next(struct ipc_decoder *d, uint16_t *type, struct view *payload)
 {
-	struct reader r = reader_of(
-	    view_of(d->in.data + d->used, d->in.len - d->used));
+	struct reader r =
+	    reader_of(view_of(d->in.data + d->used, d->in.len - d->used));
 	uint32_t len;
 	uint16_t version;
 
@@ -165,10 +166,10 @@ read_some(struct ipc *link)
 	} control;
 	struct iovec iov;
 	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof control.bytes,
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = control.bytes,
+	    .msg_controllen = sizeof control.bytes,
 	};
 	ssize_t n;
 
@@ -368,8 +369,8 @@ ipc_send_fd(struct ipc *link, uint16_t type, struct view payload, int fd)
 		ipc_flush(link);
 	copy = dup(fd);
 	if (copy < 0 || link->fd_count == room)
-		log_fatal("a descriptor cannot be passed on: %s",
-		    strerror(errno));
+		log_fatal(
+		    "a descriptor cannot be passed on: %s", strerror(errno));
 	offset = link->out.len;
 	link->fds[link->fd_count++] =
 	    (struct outgoing_fd){.offset = offset, .fd = copy};
@@ -394,8 +395,8 @@ send_some(struct ipc *link)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec iov = {
-		.iov_base = link->out.data + link->out_sent,
-		.iov_len = send_limit(link) - link->out_sent,
+	    .iov_base = link->out.data + link->out_sent,
+	    .iov_len = send_limit(link) - link->out_sent,
 	};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	bool with_fd =
@@ -409,8 +410,8 @@ send_some(struct ipc *link)
 		control.align.cmsg_level = SOL_SOCKET;
 		control.align.cmsg_type = SCM_RIGHTS;
 		control.align.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.align), &link->fds[0].fd,
-		    sizeof(int));
+		memcpy(
+		    CMSG_DATA(&control.align), &link->fds[0].fd, sizeof(int));
 	}
 	do {
 		n = sendmsg(link->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -467,4 +468,3 @@ ipc_queued(const struct ipc *link)
 {
 	return link->out.len - link->out_sent;
 }
-

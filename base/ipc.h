@@ -22,8 +22,8 @@
 struct ipc;
 
 /* fd is -1, or a descriptor that came with the frame and is now the callee's. */
-typedef void ipc_frame_cb(void *arg, uint16_t type, struct view payload,
-    int fd);
+typedef void ipc_frame_cb(
+    void *arg, uint16_t type, struct view payload, int fd);
 /*
  * The peer is gone or broke the protocol. Called once, from the loop; the
  * callee frees the link with ipc_free().
@@ -58,7 +58,7 @@ enum ipc_verdict { IPC_FRAME, IPC_MORE, IPC_BROKEN };
 void ipc_decoder_init(struct ipc_decoder *d);
 void ipc_decoder_release(struct ipc_decoder *d);
 /* The next frame; the payload is borrowed until the next call. */
-enum ipc_verdict ipc_decoder_next(struct ipc_decoder *d, uint16_t *type,
-    struct view *payload);
+enum ipc_verdict ipc_decoder_next(
+    struct ipc_decoder *d, uint16_t *type, struct view *payload);
 
 #endif

@@ -11,10 +11,10 @@ static const char *log_name = "chancery";
 static enum log_level log_limit = LOG_LEVEL_INFO;
 
 static const char *const level_names[] = {
-	[LOG_LEVEL_ERROR] = "error",
-	[LOG_LEVEL_WARN] = "warning",
-	[LOG_LEVEL_INFO] = "info",
-	[LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_ERROR] = "error",
+    [LOG_LEVEL_WARN] = "warning",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_DEBUG] = "debug",
 };
 
 void
@@ -37,8 +37,8 @@ write_line(enum log_level level, const char *fmt, va_list ap)
 
 	if (level > log_limit)
 		return;
-	head = snprintf(line, sizeof line, "%s: %s: ", log_name,
-	    level_names[level]);
+	head = snprintf(
+	    line, sizeof line, "%s: %s: ", log_name, level_names[level]);
 	if (head < 0 || (size_t)head >= sizeof line)
 		return;
 	body = vsnprintf(line + head, sizeof line - (size_t)head, fmt, ap);
@@ -56,13 +56,13 @@ write_line(enum log_level level, const char *fmt, va_list ap)
 		return;
 }
 
-#define LOG_FUNCTION(name, level)                                             \
-	void name(const char *fmt, ...)                                       \
-	{                                                                     \
-		va_list ap;                                                   \
-		va_start(ap, fmt);                                            \
-		write_line(level, fmt, ap);                                   \
-		va_end(ap);                                                   \
+#define LOG_FUNCTION(name, level)                                              \
+	void name(const char *fmt, ...)                                        \
+	{                                                                      \
+		va_list ap;                                                    \
+		va_start(ap, fmt);                                             \
+		write_line(level, fmt, ap);                                    \
+		va_end(ap);                                                    \
 	}
 
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)

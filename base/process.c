@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -81,6 +82,9 @@ process_drop(const char *user, unsigned files)
 	if (limit(RLIMIT_CORE, 0) != 0 || limit(RLIMIT_NOFILE, files) != 0)
 		return -1;
 	if (geteuid() == 0 && become(user) != 0)
+		return -1;
+	/* After the change of user, which forgets it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
 		return -1;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }

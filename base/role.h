@@ -15,9 +15,9 @@
 
 /* Frames between the parent and a role. */
 enum role_frame {
-	ROLE_LINK = 1,	  /* parent to role: peer's name, with a descriptor */
-	ROLE_READY = 2,	  /* role to parent */
-	ROLE_STOP = 3,	  /* parent to role: end in good order */
+	ROLE_LINK = 1,    /* parent to role: peer's name, with a descriptor */
+	ROLE_READY = 2,   /* role to parent */
+	ROLE_STOP = 3,    /* parent to role: end in good order */
 	ROLE_RESTART = 4, /* engine to parent: name of an adapter to kill */
 };
 

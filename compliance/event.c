@@ -7,21 +7,21 @@ static const struct {
 	unsigned kind;
 	const char *name;
 } event_names[] = {
-	{EVENT_JOIN, "join"},
-	{EVENT_LEAVE, "leave"},
-	{EVENT_POST, "post"},
-	{EVENT_HISTORY, "history"},
-	{EVENT_DELIVERY, "delivery"},
-	{EVENT_ROOM, "room"},
-	{EVENT_MEMBER, "member"},
-	{EVENT_USER, "user"},
-	{EVENT_OPEN, "open"},
-	{EVENT_BATCH, "batch"},
-	{EVENT_ACK, "ack"},
-	{EVENT_PURGE, "purge"},
-	{EVENT_INCIDENT, "incident"},
-	{EVENT_BEAT, "beat"},
-	{EVENT_POLICY, "policy"},
+    {EVENT_JOIN, "join"},
+    {EVENT_LEAVE, "leave"},
+    {EVENT_POST, "post"},
+    {EVENT_HISTORY, "history"},
+    {EVENT_DELIVERY, "delivery"},
+    {EVENT_ROOM, "room"},
+    {EVENT_MEMBER, "member"},
+    {EVENT_USER, "user"},
+    {EVENT_OPEN, "open"},
+    {EVENT_BATCH, "batch"},
+    {EVENT_ACK, "ack"},
+    {EVENT_PURGE, "purge"},
+    {EVENT_INCIDENT, "incident"},
+    {EVENT_BEAT, "beat"},
+    {EVENT_POLICY, "policy"},
 };
 
 const char *

@@ -12,8 +12,9 @@ enum wire_frame {
 	WIRE_EVENT = 17,   /* u64 ref, u8 kind, u8 parts, {u32 len, bytes}* */
 	WIRE_APPLIED = 18, /* u64 applied */
 	/* keeper to server, keeper to engine */
-	WIRE_REPLAY = 32,  /* u64 seq, u64 at, u8 kind, u8 parts, {u32, bytes}* */
-	WIRE_LIVE = 33,	   /* u64 size, u8 writable: the replay is over */
+	WIRE_REPLAY =
+	    32,         /* u64 seq, u64 at, u8 kind, u8 parts, {u32, bytes}* */
+	WIRE_LIVE = 33, /* u64 size, u8 writable: the replay is over */
 	WIRE_RECEIPT = 34, /* u32 n, {u64 ref, u64 seq, u64 at}* */
 	WIRE_REFUSED = 35, /* u64 ref, text */
 	WIRE_STATE = 36,   /* u8 writable, text why */
@@ -24,7 +25,7 @@ enum wire_frame {
 	WIRE_SIGN = 64, /* u64 old, u64 size, root, u16 n, {hash}* proof */
 	/* signer to keeper */
 	WIRE_SIGNER = 80, /* u64 size, root, text vkey */
-	WIRE_NOTE = 81,	  /* u64 size, text note */
+	WIRE_NOTE = 81,   /* u64 size, text note */
 	/* engine to server and back */
 	WIRE_JSON = 96, /* u64 ref, text */
 };
