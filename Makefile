@@ -96,20 +96,113 @@ $(OUT)/libexec/%: $(OUT)/adapters/%.o $(call lib,adapters) \
 	@mkdir -p $(@D)
 	$(link) $^ $(L_adapters) $(L_extra) $(L_base)
 
-# Unit tests: one program per file, linked with every library.
-UNIT = $(patsubst tests/unit/%.c,$(OUT)/tests/unit/%,$(wildcard tests/unit/*.c))
-$(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(foreach f,$(FOLDERS),$(call lib,$(f)))
-	$(link) $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
-	    $(L_server) $(L_adapters) $(L_export) $(L_base) \
-	    $(call pkg_libs,cmocka)
+# Unit tests and micro-benchmarks: one program per file, with every library.
+UNIT = $(patsubst %.c,$(OUT)/%,$(wildcard tests/unit/*.c))
+all_libs = $(foreach f,$(FOLDERS),$(call lib,$(f)))
+link_all = $(link) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
+	-Wl,--end-group $(L_server) $(L_adapters) $(L_export) $(L_base)
+$(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(all_libs)
+	$(link_all) $(call pkg_libs,cmocka)
+BENCH = $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/*.c))
+$(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(all_libs)
+	$(link_all)
+
+# The headless host of Debian's unmodified SIPE plugin.
+SIPE_SRC = $(wildcard tests/sipe/*.c)
+PKG_sipe = $(call pkg_cflags,purple glib-2.0 libxml-2.0)
+$(OUT)/tests/sipe/%.o: tests/sipe/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_sipe) -std=c17 -Wall -Wextra -O2 -g -MMD -MP \
+	    -c -o $@ $<
+$(OUT)/tests/sipe-driver: $(patsubst %.c,$(OUT)/%.o,$(SIPE_SRC))
+	$(CC) -rdynamic -o $@ $^ $(call pkg_libs,purple glib-2.0 libxml-2.0) -ldl
+
+# Fuzzing: clang's libFuzzer, one program per target, libraries built along.
+FUZZ = $(patsubst tests/fuzz/%.c,.build/fuzz/%,$(wildcard tests/fuzz/*.c))
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS = -O1 -g -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_LIB_SRC = $(foreach f,$(FOLDERS),$(call src,$(f)))
+FUZZ_OBJ = $(patsubst %.c,.build/fuzz/obj/%.o,$(FUZZ_LIB_SRC))
+.build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(PKG_$(firstword $(subst /, ,$*))) -std=c17 \
+	    $(subst fuzzer,fuzzer-no-link,$(FUZZ_FLAGS)) -MMD -MP -c -o $@ $<
+.build/fuzz/all.a: $(FUZZ_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+.build/fuzz/%: tests/fuzz/%.c .build/fuzz/all.a
+	clang $(CPPFLAGS) $(PKG_tests) -std=c17 $(FUZZ_FLAGS) -o $@ $^ \
+	    $(L_server) $(L_adapters) $(L_export) $(L_base)
+
+setup:
+	@tests/setup
+
+# The whole suite on the sanitized build; `make check-fast` skips the long
+# end-to-end tests and the lint.
+check: setup
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 B=dev CC=clang compile
+	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs
+	@$(MAKE) --no-print-directory -j2 B=asan all unit-programs \
+	    .build/asan/tests/sipe-driver
+	@CHANCERY_BUILD=.build/asan tests/run
+
+compile: $(foreach f,$(FOLDERS),$(patsubst %.c,.build/clang/%.o,$(call src,$(f)))) \
+    $(patsubst %.c,.build/clang/%.o,$(PROGRAM_SRC))
+.build/clang/%.o: %.c
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(PKG_$(firstword $(subst /, ,$*))) -std=c17 $(WARN) \
+	    -Werror -O1 -MMD -MP -c -o $@ $<
+
+unit-programs: $(UNIT)
 
 unit: $(UNIT)
 	@for t in $(UNIT); do $$t || exit 1; done
 
+demo: setup
+	@$(MAKE) --no-print-directory -j2 B=dev all .build/dev/tests/sipe-driver
+	@CHANCERY_BUILD=.build/dev python3 tests/demo.py
+demo-server: setup
+	@$(MAKE) --no-print-directory -j2 B=dev all .build/dev/tests/sipe-driver
+	@CHANCERY_BUILD=.build/dev python3 tests/demo.py --serve
+
+bench: setup
+	@$(MAKE) --no-print-directory -j2 B=release all bench-programs
+	@CHANCERY_BUILD=.build/release python3 tests/bench/run.py
+bench-programs: $(BENCH)
+
+fuzz: setup
+	@$(MAKE) --no-print-directory -j2 $(FUZZ)
+	@for t in $(FUZZ); do echo "== $$t"; mkdir -p $$t.corpus; \
+	    $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=0 \
+	    $$t.corpus || exit 1; done
+
+lint:
+	@tests/lint
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin \
+	    $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man5 \
+	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/man/man8
+	install $(OUT)/chanceryd $(OUT)/chancery $(DESTDIR)$(PREFIX)/sbin
+	install $(OUT)/chancery-export $(OUT)/chancery-verify \
+	    $(DESTDIR)$(PREFIX)/bin
+	install $(OUT)/libexec/xml $(OUT)/libexec/syslog $(OUT)/libexec/tarball \
+	    $(DESTDIR)$(LIBEXEC)
+	for m in man/*.[1-8]; do install -m 644 $$m \
+	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
+
+help:
+	@echo "all (B=dev|asan|release) check demo demo-server bench fuzz lint"
+	@echo "install (DESTDIR= PREFIX=) unit setup clean"
+
 clean:
 	rm -rf .build
 
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(shell find .build $(OUT) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit clean
+.PHONY: all setup check compile unit unit-programs demo demo-server bench \
+	bench-programs fuzz lint install help clean
 .SECONDARY:

@@ -20,13 +20,14 @@ view_text(const char *s)
 bool
 view_is(struct view v, const char *s)
 {
-	return v.n == strlen(s) && memcmp(v.p, s, v.n) == 0;
+	return v.n == strlen(s) && (v.n == 0 || memcmp(v.p, s, v.n) == 0);
 }
 
 bool
 view_is_nocase(struct view v, const char *s)
 {
-	return v.n == strlen(s) && strncasecmp((const char *)v.p, s, v.n) == 0;
+	return v.n == strlen(s) &&
+	    (v.n == 0 || strncasecmp((const char *)v.p, s, v.n) == 0);
 }
 
 bool
