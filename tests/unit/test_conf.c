@@ -1,0 +1,210 @@
+/* chancery.conf: what is accepted, and how each mistake is named. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/conf.h"
+
+#define PATH "/tmp/chancery.conf"
+
+static const char base_text[] =
+    "domain = \"example.test\"\n"
+    "state-dir = \"state\"\n"
+    "listen tcp { address = \"127.0.0.1\" port = 5060 }\n"
+    "adapter records { program = \"xml\" directory = \"out\" "
+    "required = true }\n";
+
+static struct conf *
+parse(const char *more, struct buf *errors)
+{
+	struct conf *c;
+	struct buf text;
+
+	buf_init(&text);
+	buf_put_text(&text, base_text);
+	buf_put_text(&text, more);
+	c = conf_parse(PATH, buf_view(&text), errors);
+	buf_release(&text);
+	return c;
+}
+
+static void
+test_values(void **state)
+{
+	struct buf errors;
+	struct conf *c;
+
+	(void)state;
+	buf_init(&errors);
+	c = parse("purge { after-s = 0 }\n"
+		  "listen tls { port = 5061 certificate = \"c.pem\" "
+		  "key = \"/k.pem\" }\n"
+		  "adapter own { program = \"./mine\" interval-s = 10 }\n",
+	    &errors);
+	assert_non_null(c);
+	assert_int_equal(errors.len, 0);
+	assert_string_equal(c->domain, "example.test");
+	assert_string_equal(c->state_dir, "/tmp/state");
+	assert_int_equal(c->listen_count, 2);
+	assert_int_equal(c->listens[0].transport, CONF_TCP);
+	assert_int_equal(c->listens[1].transport, CONF_TLS);
+	assert_string_equal(c->listens[1].certificate, "/tmp/c.pem");
+	assert_string_equal(c->listens[1].key, "/k.pem");
+	assert_int_equal(c->adapter_count, 2);
+	assert_string_equal(c->adapters[0].directory, "/tmp/out");
+	assert_true(c->adapters[0].required);
+	assert_int_equal(c->adapters[0].interval_s, 900);
+	assert_string_equal(c->adapters[1].program, "/tmp/./mine");
+	assert_false(c->adapters[1].required);
+	assert_int_equal(c->purge_after_s, 0);
+	conf_free(c);
+	buf_release(&errors);
+}
+
+/* Nothing is purged unless the file says so. */
+static void
+test_purge_default(void **state)
+{
+	struct buf errors;
+	struct conf *c;
+
+	(void)state;
+	buf_init(&errors);
+	c = parse("", &errors);
+	assert_non_null(c);
+	assert_int_equal(c->purge_after_s, -1);
+	conf_free(c);
+	buf_release(&errors);
+}
+
+static void
+test_mistakes(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *where;
+		const char *reason;
+	} cases[] = {
+	    {"colour = 1\n", ":5: ", "colour"},
+	    {"purge { after-s = -2 }\n", ":5: ", "after-s is -2"},
+	    {"purge { after-s = soon }\n", ":5: ", "after-s"},
+	    {"batch-events = 0\n", ":5: ", "batch-events is 0"},
+	    {"\nlisten sctp { port = 1 }\n", ":6: ", "sctp"},
+	    {"listen udp { address = \"::1\" }\n", ":5: ", "port is missing"},
+	    {"listen udp { port = 65536 }\n", ":5: ", "65535"},
+	    {"listen tls { port = 1 }\n", ":5: ", "certificate and key"},
+	    {"listen tcp { port = 1 }\n", ":5: ", "duplicate"},
+	    {"domain = \"Example Test\"\n", ":5: ", "domain"},
+	    {"adapter a { directory = \"x\" }\n", ":5: ", "program"},
+	    {"adapter a { program = \"xml\" }\n", ":5: ", "directory"},
+	    {"adapter A { program = \"x\" }\n", ":5: ", "name"},
+	    {"adapter a { program = \"syslog\" }\n", ":5: ", "target"},
+	    {"adapter a { program = \"syslog\" target = \"http://x\" }\n",
+		":5: ", "target must begin"},
+	    {"adapter a { program = \"syslog\" target = \"tls://h:1\" "
+	     "required = true }\n",
+		":5: ", "only RELP"},
+	    {"adapter a { program = \"syslog\" target = \"udp://h:1\" "
+	     "required = true }\n",
+		":5: ", "only RELP"},
+	    {"adapter records { program = \"x\" }\n", ":5: ", "duplicate"},
+	    {"adapter", ":5: ", ""},
+	};
+	struct buf errors;
+
+	(void)state;
+	buf_init(&errors);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const char *text;
+
+		buf_clear(&errors);
+		assert_null(parse(cases[i].text, &errors));
+		text = buf_text(&errors);
+		assert_non_null(strstr(text, PATH));
+		assert_non_null(strstr(text, cases[i].where));
+		assert_non_null(strstr(text, cases[i].reason));
+		assert_int_equal(text[errors.len - 1], '\n');
+	}
+	buf_release(&errors);
+}
+
+/* Mistakes that no line has alone. */
+static void
+test_whole(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *reason;
+	} cases[] = {
+	    {"", "domain is missing"},
+	    {"domain = \"a.test\"\n", "state-dir is missing"},
+	    {"domain = \"a.test\"\nstate-dir = \"s\"\n", "no listen section"},
+	    {"domain = \"a.test\"\nstate-dir = \"s\"\n"
+	     "listen tcp { port = 1 }\npurge { after-s = 0 }\n",
+		"at least one adapter"},
+	};
+	struct buf errors;
+
+	(void)state;
+	buf_init(&errors);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		buf_clear(&errors);
+		assert_null(
+		    conf_parse(PATH, view_text(cases[i].text), &errors));
+		assert_non_null(strstr(buf_text(&errors), cases[i].reason));
+	}
+	buf_clear(&errors);
+	assert_null(conf_parse(PATH, view_of("a\0b", 3), &errors));
+	assert_non_null(strstr(buf_text(&errors), "NUL"));
+	buf_release(&errors);
+}
+
+/* What is printed says the same again. */
+static void
+test_print(void **state)
+{
+	struct buf errors, first, second;
+	struct conf *c;
+
+	(void)state;
+	buf_init(&errors);
+	buf_init(&first);
+	buf_init(&second);
+	c = parse("adapter siem { program = \"syslog\" "
+		  "target = \"relp://127.0.0.1:2514\" required = true }\n"
+		  "users { server = \"#61001\" }\n"
+		  "limits { text-bytes = 1000 }\npurge { after-s = 5 }\n",
+	    &errors);
+	assert_non_null(c);
+	conf_print(c, &first);
+	conf_free(c);
+	c = conf_parse(PATH, buf_view(&first), &errors);
+	assert_non_null(c);
+	conf_print(c, &second);
+	conf_free(c);
+	assert_string_equal(buf_text(&first), buf_text(&second));
+	assert_non_null(strstr(buf_text(&first), "text-bytes = 1000"));
+	assert_non_null(strstr(buf_text(&first), "after-s = 5"));
+	buf_release(&errors);
+	buf_release(&first);
+	buf_release(&second);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_purge_default),
+	    cmocka_unit_test(test_mistakes),
+	    cmocka_unit_test(test_whole),
+	    cmocka_unit_test(test_print),
+	};
+
+	return cmocka_run_group_tests_name("conf", tests, NULL, NULL);
+}
