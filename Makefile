@@ -109,13 +109,13 @@ $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(all_libs)
 
 # The headless host of Debian's unmodified SIPE plugin.
 SIPE_SRC = $(wildcard tests/sipe/*.c)
-PKG_sipe = $(call pkg_cflags,purple glib-2.0 libxml-2.0)
+PKG_sipe = $(call pkg_cflags,purple jansson glib-2.0 libxml-2.0)
 $(OUT)/tests/sipe/%.o: tests/sipe/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(PKG_sipe) -std=c17 -Wall -Wextra -O2 -g -MMD -MP \
 	    -c -o $@ $<
 $(OUT)/tests/sipe-driver: $(patsubst %.c,$(OUT)/%.o,$(SIPE_SRC))
-	$(CC) -rdynamic -o $@ $^ $(call pkg_libs,purple glib-2.0 libxml-2.0) -ldl
+	$(CC) -rdynamic -o $@ $^ $(call pkg_libs,purple jansson glib-2.0 libxml-2.0) -ldl
 
 # Fuzzing: clang's libFuzzer, one program per target, libraries built along.
 FUZZ = $(patsubst tests/fuzz/%.c,.build/fuzz/%,$(wildcard tests/fuzz/*.c))
