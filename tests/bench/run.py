@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+"""make bench: what Chancery does on this machine, beside its budgets.
+
+Starts a real daemon (release build, TCP, the xml adapter as the archive) for
+each scenario, lets tests/bench/load post in a closed loop, and prints one
+table: the figure, the budget of the design, and the ratio to what the bare
+parts (SQLite inserts, fdatasync, loopback TCP) reached in the same run. The
+figures are for reading, not a pass or fail; status 1 means that something
+could not be measured or that a post or a delivery went missing.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+os.environ.setdefault("CHANCERY_BUILD", str(ROOT / ".build/release"))
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+from chancery import BUILD, DOMAIN, Chancery  # noqa: E402
+
+PASSWORD = "bench"
+ROOMS = 100
+IDLE = 2000
+ADAPTERS = ('adapter records { program = "xml" directory = "out/xml" '
+            'interval-s = 5 required = true }\n')
+LIMITS = ("connections = 19000 connections-per-address = 19000 "
+          "in-flight = 20000")
+
+# title, rooms, members of each, senders of each, posts/s, deliveries/s
+SCENARIOS = (
+    ("1 room, 10 members, 1 sender", 1, 10, 1, 12000, 120000),
+    ("1 room, 100 members, 10 senders", 1, 100, 10, 3000, 300000),
+    ("100 rooms of 10, 1 sender each", 100, 10, 1, 7000, 70000),
+)
+
+
+class Table:
+    """Figures in the order they were measured."""
+
+    def __init__(self):
+        self.rows, self.faults = [], []
+
+    def title(self, text):
+        self.rows.append({"title": text})
+        print("# " + text, file=sys.stderr, flush=True)
+
+    def add(self, name, value, unit, budget=None, raw=None, less=False):
+        """budget: at least so much (less: at most); raw: (name, value)."""
+        self.rows.append({"name": name, "value": value, "unit": unit,
+                          "budget": budget, "less": less, "raw": raw})
+
+    def fault(self, text):
+        self.faults.append(text)
+        print("# FAULT: " + text, file=sys.stderr, flush=True)
+
+    def text(self):
+        lines = ["%-44s %12s  %-6s %12s  %7s  %s" % (
+            "", "measured", "", "budget", "of it", "beside the bare part")]
+        for row in self.rows:
+            if "title" in row:
+                lines += ["", row["title"]]
+                continue
+            budget = share = beside = ""
+            if row["budget"] is not None:
+                budget = ("< " if row["less"] else "") + number(row["budget"])
+                share = "%.0f %%" % (100 * row["value"] / row["budget"])
+            if row["raw"] and row["raw"][1]:
+                beside = "%.2f of %s %s" % (
+                    row["value"] / row["raw"][1], number(row["raw"][1]),
+                    row["raw"][0])
+            lines.append(("  %-42s %12s  %-6s %12s  %7s  %s" % (
+                row["name"], number(row["value"]), row["unit"], budget,
+                share, beside)).rstrip())
+        return "\n".join(lines + [""] + ["FAULT: " + f for f in self.faults])
+
+    def json(self):
+        section, found = "", []
+        for row in self.rows:
+            if "title" in row:
+                section = row["title"]
+                continue
+            found.append({
+                "section": section, "name": row["name"],
+                "value": row["value"], "unit": row["unit"],
+                "budget": row["budget"],
+                "budget_is": "at most" if row["less"] else "at least",
+                "bare_part": row["raw"][0] if row["raw"] else None,
+                "bare_value": row["raw"][1] if row["raw"] else None})
+        return json.dumps({"machine": machine(), "figures": found,
+                           "faults": self.faults}, indent=1)
+
+
+def number(value):
+    if value >= 1000:
+        return "{:,.0f}".format(value)
+    return "%.0f" % value if value >= 100 or value == int(value) else \
+        "%.2f" % value
+
+
+def machine():
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+    model = [line.partition(":")[2].strip() for line in info.splitlines()
+             if line.startswith("model name")]
+    return {"cpus": os.cpu_count(), "model": model[0] if model else "",
+            "kernel": os.uname().release, "load_before": os.getloadavg()[0]}
+
+
+def figures(command, timeout):
+    """Runs a program that prints "name value unit" lines: {name: value}."""
+    done = subprocess.run([str(word) for word in command], text=True,
+                          capture_output=True, timeout=timeout)
+    if done.returncode != 0:
+        raise RuntimeError("%s: exit %d: %s" % (
+            command[0], done.returncode, done.stderr.strip()))
+    found = {}
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if len(words) >= 2 and not line.startswith("#"):
+            found[words[0]] = float(words[1])
+    return found
+
+
+def guid(room):
+    return "%08x-0000-4000-8000-000000000000" % room
+
+
+def prepare(folder):
+    """A state with users and rooms, journalled, to be copied for each run."""
+    chancery = Chancery(adapters=ADAPTERS, purge=-1, limits=LIMITS,
+                        folder=folder)
+    chancery.init()
+    for i in range(IDLE):
+        chancery.cli("user", "add", "sip:u%05u@%s" % (i, DOMAIN),
+                     "--password-stdin", input=PASSWORD + "\n")
+    for room in range(ROOMS):
+        chancery.cli("room", "add", "Room %d" % room, "--id", guid(room))
+    chancery.start(timeout=120)
+    chancery.stop()
+    return chancery
+
+
+class Run:
+    """A daemon of its own on a copy of the prepared state."""
+
+    def __init__(self, prepared):
+        self.folder = pathlib.Path(tempfile.mkdtemp(
+            prefix="run-", dir=prepared.folder.parent))
+        os.chmod(self.folder, 0o755)
+        subprocess.run(["cp", "-a", str(prepared.state), str(self.folder)],
+                       check=True)
+        self.chancery = Chancery(adapters=ADAPTERS, purge=-1, limits=LIMITS,
+                                 folder=self.folder)
+        self.chancery.vkey = prepared.vkey
+        self.chancery.write_conf()
+
+    def __enter__(self):
+        self.chancery.start(timeout=60)
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.chancery.stop()
+        else:
+            self.chancery.kill()
+
+    def load(self, *args):
+        roles = dict(parent=self.chancery.daemon.pid,
+                     **self.chancery.roles())
+        watches = [("server", roles.pop("server"))] + sorted(roles.items())
+        command = [BUILD / "tests/bench/load", "--port",
+                   self.chancery.ports["tcp"], "--domain", DOMAIN,
+                   "--password", PASSWORD, *args]
+        for name, pid in watches:
+            command += ["--watch", "%s=%d" % (name, pid)]
+        return figures(command, 300), [name for name, _ in watches]
+
+
+def bare(table):
+    """What the parts reach alone; the denominators of the rest."""
+    found = figures([BUILD / "tests/bench/bench_keeper"], 200)
+    table.title("bare parts")
+    table.add("fdatasync of 512 appended bytes", found["fdatasync"], "1/s")
+    table.add("SQLite insert, 1 a commit", found["sqlite_1"], "1/s")
+    table.add("SQLite insert, 100 a commit", found["sqlite_100"], "1/s")
+    table.title("keeper alone")
+    table.add("events, 1 a commit", found["keeper_1"], "1/s",
+              raw=("SQLite", found["sqlite_1"]))
+    table.add("events, 100 a commit", found["keeper_100"], "1/s", 80000,
+              raw=("SQLite", found["sqlite_100"]))
+    return found
+
+
+def scenario(table, prepared, raw, row, seconds):
+    title, rooms, members, senders, post_budget, delivery_budget = row
+    with Run(prepared) as run:
+        found, roles = run.load("--rooms", rooms, "--members", members,
+                                "--senders", senders, "--seconds", seconds)
+        journal = run.chancery.journal.size()
+        table.title(title)
+        table.add("posts", found["post_rate"], "1/s", post_budget,
+                  raw=("fdatasync", raw.get("fdatasync")))
+        table.add("deliveries", found["delivery_rate"], "1/s",
+                  delivery_budget)
+        table.add("post to 200, p50", found["latency_p50"], "us")
+        table.add("post to 200, p99", found["latency_p99"], "us", 20000,
+                  less=True)
+        posts, deliveries = found["posts"], found["deliveries"]
+        cpu = {role: found[role + ".cpu"] for role in roles}
+        written = sum(found[role + ".written"]
+                      for role in ("server", "keeper"))
+        table.add("CPU per delivery, all roles",
+                  sum(cpu.values()) / max(deliveries, 1), "us", 10,
+                  less=True)
+        table.add("CPU per post, all roles",
+                  sum(cpu.values()) / max(posts, 1), "us")
+        for role in roles:
+            table.add("CPU per post, " + role, cpu[role] / max(posts, 1),
+                      "us")
+        table.add("written per post, keeper and server",
+                  written / max(posts, 1), "B", 1536, less=True)
+        table.add("the load generator's own CPU", found["load_cpu"], "%")
+        for name in ("undelivered", "unanswered", "refused"):
+            if found[name]:
+                table.fault("%s: %d %s" % (title, found[name], name))
+        return run.chancery, journal
+
+
+def idle(table, prepared):
+    with Run(prepared) as run:
+        found, _ = run.load("--idle", IDLE, "--rooms", ROOMS)
+        table.title("%d members, idle, in %d rooms" % (IDLE, ROOMS))
+        table.add("memory of the server role per member",
+                  found["rss_per_member"], "KiB", 4, less=True)
+        table.add("memory of the server role before",
+                  found["rss_before"], "KiB")
+        table.add("sign-in and join", found["sign_ins"], "1/s", 10)
+
+
+def verify(table, journal, vkey, events):
+    """Full verification of a journal nobody writes, payloads included."""
+    times = []
+    for _ in range(3):
+        start = time.monotonic()
+        done = subprocess.run([str(BUILD / "chancery-verify"), "--key", vkey,
+                               str(journal)], capture_output=True,
+                              text=True, timeout=200)
+        times.append(time.monotonic() - start)
+        if done.returncode != 0:
+            table.fault("chancery-verify: exit %d: %s" % (
+                done.returncode, (done.stdout + done.stderr)[-500:]))
+            return
+    table.title("verification of that journal, with payloads")
+    table.add("events in it", events, "")
+    table.add("events verified", events / statistics.median(times), "1/s",
+              500000)
+
+
+def measure(table, folder, seconds):
+    table.title("preparation")
+    start = time.monotonic()
+    prepared = prepare(folder / "prepared")
+    table.add("%d users and %d rooms made with chancery(8)" % (IDLE, ROOMS),
+              time.monotonic() - start, "s")
+    raw = bare(table)
+    for row in SCENARIOS:
+        last, events = scenario(table, prepared, raw, row, seconds)
+    idle(table, prepared)
+    verify(table, last.journal.path, last.vkey, events)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--json", action="store_true",
+                        help="print JSON instead of the table")
+    parser.add_argument("--seconds", type=int, default=10,
+                        help="measured time of each scenario")
+    parser.add_argument("--folder", type=pathlib.Path,
+                        help="where the state is kept (default: a new "
+                        "temporary folder); its disk is what is measured")
+    args = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="chancery-bench-",
+                                           dir=args.folder))
+    os.chmod(folder, 0o755)
+    (folder / "prepared").mkdir(mode=0o755)
+    table = Table()
+    try:
+        measure(table, folder, args.seconds)
+    except (RuntimeError, AssertionError, OSError, KeyError,
+            subprocess.SubprocessError) as e:
+        table.fault("%s: %s" % (type(e).__name__, e))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(table.json() if args.json else table.text())
+    return 1 if table.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
