@@ -1,0 +1,259 @@
+#include "adapters/archive.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "adapters/output.h"
+#include "base/crypto.h"
+#include "base/file.h"
+#include "base/text.h"
+
+#define ORIGIN_END_MAX 32
+#define ADAPTER_NAME_MAX 32
+
+static bool
+is_plain_name(struct view v, size_t max)
+{
+	static const char allowed[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "0123456789-_";
+
+	for (size_t i = 0; i < v.n; i++)
+		if (v.p[i] == '\0' || strchr(allowed, v.p[i]) == NULL)
+			return false;
+	return v.n >= 1 && v.n <= max;
+}
+
+static struct view
+origin_end(const struct adapter_config *c)
+{
+	const char *slash = strrchr(c->origin, '/');
+
+	return view_text(slash == NULL ? c->origin : slash + 1);
+}
+
+bool
+archive_name(const struct adapter_config *c, uint64_t at, uint64_t batch,
+    struct buf *out)
+{
+	struct buf time;
+
+	if (!is_plain_name(origin_end(c), ORIGIN_END_MAX) ||
+	    !is_plain_name(view_text(c->adapter), ADAPTER_NAME_MAX))
+		return false;
+	buf_init(&time);
+	text_put_time(&time, at);
+	for (size_t i = 0; i < time.len; i++)
+		if (time.data[i] != '-' && time.data[i] != ':')
+			buf_put_u8(out, time.data[i]);
+	buf_release(&time);
+	buf_put_u8(out, '-');
+	buf_put_view(out, origin_end(c));
+	buf_printf(out, "-%s-%08" PRIu64, c->adapter, batch);
+	return !out->failed;
+}
+
+bool
+archive_configure(void *self, struct adapter *a, const struct adapter_config *c,
+    struct adapter_offer *offer)
+{
+	struct archive *r = self;
+	struct stat st;
+
+	if (c->directory == NULL || c->directory[0] != '/')
+		return adapter_fail(a, "an absolute directory is needed");
+	if (stat(c->directory, &st) != 0)
+		return adapter_fail(a, "%s: %s", c->directory, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return adapter_fail(a, "%s: is no directory", c->directory);
+	if (access(c->directory, W_OK | X_OK) != 0)
+		return adapter_fail(a, "%s: %s", c->directory, strerror(errno));
+	if (!is_plain_name(origin_end(c), ORIGIN_END_MAX) ||
+	    !is_plain_name(view_text(c->adapter), ADAPTER_NAME_MAX))
+		return adapter_fail(a,
+		    "origin or adapter cannot be part of a "
+		    "file name");
+	r->config = c;
+	*offer = (struct adapter_offer){ADAPTER_STORED, .readback = true};
+	return true;
+}
+
+bool
+archive_begin(void *self, struct adapter *a, const struct adapter_batch *b)
+{
+	struct archive *r = self;
+
+	(void)b; /* seen again in archive_end() */
+	r->spool = spool_new(r->config->directory);
+	return r->spool != NULL ||
+	    adapter_fail(a, "%s: %s", r->config->directory, strerror(errno));
+}
+
+void
+archive_abandon(void *self)
+{
+	struct archive *r = self;
+
+	spool_free(r->spool);
+	r->spool = NULL;
+}
+
+bool
+archive_event(void *self, struct adapter *a, const struct adapter_event *e)
+{
+	struct archive *r = self;
+
+	if (spool_count(r->spool) == 0)
+		r->first_at = e->at;
+	return spool_add(r->spool, e) == 0 ||
+	    adapter_fail(a, "%s: %s", r->config->directory, strerror(errno));
+}
+
+struct digest {
+	struct adapter *a;
+	struct crypto_hash *hash;
+	struct buf line;
+};
+
+static bool
+digest_event(void *arg, const struct adapter_event *e)
+{
+	struct digest *d = arg;
+
+	adapter_alive(d->a);
+	buf_clear(&d->line);
+	adapter_put_event(&d->line, e);
+	buf_put_u8(&d->line, '\n');
+	crypto_hash_add(d->hash, d->line.data, d->line.len);
+	return !d->line.failed;
+}
+
+/* Whether the open file holds exactly the spool's events. */
+static bool
+same_events(struct archive *r, struct adapter *a, int fd)
+{
+	struct digest d = {.a = a, .hash = crypto_hash_new()};
+	uint8_t want[ADAPTER_HASH_LEN], got[ADAPTER_HASH_LEN];
+	struct buf why;
+	bool same;
+
+	if (d.hash == NULL)
+		return false;
+	buf_init(&d.line);
+	buf_init(&why);
+	same = spool_digest(r->spool, want) == 0 &&
+	    r->format->read(fd, digest_event, &d, &why);
+	crypto_hash_get(d.hash, got);
+	crypto_hash_free(d.hash);
+	buf_release(&d.line);
+	buf_release(&why);
+	return same && crypto_equal(want, got, sizeof got);
+}
+
+/*
+ * A repeated batch: its file is kept when it holds the same events. Any
+ * other content is somebody's evidence, which is never overwritten.
+ */
+static bool
+keep(struct archive *r, struct adapter *a, int fd, const char *path,
+    struct adapter_receipt *out)
+{
+	if (!same_events(r, a, fd))
+		return adapter_fail(a,
+		    "%s: exists and does not hold this "
+		    "batch",
+		    path);
+	if (output_hash_file(fd, out->sha256, &out->bytes) != 0 ||
+	    fsync(fd) != 0 || file_sync_parent(path) != 0)
+		return adapter_fail(a, "%s: %s", path, strerror(errno));
+	out->hashed = true;
+	return true;
+}
+
+static bool
+store(struct archive *r, struct adapter *a, const struct adapter_batch *b,
+    const char *path, struct adapter_receipt *out)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0 && errno != ENOENT)
+		return adapter_fail(a, "%s: %s", path, strerror(errno));
+	if (fd >= 0) {
+		ok = keep(r, a, fd, path, out);
+		(void)close(fd); /* only read */
+	} else {
+		ok = r->format->write(a, r->config, b, r->spool, path, out);
+		out->hashed = ok;
+	}
+	return ok;
+}
+
+bool
+archive_end(void *self, struct adapter *a, const struct adapter_batch *b,
+    struct adapter_receipt *out)
+{
+	struct archive *r = self;
+	struct buf name;
+	char *path = NULL;
+	bool ok;
+
+	buf_init(&name);
+	ok = archive_name(r->config, r->first_at, b->number, &name);
+	buf_put_text(&name, r->format->suffix);
+	buf_put_u8(&name, '\0');
+	if (ok && !name.failed && name.len <= sizeof out->location) {
+		memcpy(out->location, name.data, name.len);
+		path = file_join(r->config->directory, out->location);
+	}
+	ok = path == NULL ? adapter_fail(a, "out of memory")
+			  : store(r, a, b, path, out);
+	free(path);
+	buf_release(&name);
+	if (ok)
+		archive_abandon(r);
+	return ok;
+}
+
+static bool
+emit_event(void *arg, const struct adapter_event *e)
+{
+	return adapter_emit(arg, e);
+}
+
+bool
+archive_readback(void *self, struct adapter *a, const struct adapter_request *q,
+    uint8_t sha256[ADAPTER_HASH_LEN])
+{
+	struct archive *r = self;
+	char *path = NULL;
+	uint64_t bytes;
+	struct buf why;
+	bool ok;
+	int fd;
+
+	if (strchr(q->location, '/') != NULL || q->location[0] == '.' ||
+	    q->location[0] == '\0')
+		return adapter_fail(a, "the location is no file name");
+	path = file_join(r->config->directory, q->location);
+	if (path == NULL)
+		return adapter_fail(a, "out of memory");
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	free(path);
+	if (fd < 0)
+		return adapter_fail(a, "%s: %s", q->location, strerror(errno));
+	buf_init(&why);
+	ok = output_hash_file(fd, sha256, &bytes) == 0 &&
+	    r->format->read(fd, emit_event, a, &why);
+	if (!ok)
+		adapter_fail(a, "%s: %s", q->location,
+		    why.len != 0 ? buf_text(&why) : "cannot be read");
+	buf_release(&why);
+	(void)close(fd); /* only read */
+	return ok;
+}
