@@ -62,10 +62,10 @@ struct record_counters {
 	size_t inflight;
 };
 
-struct record *record_new(uv_loop_t *loop, const struct conf *conf,
-    struct store *store);
-void record_set_hooks(struct record *r, const struct record_hooks *hooks,
-    void *arg);
+struct record *record_new(
+    uv_loop_t *loop, const struct conf *conf, struct store *store);
+void record_set_hooks(
+    struct record *r, const struct record_hooks *hooks, void *arg);
 /* A (new) link to the keeper; fd is taken over. */
 void record_link(struct record *r, int fd);
 enum record_state record_state(const struct record *r);
@@ -84,8 +84,8 @@ bool record_submit(struct record *r, struct record_op *op, unsigned kind,
 bool record_submit_whole(struct record *r, struct record_op *op, unsigned kind,
     struct view envelope);
 /* Settles an op from the replay hook, where its owner recognised it. */
-void record_settle(struct record *r, struct record_op *op, uint64_t seq,
-    uint64_t at);
+void record_settle(
+    struct record *r, struct record_op *op, uint64_t seq, uint64_t at);
 /* chat.db has changes that are to be committed soon. */
 void record_touch(struct record *r);
 void record_counters(const struct record *r, struct record_counters *out);
