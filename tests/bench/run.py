@@ -187,7 +187,12 @@ class Run:
 def bare(table):
     """What the parts reach alone; the denominators of the rest."""
     found = figures([BUILD / "tests/bench/bench_keeper"], 200)
+    found.update(figures([BUILD / "tests/bench/bench_loopback"], 60))
     table.title("bare parts")
+    table.add("loopback TCP, 10 connections, out and back",
+              found["loopback_10"], "1/s")
+    table.add("loopback TCP, 100 connections, out and back",
+              found["loopback_100"], "1/s")
     table.add("fdatasync of 512 appended bytes", found["fdatasync"], "1/s")
     table.add("SQLite insert, 1 a commit", found["sqlite_1"], "1/s")
     table.add("SQLite insert, 100 a commit", found["sqlite_100"], "1/s")
@@ -207,9 +212,10 @@ def scenario(table, prepared, raw, row, seconds):
         journal = run.chancery.journal.size()
         table.title(title)
         table.add("posts", found["post_rate"], "1/s", post_budget,
-                  raw=("fdatasync", raw.get("fdatasync")))
+                  raw=("fdatasync", raw["fdatasync"]))
+        bare_name = "loopback_%d" % members
         table.add("deliveries", found["delivery_rate"], "1/s",
-                  delivery_budget)
+                  delivery_budget, raw=("loopback", raw[bare_name]))
         table.add("post to 200, p50", found["latency_p50"], "us")
         table.add("post to 200, p99", found["latency_p99"], "us", 20000,
                   less=True)
