@@ -1,0 +1,290 @@
+#include "compliance/control.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+
+#include "compliance/line_io.h"
+
+struct connection;
+
+struct control {
+	uv_poll_t poll;
+	int fd;
+	uid_t owner;
+	control_command_cb *on_command;
+	void *arg;
+	struct connection *connections;
+	unsigned count;
+};
+
+/* One request at a time: reading stops until it is answered. */
+struct control_request {
+	struct connection *connection; /* NULL when it is gone */
+	uid_t uid;
+};
+
+struct connection {
+	struct control *control;
+	struct connection *next;
+	struct line_io *io;
+	uid_t uid;
+	struct control_request *request;
+};
+
+int
+control_bind(const char *path, uid_t uid, gid_t gid, char *why, size_t why_len)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int fd, bound;
+
+	if (strlen(path) >= sizeof a.sun_path) {
+		(void)snprintf(why, why_len,
+		    "%s: longer than the %zu bytes of a socket's name", path,
+		    sizeof a.sun_path - 1);
+		return -1;
+	}
+	memcpy(a.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* The state's lock says that nobody serves it any more. */
+	if (fd >= 0 && (unlink(path) == 0 || errno == ENOENT)) {
+		mask = umask(0177);
+		bound = bind(fd, (const struct sockaddr *)&a, sizeof a);
+		(void)umask(mask); /* returns the mask */
+		if (bound == 0 &&
+		    (geteuid() != 0 || chown(path, uid, gid) == 0) &&
+		    listen(fd, 16) == 0)
+			return fd;
+	}
+	(void)snprintf(why, why_len, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		(void)close(fd); /* never used */
+	return -1;
+}
+
+/* ---- replies ---- */
+
+static void
+close_connection(struct connection *c)
+{
+	struct connection **at = &c->control->connections;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	c->control->count--;
+	if (c->request != NULL)
+		c->request->connection = NULL;
+	line_io_free(c->io);
+	free(c);
+}
+
+uid_t
+control_request_uid(const struct control_request *r)
+{
+	return r->uid;
+}
+
+static int
+append(const char *text, size_t n, void *out)
+{
+	buf_put(out, text, n);
+	return 0;
+}
+
+void
+control_reply_whole(struct control_request *r, json_t *reply)
+{
+	struct connection *c = r->connection;
+
+	if (c != NULL) {
+		struct buf *out = line_io_out(c->io);
+
+		c->request = NULL;
+		if (reply == NULL ||
+		    json_dump_callback(reply, append, out, JSON_COMPACT) != 0)
+			buf_put_text(
+			    out, "{\"ok\":false,\"error\":\"out of memory\"}");
+		buf_put_u8(out, '\n');
+		line_io_read(c->io, true);
+		line_io_send(c->io);
+	}
+	json_decref(reply);
+	free(r);
+}
+
+void
+control_reply(struct control_request *r, json_t *result)
+{
+	control_reply_whole(
+	    r, json_pack("{s:b,s:o}", "ok", 1, "result", result));
+}
+
+void
+control_reply_error(struct control_request *r, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap); /* may cut a long reason */
+	va_end(ap);
+	/* A cut may fall within a character. */
+	for (size_t n = strlen(text);
+	     n > 0 && !text_utf8_valid(view_text(text)); n--)
+		text[n - 1] = '\0';
+	control_reply_whole(r, json_pack("{s:b,s:s}", "ok", 0, "error", text));
+}
+
+/* ---- requests ---- */
+
+static void
+run_command(struct control_request *r, json_t *json)
+{
+	const struct control *control = r->connection->control;
+	const char *command = json_string_value(json_object_get(json, "cmd"));
+	json_t *args = json_object_get(json, "args");
+
+	if (!json_is_object(json))
+		control_reply_error(r, "not one JSON object on a line");
+	else if (command == NULL)
+		control_reply_error(r, "cmd: must be a string");
+	else if (args != NULL && !json_is_object(args))
+		control_reply_error(r, "args: must be an object");
+	else {
+		args = args != NULL ? json_incref(args) : json_object();
+		control->on_command(control->arg, r, command, args);
+		json_decref(args);
+	}
+}
+
+static void
+on_line(void *arg, struct view line)
+{
+	struct connection *c = arg;
+	struct control_request *r = calloc(1, sizeof *r);
+	json_t *json;
+
+	if (r == NULL) {
+		close_connection(c);
+		return;
+	}
+	r->connection = c;
+	r->uid = c->uid;
+	c->request = r;
+	line_io_read(c->io, false);
+	json = json_loadb(
+	    (const char *)line.p, line.n, JSON_REJECT_DUPLICATES, NULL);
+	run_command(r, json);
+	json_decref(json);
+}
+
+static void
+on_closed(void *arg, const char *why)
+{
+	(void)why; /* an administrator left */
+	close_connection(arg);
+}
+
+static const struct line_io_events io_events = {
+    .line = on_line,
+    .closed = on_closed,
+};
+
+static void
+add_connection(struct control *c, int fd)
+{
+	struct connection *n;
+	struct ucred peer;
+	socklen_t len = sizeof peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 ||
+	    (peer.uid != 0 && peer.uid != c->owner)) {
+		log_warn("control socket: uid %u is not allowed",
+		    (unsigned)peer.uid);
+		(void)close(fd); /* nothing was written */
+		return;
+	}
+	n = c->count < CONTROL_CONNECTIONS_MAX ? calloc(1, sizeof *n) : NULL;
+	if (n == NULL) {
+		log_warn("control socket: too many connections");
+		(void)close(fd); /* nothing was written */
+		return;
+	}
+	n->control = c;
+	n->uid = peer.uid;
+	n->io = line_io_new(c->poll.loop, fd, CONTROL_LINE_MAX, &io_events, n);
+	if (n->io == NULL) {
+		free(n);
+		return;
+	}
+	n->next = c->connections;
+	c->connections = n;
+	c->count++;
+	line_io_read(n->io, true);
+}
+
+static void
+on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct control *c = poll->data;
+	int fd;
+
+	(void)events;
+	if (status < 0)
+		return;
+	fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		add_connection(c, fd);
+}
+
+struct control *
+control_new(uv_loop_t *loop, int fd, uid_t owner,
+    control_command_cb *on_command, void *arg)
+{
+	struct control *c = calloc(1, sizeof *c);
+
+	if (c == NULL)
+		return NULL;
+	c->fd = fd;
+	c->owner = owner;
+	c->on_command = on_command;
+	c->arg = arg;
+	c->poll.data = c;
+	if (uv_poll_init(loop, &c->poll, fd) != 0) {
+		free(c);
+		return NULL;
+	}
+	if (uv_poll_start(&c->poll, UV_READABLE, on_poll) != 0)
+		log_fatal("control socket: cannot be watched");
+	return c;
+}
+
+static void
+on_poll_closed(uv_handle_t *handle)
+{
+	struct control *c = handle->data;
+
+	(void)close(c->fd); /* a listening socket */
+	free(c);
+}
+
+void
+control_free(struct control *c)
+{
+	if (c == NULL)
+		return;
+	while (c->connections != NULL)
+		close_connection(c->connections);
+	uv_close((uv_handle_t *)&c->poll, on_poll_closed);
+}

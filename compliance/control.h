@@ -1,0 +1,50 @@
+#ifndef COMPLIANCE_CONTROL_H
+#define COMPLIANCE_CONTROL_H
+
+/*
+ * The control socket: JSON lines from root and from the daemon's owner,
+ * {"cmd":C,"args":{...}}, each answered in order by {"ok":true,"result":R}
+ * or {"ok":false,"error":"text"}. chancery(8).
+ */
+
+#include <sys/types.h>
+#include <uv.h>
+
+#define CONTROL_LINE_MAX ((size_t)1 << 20)
+#define CONTROL_CONNECTIONS_MAX 64
+
+struct control;
+struct control_request;
+struct json_t;
+
+/*
+ * A request of a permitted peer. args is an object (empty when there was
+ * none), borrowed for the call. Each request is answered exactly once, now
+ * or later, by one of the functions below.
+ */
+typedef void control_command_cb(void *arg, struct control_request *r,
+    const char *command, const struct json_t *args);
+
+/*
+ * Binds the socket in place of a stale one, for the owner's eyes only: 0600,
+ * given to uid and gid when we are root. -1 with the reason in why.
+ */
+int control_bind(
+    const char *path, uid_t uid, gid_t gid, char *why, size_t why_len);
+/* Serves a bound socket, which it takes over. owner: allowed beside root. */
+struct control *control_new(uv_loop_t *loop, int fd, uid_t owner,
+    control_command_cb *on_command, void *arg);
+uid_t control_request_uid(const struct control_request *r);
+/* Takes the reference to result. */
+void control_reply(struct control_request *r, struct json_t *result);
+void control_reply_error(struct control_request *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A reply as a whole: an object with "ok". Takes the reference. */
+void control_reply_whole(struct control_request *r, struct json_t *reply);
+/*
+ * Ends all connections. Requests not answered yet must still be answered.
+ * The loop must turn once more.
+ */
+void control_free(struct control *c);
+
+#endif

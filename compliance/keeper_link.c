@@ -1,0 +1,259 @@
+#include "compliance/keeper_link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/ipc.h"
+#include "base/log.h"
+
+#include "compliance/wire.h"
+
+/* One for each adapter's record and one purge; owned by the list. */
+struct request {
+	struct request *next;
+	uint64_t ref;
+	keeper_answer_cb *cb;
+	void *arg;
+};
+
+struct keeper_link {
+	uv_loop_t *loop;
+	struct ipc *ipc;
+	struct request *requests;
+	uint64_t last_ref;
+	struct keeper_state state;
+	keeper_up_cb *on_up;
+	void *arg;
+};
+
+static void
+answer(
+    struct keeper_link *k, uint64_t ref, enum keeper_answer a, struct view why)
+{
+	for (struct request **at = &k->requests; *at; at = &(*at)->next) {
+		struct request *r = *at;
+
+		if (r->ref != ref)
+			continue;
+		*at = r->next;
+		r->cb(r->arg, a, why);
+		free(r);
+		return;
+	}
+	log_warn("the keeper answered an unknown request");
+}
+
+static void
+drop(struct keeper_link *k)
+{
+	struct request *lost = k->requests;
+
+	ipc_free(k->ipc);
+	k->ipc = NULL;
+	k->state = (struct keeper_state){0};
+	k->requests = NULL;
+	while (lost != NULL) {
+		struct request *next = lost->next;
+
+		lost->cb(lost->arg, KEEPER_LOST, view_of(NULL, 0));
+		free(lost);
+		lost = next;
+	}
+}
+
+static bool
+on_receipt(struct keeper_link *k, struct reader *r)
+{
+	uint32_t n = reader_u32(r);
+
+	for (uint32_t i = 0; i < n && !r->failed; i++) {
+		uint64_t ref = reader_u64(r);
+
+		(void)reader_u64(r); /* sequence number */
+		(void)reader_u64(r); /* time */
+		if (!r->failed)
+			answer(k, ref, KEEPER_RECORDED, view_of(NULL, 0));
+	}
+	return reader_done(r);
+}
+
+static bool
+on_refused(struct keeper_link *k, struct reader *r)
+{
+	uint64_t ref = reader_u64(r);
+	struct view why = reader_rest(r);
+
+	if (!reader_done(r))
+		return false;
+	answer(k, ref, KEEPER_REFUSED, why);
+	return true;
+}
+
+static void
+keep_state(struct keeper_link *k, bool writable, struct view why)
+{
+	k->state.writable = writable;
+	(void)snprintf(k->state.why, sizeof k->state.why, "%.*s", (int)why.n,
+	    (const char *)why.p);
+}
+
+static bool
+on_state(struct keeper_link *k, struct reader *r)
+{
+	bool writable = reader_u8(r) != 0;
+	struct view why = reader_rest(r);
+
+	if (!reader_done(r))
+		return false;
+	keep_state(k, writable, why);
+	return true;
+}
+
+static bool
+on_live(struct keeper_link *k, struct reader *r)
+{
+	bool writable;
+
+	(void)reader_u64(r); /* size: the journal itself is read */
+	writable = reader_u8(r) != 0;
+	if (!reader_done(r))
+		return false;
+	keep_state(k, writable, view_of(NULL, 0));
+	return true;
+}
+
+static const struct {
+	uint16_t type;
+	bool (*handle)(struct keeper_link *k, struct reader *r);
+} frames[] = {
+    {WIRE_RECEIPT, on_receipt},
+    {WIRE_REFUSED, on_refused},
+    {WIRE_STATE, on_state},
+    {WIRE_LIVE, on_live},
+};
+
+static void
+on_frame(void *arg, uint16_t type, struct view payload, int fd)
+{
+	struct keeper_link *k = arg;
+	struct reader r = reader_of(payload);
+
+	if (fd >= 0)
+		(void)close(fd); /* the keeper passes none on */
+	for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
+		if (frames[i].type != type)
+			continue;
+		if (frames[i].handle(k, &r))
+			return;
+		break;
+	}
+	log_error("the keeper sent a malformed frame of type %u", type);
+	drop(k);
+}
+
+static void
+on_closed(void *arg, const char *why)
+{
+	log_warn("link to the keeper: %s", why);
+	drop(arg);
+}
+
+struct keeper_link *
+keeper_link_new(uv_loop_t *loop, keeper_up_cb *on_up, void *arg)
+{
+	struct keeper_link *k = calloc(1, sizeof *k);
+
+	if (k == NULL)
+		return NULL;
+	k->loop = loop;
+	k->on_up = on_up;
+	k->arg = arg;
+	return k;
+}
+
+void
+keeper_link_attach(struct keeper_link *k, int fd)
+{
+	if (k->ipc != NULL)
+		drop(k);
+	k->ipc = ipc_new(k->loop, fd, on_frame, on_closed, k);
+	if (k->ipc == NULL)
+		log_fatal("out of memory");
+	k->state.linked = true;
+	k->state.writable = true; /* until the keeper says otherwise */
+	k->on_up(k->arg);
+}
+
+const struct keeper_state *
+keeper_link_state(const struct keeper_link *k)
+{
+	return &k->state;
+}
+
+static struct request *
+add_request(struct keeper_link *k, keeper_answer_cb *cb, void *arg)
+{
+	struct request *r;
+
+	if (k->ipc == NULL)
+		return NULL;
+	r = calloc(1, sizeof *r);
+	if (r == NULL)
+		return NULL;
+	r->ref = ++k->last_ref;
+	r->cb = cb;
+	r->arg = arg;
+	r->next = k->requests;
+	k->requests = r;
+	return r;
+}
+
+bool
+keeper_link_control(struct keeper_link *k, unsigned kind, struct view fields,
+    keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, WIRE_CONTROL);
+	buf_put_u64(b, r->ref);
+	buf_put_u8(b, (uint8_t)kind);
+	buf_put_view(b, fields);
+	ipc_end(k->ipc);
+	return true;
+}
+
+bool
+keeper_link_purge(struct keeper_link *k, uint64_t first, uint64_t last,
+    keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, WIRE_PURGE);
+	buf_put_u64(b, r->ref);
+	buf_put_u64(b, first);
+	buf_put_u64(b, last);
+	ipc_end(k->ipc);
+	return true;
+}
+
+void
+keeper_link_free(struct keeper_link *k)
+{
+	if (k == NULL)
+		return;
+	while (k->requests != NULL) {
+		struct request *next = k->requests->next;
+
+		free(k->requests);
+		k->requests = next;
+	}
+	ipc_free(k->ipc);
+	free(k);
+}

@@ -1,0 +1,50 @@
+#ifndef COMPLIANCE_KEEPER_LINK_H
+#define COMPLIANCE_KEEPER_LINK_H
+
+/*
+ * The engine's requests to the keeper: control records and purges, each
+ * answered once. Survives the keeper's restarts; what was under way then is
+ * reported as lost, and only the journal tells whether it was recorded.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/buf.h"
+
+struct keeper_link;
+
+enum keeper_answer {
+	KEEPER_RECORDED,
+	KEEPER_REFUSED, /* with the reason */
+	KEEPER_LOST     /* the link broke: perhaps recorded, perhaps not */
+};
+
+/* why is borrowed, empty unless refused. */
+typedef void keeper_answer_cb(
+    void *arg, enum keeper_answer answer, struct view why);
+/* A new link is there. */
+typedef void keeper_up_cb(void *arg);
+
+struct keeper_state {
+	bool linked;
+	bool writable;
+	char why[256]; /* why not writable, "" when unknown */
+};
+
+/* NULL when out of memory. */
+struct keeper_link *keeper_link_new(
+    uv_loop_t *loop, keeper_up_cb *on_up, void *arg);
+/* A (new) link; fd is taken over. */
+void keeper_link_attach(struct keeper_link *k, int fd);
+const struct keeper_state *keeper_link_state(const struct keeper_link *k);
+/* False when there is no link or no memory: then cb is never called. */
+bool keeper_link_control(struct keeper_link *k, unsigned kind,
+    struct view fields, keeper_answer_cb *cb, void *arg);
+bool keeper_link_purge(struct keeper_link *k, uint64_t first, uint64_t last,
+    keeper_answer_cb *cb, void *arg);
+/* Requests under way are forgotten, without a call. */
+void keeper_link_free(struct keeper_link *k);
+
+#endif

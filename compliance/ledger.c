@@ -1,0 +1,114 @@
+#include "compliance/ledger.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/db.h"
+
+struct ledger {
+	sqlite3 *db;
+	sqlite3_stmt *batch;
+	sqlite3_stmt *leaf;
+};
+
+struct ledger *
+ledger_open(const char *path, char *why, size_t why_len)
+{
+	struct ledger *l = calloc(1, sizeof *l);
+
+	if (l == NULL) {
+		(void)snprintf(why, why_len, "out of memory");
+		return NULL;
+	}
+	l->db = db_open(path, DB_READ, DB_SYNC_FULL, why, why_len);
+	if (l->db == NULL) {
+		free(l);
+		return NULL;
+	}
+	l->batch = db_prepare(l->db,
+	    "SELECT b.first, b.last, a.state, a.seq, l.at FROM batch b"
+	    " LEFT JOIN ack a ON a.adapter = b.adapter AND a.n = b.n"
+	    " LEFT JOIN leaf l ON l.seq = a.seq"
+	    " WHERE b.adapter = ? AND b.n = ?");
+	l->leaf = db_prepare(l->db, "SELECT bytes FROM leaf WHERE seq = ?");
+	if (l->batch == NULL || l->leaf == NULL) {
+		(void)snprintf(
+		    why, why_len, "%s: %s", path, sqlite3_errmsg(l->db));
+		ledger_close(l);
+		return NULL;
+	}
+	return l;
+}
+
+/* 1 row, 0 none, -1 failed. */
+static int
+step(sqlite3_stmt *s)
+{
+	switch (sqlite3_step(s)) {
+	case SQLITE_ROW:
+		return 1;
+	case SQLITE_DONE:
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+int
+ledger_get(
+    struct ledger *l, const char *adapter, uint64_t n, struct ledger_batch *out)
+{
+	const char *state;
+	int r;
+
+	memset(out, 0, sizeof *out);
+	if (sqlite3_bind_text(l->batch, 1, adapter, -1, SQLITE_STATIC) !=
+		SQLITE_OK ||
+	    sqlite3_bind_int64(l->batch, 2, (sqlite3_int64)n) != SQLITE_OK)
+		return -1;
+	r = step(l->batch);
+	if (r == 1) {
+		out->first = (uint64_t)sqlite3_column_int64(l->batch, 0);
+		out->last = (uint64_t)sqlite3_column_int64(l->batch, 1);
+		state = (const char *)sqlite3_column_text(l->batch, 2);
+		out->acked = state != NULL;
+		out->stored = state != NULL && strcmp(state, "stored") == 0;
+		out->ack_seq = (uint64_t)sqlite3_column_int64(l->batch, 3);
+		out->ack_at = (uint64_t)sqlite3_column_int64(l->batch, 4);
+	}
+	(void)sqlite3_reset(l->batch); /* repeats the step's result */
+	return r;
+}
+
+int
+ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out)
+{
+	int r;
+
+	if (sqlite3_bind_int64(l->leaf, 1, (sqlite3_int64)seq) != SQLITE_OK)
+		return -1;
+	r = step(l->leaf);
+	if (r == 1)
+		buf_put(out, sqlite3_column_blob(l->leaf, 0),
+		    (size_t)sqlite3_column_bytes(l->leaf, 0));
+	(void)sqlite3_reset(l->leaf); /* repeats the step's result */
+	return r;
+}
+
+const char *
+ledger_error(struct ledger *l)
+{
+	return sqlite3_errmsg(l->db);
+}
+
+void
+ledger_close(struct ledger *l)
+{
+	if (l == NULL)
+		return;
+	(void)sqlite3_finalize(l->batch); /* reading loses nothing */
+	(void)sqlite3_finalize(l->leaf);
+	db_close(l->db);
+	free(l);
+}
