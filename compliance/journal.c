@@ -1,0 +1,432 @@
+#include "compliance/journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/crypto.h"
+#include "base/text.h"
+
+#include "compliance/event.h"
+#include "compliance/journal_store.h"
+#include "compliance/rules.h"
+
+/* What one transaction does besides appending leaves. */
+struct change {
+	struct journal_event *events;
+	size_t count;
+	const struct rules_batch *batch;
+	const struct rules_ack *ack;
+	const struct journal_purge *purge;
+	uint64_t purge_number;
+};
+
+static int
+run(struct journal *j, enum statement which, const char *what)
+{
+	int r = sqlite3_step(j->stmt[which]);
+
+	(void)sqlite3_reset(j->stmt[which]); /* repeats r */
+	return r == SQLITE_DONE || r == SQLITE_ROW ? 0
+						   : journal_fail_sql(j, what);
+}
+
+static uint64_t
+clock_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) != 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void
+stamp(struct journal *j, const struct journal_event *e, struct leaf_head *head)
+{
+	head->seq = j->tree->size;
+	head->kind = e->kind;
+	head->at = clock_us(CLOCK_REALTIME);
+	head->boot = clock_us(CLOCK_BOOTTIME);
+	head->flags = 0;
+	memcpy(head->boot_id, j->boot_id, sizeof head->boot_id);
+	if (head->at <= j->at) {
+		head->at = j->at + 1;
+		head->flags = LEAF_TIME_HELD;
+	}
+}
+
+static int
+insert_tile(void *arg, unsigned level, uint64_t index, const uint8_t *hashes)
+{
+	struct journal *j = arg;
+	sqlite3_stmt *s = j->stmt[S_TILE];
+
+	(void)sqlite3_bind_int64(s, 1, level);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)index);
+	(void)sqlite3_bind_blob(s, 3, hashes, TREE_TILE_LEN, SQLITE_STATIC);
+	return run(j, S_TILE, "tile");
+}
+
+static int
+insert_bodies(struct journal *j, const struct journal_event *e, uint64_t seq,
+    uint8_t salts[][LEAF_SALT_LEN])
+{
+	sqlite3_stmt *s = j->stmt[S_BODY];
+
+	for (unsigned i = 0; i < e->parts; i++) {
+		(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)(seq << 8 | i));
+		(void)sqlite3_bind_blob(
+		    s, 2, salts[i], LEAF_SALT_LEN, SQLITE_STATIC);
+		(void)sqlite3_bind_blob64(s, 3,
+		    e->part[i].n > 0 ? (const void *)e->part[i].p : "",
+		    e->part[i].n, SQLITE_STATIC);
+		if (run(j, S_BODY, "body") != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Builds, hashes and inserts one record; the tree grows with it. */
+static int
+insert_record(struct journal *j, struct journal_event *e)
+{
+	uint8_t salts[LEAF_PARTS_MAX][LEAF_SALT_LEN];
+	uint8_t hash[TREE_HASH_LEN];
+	sqlite3_stmt *s = j->stmt[S_LEAF];
+	struct leaf_head head;
+
+	stamp(j, e, &head);
+	buf_clear(&j->leaf);
+	leaf_put_head(&j->leaf, &head);
+	crypto_random(salts, e->parts * sizeof salts[0]);
+	for (unsigned i = 0; i < e->parts; i++) {
+		leaf_commit(salts[i], e->part[i], hash);
+		leaf_put_part(&j->leaf, i, hash);
+	}
+	buf_put_view(&j->leaf, e->fields);
+	if (j->leaf.failed)
+		return journal_fail(j, "out of memory");
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)head.seq);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)head.at);
+	(void)sqlite3_bind_int64(s, 3, head.kind);
+	(void)sqlite3_bind_blob64(
+	    s, 4, j->leaf.data, j->leaf.len, SQLITE_STATIC);
+	if (run(j, S_LEAF, "leaf") != 0 ||
+	    insert_bodies(j, e, head.seq, salts) != 0)
+		return -1;
+	tree_leaf_hash(j->leaf.data, j->leaf.len, hash);
+	if (tree_add(j->tree, hash, insert_tile, j) != 0)
+		return -1;
+	j->at = head.at;
+	e->seq = head.seq;
+	e->at = head.at;
+	return 0;
+}
+
+static int
+insert_batch(struct journal *j, const struct rules_batch *b, uint64_t seq)
+{
+	sqlite3_stmt *s = j->stmt[S_BATCH];
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
+	(void)sqlite3_bind_text(s, 2, b->adapter, -1, SQLITE_STATIC);
+	(void)sqlite3_bind_int64(s, 3, (sqlite3_int64)b->n);
+	(void)sqlite3_bind_int64(s, 4, (sqlite3_int64)b->first);
+	(void)sqlite3_bind_int64(s, 5, (sqlite3_int64)b->last);
+	return run(j, S_BATCH, "batch");
+}
+
+static int
+insert_ack(struct journal *j, const struct rules_ack *a, uint64_t seq)
+{
+	sqlite3_stmt *s = j->stmt[S_ACK];
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
+	(void)sqlite3_bind_text(s, 2, a->adapter, -1, SQLITE_STATIC);
+	(void)sqlite3_bind_int64(s, 3, (sqlite3_int64)a->n);
+	(void)sqlite3_bind_text(s, 4, a->state, -1, SQLITE_STATIC);
+	return run(j, S_ACK, "ack");
+}
+
+static int
+remove_bodies(struct journal *j, const struct change *c, uint64_t seq)
+{
+	sqlite3_stmt *range = j->stmt[S_RANGE];
+	sqlite3_stmt *delete = j->stmt[S_BODY_DELETE];
+
+	(void)sqlite3_bind_int64(range, 1, (sqlite3_int64)c->purge->first);
+	(void)sqlite3_bind_int64(range, 2, (sqlite3_int64)c->purge->last);
+	(void)sqlite3_bind_int64(range, 3, (sqlite3_int64)c->purge_number);
+	(void)sqlite3_bind_int64(range, 4, (sqlite3_int64)seq);
+	(void)sqlite3_bind_int64(
+	    delete, 1, (sqlite3_int64)(c->purge->first << 8));
+	(void)sqlite3_bind_int64(
+	    delete, 2, (sqlite3_int64)((c->purge->last + 1) << 8));
+	if (run(j, S_RANGE, "purge range") != 0)
+		return -1;
+	return run(j, S_BODY_DELETE, "bodies");
+}
+
+static int
+write_head(struct journal *j)
+{
+	uint8_t root[TREE_HASH_LEN];
+	sqlite3_stmt *s = j->stmt[S_HEAD];
+	sqlite3_stmt *publish = j->stmt[S_CHECKPOINT];
+
+	tree_root(j->tree, root);
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)j->tree->size);
+	(void)sqlite3_bind_blob(s, 2, root, sizeof root, SQLITE_STATIC);
+	(void)sqlite3_bind_null(s, 3);
+	if (j->note_waits)
+		(void)sqlite3_bind_blob64(
+		    s, 3, j->note.data, j->note.len, SQLITE_STATIC);
+	if (run(j, S_HEAD, "head") != 0)
+		return -1;
+	if (!j->note_waits || !j->note_publish)
+		return 0;
+	(void)sqlite3_bind_int64(publish, 1, (sqlite3_int64)j->note_size);
+	(void)sqlite3_bind_blob64(
+	    publish, 2, j->note.data, j->note.len, SQLITE_STATIC);
+	return run(j, S_CHECKPOINT, "checkpoint");
+}
+
+static int
+apply(struct journal *j, const struct change *c)
+{
+	uint64_t seq = j->tree->size;
+
+	for (size_t i = 0; i < c->count; i++)
+		if (insert_record(j, &c->events[i]) != 0)
+			return -1;
+	if (c->batch != NULL && insert_batch(j, c->batch, seq) != 0)
+		return -1;
+	if (c->ack != NULL && insert_ack(j, c->ack, seq) != 0)
+		return -1;
+	if (c->purge != NULL && remove_bodies(j, c, seq) != 0)
+		return -1;
+	return write_head(j);
+}
+
+/*
+ * The gate: every change of the journal is one transaction through here.
+ * After a failure the tree in memory is not that of the file any more, so
+ * nothing more is written before journal_recover().
+ */
+static int
+commit(struct journal *j, const struct change *c)
+{
+	if (!j->writable)
+		return -1;
+	if (run(j, S_BEGIN, "begin") == 0 && apply(j, c) == 0 &&
+	    run(j, S_COMMIT, "commit") == 0) {
+		j->note_waits = false;
+		j->size = j->tree->size;
+		return 0;
+	}
+	j->writable = false;
+	if (sqlite3_get_autocommit(j->db) == 0)
+		(void)sqlite3_step(j->stmt[S_ROLLBACK]); /* recovery looks */
+	(void)sqlite3_reset(j->stmt[S_ROLLBACK]);
+	return -1;
+}
+
+static int
+check_batch(
+    struct journal *j, const struct journal_event *e, struct rules_batch *b)
+{
+	uint8_t told[TREE_HASH_LEN], root[TREE_HASH_LEN];
+
+	if (!rules_read_batch(
+		j->db, e->fields, j->size, b, j->error, sizeof j->error))
+		return 1;
+	if (journal_root_at(j, b->size, root) != 0)
+		return -1;
+	if (!text_get_base64_fixed(b->root, told, sizeof told) ||
+	    memcmp(told, root, sizeof root) != 0) {
+		(void)journal_fail(
+		    j, "root is not that of the journal at %" PRIu64, b->size);
+		return 1;
+	}
+	return 0;
+}
+
+int
+journal_append(struct journal *j, struct journal_event *events, size_t n)
+{
+	struct change c = {.events = events, .count = n};
+	struct rules_batch batch;
+	struct rules_ack ack;
+	int r;
+
+	if (!j->writable)
+		return -1;
+	if (n == 1 && events[0].kind == EVENT_BATCH) {
+		r = check_batch(j, &events[0], &batch);
+		if (r != 0)
+			return r;
+		c.batch = &batch;
+	} else if (n == 1 && events[0].kind == EVENT_ACK) {
+		if (!rules_read_ack(j->db, events[0].fields, &ack, j->error,
+			sizeof j->error))
+			return 1;
+		c.ack = &ack;
+	}
+	return commit(j, &c);
+}
+
+/* Hash over the leaf hashes of the range, and its number of user events. */
+static int
+digest_range(struct journal *j, uint64_t first, uint64_t last,
+    uint8_t out[CRYPTO_SHA256_LEN], uint64_t *events)
+{
+	struct crypto_hash *h = crypto_hash_new();
+	sqlite3_stmt *s = j->stmt[S_LEAVES];
+	uint8_t hash[TREE_HASH_LEN];
+	uint64_t n = 0;
+
+	if (h == NULL)
+		return journal_fail(j, "out of memory");
+	*events = 0;
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)first);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)(last + 1));
+	for (; sqlite3_step(s) == SQLITE_ROW; n++) {
+		tree_leaf_hash(sqlite3_column_blob(s, 0),
+		    (size_t)sqlite3_column_bytes(s, 0), hash);
+		crypto_hash_add(h, hash, sizeof hash);
+		if (sqlite3_column_int64(s, 1) < EVENT_CONTROL)
+			++*events;
+	}
+	(void)sqlite3_reset(s); /* n tells */
+	crypto_hash_get(h, out);
+	crypto_hash_free(h);
+	return n == last - first + 1
+	    ? 0
+	    : journal_fail(j, "leaf %" PRIu64 " cannot be read", first + n);
+}
+
+static int
+purge_fields(struct journal *j, const struct journal_purge *p,
+    const struct buf *acks, struct change *c, struct buf *fields)
+{
+	uint8_t digest[CRYPTO_SHA256_LEN];
+	uint64_t events = 0;
+	struct buf hex;
+
+	if (sqlite3_step(j->stmt[S_RANGE_NEXT]) == SQLITE_ROW)
+		c->purge_number =
+		    (uint64_t)sqlite3_column_int64(j->stmt[S_RANGE_NEXT], 0);
+	(void)sqlite3_reset(j->stmt[S_RANGE_NEXT]); /* 0 is refused below */
+	if (c->purge_number == 0)
+		return journal_fail_sql(j, "purge number");
+	if (digest_range(j, p->first, p->last, digest, &events) != 0)
+		return -1;
+	buf_init(&hex);
+	text_put_hex(&hex, digest, sizeof digest);
+	leaf_put_number(fields, "purge", c->purge_number);
+	leaf_put_number(fields, "first", p->first);
+	leaf_put_number(fields, "last", p->last);
+	leaf_put_number(fields, "count", events);
+	leaf_put_field(fields, "leaves", buf_view(&hex));
+	leaf_put_field(fields, "acks", buf_view(acks));
+	if (hex.failed || acks->failed)
+		fields->failed = true;
+	buf_release(&hex);
+	return fields->failed ? journal_fail(j, "out of memory") : 0;
+}
+
+int
+journal_purge(
+    struct journal *j, const struct journal_purge *p, struct journal_event *out)
+{
+	const struct rules_purge rules = {
+	    .first = p->first,
+	    .last = p->last,
+	    .applied = p->applied < j->size ? p->applied : j->size,
+	    .signed_size = j->note_size,
+	    .now = clock_us(CLOCK_REALTIME),
+	    .after_s = p->after_s,
+	    .required = p->required,
+	    .required_count = p->required_count,
+	};
+	struct change c = {.events = out, .count = 1, .purge = p};
+	struct buf acks, fields;
+	int r = 1;
+
+	if (!j->writable)
+		return -1;
+	buf_init(&acks);
+	buf_init(&fields);
+	if (!rules_purge(j->db, &rules, &acks, j->error, sizeof j->error))
+		goto done;
+	r = purge_fields(j, p, &acks, &c, &fields);
+	if (r != 0)
+		goto done;
+	memset(out, 0, sizeof *out);
+	out->kind = EVENT_PURGE;
+	out->fields = buf_view(&fields);
+	r = commit(j, &c);
+	out->fields = view_of(NULL, 0);
+done:
+	buf_release(&fields);
+	buf_release(&acks);
+	return r;
+}
+
+int
+journal_recover(struct journal *j)
+{
+	const struct change nothing = {.count = 0};
+
+	if (sqlite3_get_autocommit(j->db) == 0) {
+		if (run(j, S_ROLLBACK, "rollback") != 0)
+			return -1;
+	}
+	j->writable = false;
+	if (journal_load(j) != 0)
+		return -1;
+	j->writable = true;
+	return commit(j, &nothing);
+}
+
+bool
+journal_writable(const struct journal *j)
+{
+	return j->writable;
+}
+
+/* ---- notes ---- */
+
+void
+journal_note(struct journal *j, uint64_t size, struct view note, bool publish)
+{
+	bool carry = j->note_waits && j->note_publish;
+
+	buf_clear(&j->note);
+	buf_put_view(&j->note, note);
+	j->note_waits = !j->note.failed;
+	j->note_publish = publish || carry;
+	j->note_size = size;
+}
+
+bool
+journal_note_waits(const struct journal *j)
+{
+	return j->note_waits;
+}
+
+int
+journal_store_note(struct journal *j)
+{
+	const struct change nothing = {.count = 0};
+
+	return commit(j, &nothing);
+}
+
+uint64_t
+journal_signed_size(const struct journal *j)
+{
+	return j->note_size;
+}

@@ -1,0 +1,103 @@
+#ifndef COMPLIANCE_JOURNAL_H
+#define COMPLIANCE_JOURNAL_H
+
+/*
+ * The journal file and the only gate into it. Records are appended and
+ * purged by one process through one connection; each call is one
+ * transaction, durable (WAL synced) when it returns 0. Nothing here costs
+ * more when the journal is longer. chancery-journal(5).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#include "compliance/leaf.h"
+
+struct journal;
+
+struct journal_event {
+	unsigned kind;
+	unsigned parts; /* user events: 1 to LEAF_PARTS_MAX */
+	struct view part[LEAF_PARTS_MAX];
+	struct view fields; /* control records: well-formed fields */
+	uint64_t seq, at;   /* set by a successful append */
+};
+
+/*
+ * Makes an empty journal. uuid: lower-case with dashes; vkey: of the
+ * signer's key, whose name is the origin. 0, or -1 with the reason; then no
+ * file is left.
+ */
+int journal_create(const char *path, const char *uuid, const char *origin,
+    const char *vkey, char *why, size_t why_len);
+
+/* NULL with the reason in why. */
+struct journal *journal_open(const char *path, char *why, size_t why_len);
+void journal_close(struct journal *j);
+
+uint64_t journal_size(const struct journal *j);
+void journal_root(const struct journal *j, uint8_t out[32]);
+/* Time of the last record, 0 when there is none. */
+uint64_t journal_time(const struct journal *j);
+const char *journal_uuid(const struct journal *j);
+const char *journal_origin(const struct journal *j);
+const char *journal_vkey(const struct journal *j);
+/* Why the last call failed, in words. */
+const char *journal_error(const struct journal *j);
+
+/*
+ * Appends all or none. Batch and ack records are checked and leave their
+ * row. 0; 1 when the record itself is unfit (only a batch or an ack can be,
+ * and those come alone); -1 when storage failed: then nothing can be
+ * appended until journal_recover() succeeded.
+ */
+int journal_append(struct journal *j, struct journal_event *events, size_t n);
+
+struct journal_purge {
+	uint64_t first, last;
+	uint64_t applied; /* the chat store holds everything below */
+	int64_t after_s;  /* -1: nothing is ever purged */
+	const char *const *required;
+	size_t required_count;
+};
+/*
+ * Appends the purge record and removes the bodies, in one transaction.
+ * `out` gets seq and time of the record. Results as journal_append(). After
+ * 0, journal_truncate() is due.
+ */
+int journal_purge(struct journal *j, const struct journal_purge *p,
+    struct journal_event *out);
+
+/* False after a failure, until journal_recover() succeeded. */
+bool journal_writable(const struct journal *j);
+/* Reads the state back from the file and tries a small durable write. */
+int journal_recover(struct journal *j);
+
+/*
+ * Hands in the signer's newest note. It is stored with the next append, or
+ * by journal_store_note(). publish: also as a checkpoint row.
+ */
+void journal_note(
+    struct journal *j, uint64_t size, struct view note, bool publish);
+bool journal_note_waits(const struct journal *j);
+int journal_store_note(struct journal *j);
+/* Size of the newest note handed in or stored, 0 when none. */
+uint64_t journal_signed_size(const struct journal *j);
+
+/* Root of an earlier size, and the proof that it leads to the present. */
+int journal_root_at(struct journal *j, uint64_t size, uint8_t out[32]);
+int journal_proof(struct journal *j, uint64_t old, struct buf *out);
+/* Fields of the newest control record of a kind; 1, 0 when none, or -1. */
+int journal_last_fields(struct journal *j, unsigned kind, struct buf *out);
+
+/* Pages in the WAL that the last commit left. */
+int journal_wal_pages(const struct journal *j);
+/* Moves the WAL into the database as far as readers allow. */
+int journal_checkpoint(struct journal *j);
+/* Empties the WAL; -1 when a reader kept it busy: try again later. */
+int journal_truncate(struct journal *j);
+
+#endif

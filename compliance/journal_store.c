@@ -1,0 +1,551 @@
+#include "compliance/journal_store.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#include "compliance/journal.h"
+#include "compliance/leaf.h"
+#include "compliance/note.h"
+#include "compliance/schema.h"
+
+/* How long a checkpoint that must empty the WAL waits for readers. */
+#define BUSY_MS 20
+
+static const char *const statement_sql[STATEMENTS] = {
+    [S_BEGIN] = "BEGIN IMMEDIATE",
+    [S_COMMIT] = "COMMIT",
+    [S_ROLLBACK] = "ROLLBACK",
+    [S_LEAF] = "INSERT INTO leaf(seq, at, kind, bytes) VALUES (?, ?, ?, ?)",
+    [S_BODY] = "INSERT INTO body(id, salt, data) VALUES (?, ?, ?)",
+    [S_TILE] = "INSERT INTO tile(level, idx, data) VALUES (?, ?, ?)",
+    [S_HEAD] = "UPDATE head SET size = ?, root = ?, note = COALESCE(?, note)",
+    [S_CHECKPOINT] =
+	"INSERT INTO checkpoint(size, note) SELECT ?1, ?2"
+	" WHERE NOT EXISTS (SELECT 1 FROM checkpoint WHERE size >= ?1)",
+    [S_BATCH] = "INSERT INTO batch(seq, adapter, n, first, last)"
+		" VALUES (?, ?, ?, ?, ?)",
+    [S_ACK] = "INSERT INTO ack(seq, adapter, n, state) VALUES (?, ?, ?, ?)",
+    [S_RANGE] = "INSERT INTO purge_range(first, last, n, seq)"
+		" VALUES (?, ?, ?, ?)",
+    [S_RANGE_NEXT] = "SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range",
+    [S_BODY_DELETE] = "DELETE FROM body WHERE id >= ? AND id < ?",
+    [S_LEAVES] = "SELECT bytes, kind FROM leaf WHERE seq >= ? AND seq < ?"
+		 " ORDER BY seq",
+    [S_TILE_READ] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
+    [S_LAST_LEAF] = "SELECT seq, at FROM leaf ORDER BY seq DESC LIMIT 1",
+    [S_LAST_CONTROL] = "SELECT bytes FROM leaf WHERE kind = ? AND kind >= 128"
+		       " ORDER BY seq DESC LIMIT 1",
+};
+
+int
+journal_fail(struct journal *j, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(j->error, sizeof j->error, fmt, ap); /* for people */
+	va_end(ap);
+	return -1;
+}
+
+int
+journal_fail_sql(struct journal *j, const char *what)
+{
+	int code = sqlite3_system_errno(j->db);
+
+	return journal_fail(j, "%s: %s%s%s", what, sqlite3_errmsg(j->db),
+	    code != 0 ? ": " : "", code != 0 ? strerror(code) : "");
+}
+
+/* Hashes of stored leaves [first, first + count). */
+static int
+read_leaf_hashes(
+    struct journal *j, uint64_t first, uint64_t count, uint8_t *hashes)
+{
+	sqlite3_stmt *s = j->stmt[S_LEAVES];
+	uint64_t n = 0;
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)first);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)(first + count));
+	while (n < count && sqlite3_step(s) == SQLITE_ROW) {
+		tree_leaf_hash(sqlite3_column_blob(s, 0),
+		    (size_t)sqlite3_column_bytes(s, 0),
+		    hashes + n * TREE_HASH_LEN);
+		n++;
+	}
+	(void)sqlite3_reset(s); /* what is missing shows in the count */
+	return n == count
+	    ? 0
+	    : journal_fail(j, "leaf %" PRIu64 " cannot be read", first + n);
+}
+
+static int
+read_tile(struct journal *j, unsigned level, uint64_t index,
+    uint8_t out[TREE_TILE_LEN])
+{
+	sqlite3_stmt *s = j->stmt[S_TILE_READ];
+	int r = -1;
+
+	(void)sqlite3_bind_int64(s, 1, level);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)index);
+	if (sqlite3_step(s) == SQLITE_ROW &&
+	    sqlite3_column_bytes(s, 0) == TREE_TILE_LEN) {
+		memcpy(out, sqlite3_column_blob(s, 0), TREE_TILE_LEN);
+		r = 0;
+	}
+	(void)sqlite3_reset(s); /* r tells */
+	return r == 0 ? 0
+		      : journal_fail(j, "tile %u/%" PRIu64 " cannot be read",
+			    level, index);
+}
+
+static int
+load_hashes(
+    void *arg, unsigned level, uint64_t first, unsigned count, uint8_t *hashes)
+{
+	struct journal *j = arg;
+	uint8_t tile[TREE_TILE_LEN];
+
+	if (level == 0)
+		return read_leaf_hashes(j, first, count, hashes);
+	for (unsigned i = 0; i < count; i++) {
+		if (read_tile(j, level - 1, first + i, tile) != 0)
+			return -1;
+		tree_tile_node(tile, TREE_TILE_HEIGHT, 0,
+		    hashes + (size_t)i * TREE_HASH_LEN);
+	}
+	return 0;
+}
+
+static int
+find_node(
+    void *arg, unsigned height, uint64_t index, uint8_t out[TREE_HASH_LEN])
+{
+	struct journal *j = arg;
+	unsigned h = height % TREE_TILE_HEIGHT;
+	unsigned in_tile = TREE_TILE_HEIGHT - h;
+	uint8_t tile[TREE_TILE_LEN];
+
+	if (tree_held(j->tree, height, index, out))
+		return 0;
+	if (read_tile(j, height / TREE_TILE_HEIGHT, index >> in_tile, tile) !=
+	    0)
+		return -1;
+	tree_tile_node(tile, h, (unsigned)(index & ((1U << in_tile) - 1)), out);
+	return 0;
+}
+
+/* Size, time and tree as the file has them, checked against its head. */
+int
+journal_load(struct journal *j)
+{
+	sqlite3_stmt *s = j->stmt[S_LAST_LEAF];
+	uint8_t root[TREE_HASH_LEN];
+	uint64_t size = 0;
+	sqlite3_stmt *head;
+	bool same;
+	int r;
+
+	r = sqlite3_step(s);
+	j->at = 0;
+	if (r == SQLITE_ROW) {
+		size = (uint64_t)sqlite3_column_int64(s, 0) + 1;
+		j->at = (uint64_t)sqlite3_column_int64(s, 1);
+	}
+	(void)sqlite3_reset(s); /* r tells */
+	if (r != SQLITE_ROW && r != SQLITE_DONE)
+		return journal_fail_sql(j, "the journal cannot be read");
+	tree_init(j->tree);
+	if (tree_load(j->tree, size, load_hashes, j) != 0)
+		return -1;
+	tree_root(j->tree, root);
+	head = db_prepare(j->db, "SELECT size, root FROM head");
+	same = head != NULL && sqlite3_step(head) == SQLITE_ROW &&
+	    (uint64_t)sqlite3_column_int64(head, 0) == size &&
+	    sqlite3_column_bytes(head, 1) == TREE_HASH_LEN &&
+	    memcmp(sqlite3_column_blob(head, 1), root, sizeof root) == 0;
+	(void)sqlite3_finalize(head); /* `same` tells */
+	j->size = size;
+	if (!same)
+		return journal_fail(j,
+		    "the leaves do not lead to the stored root at size %" PRIu64
+		    ": the file was altered or damaged",
+		    size);
+	return 0;
+}
+
+int
+journal_root_at(struct journal *j, uint64_t size, uint8_t out[32])
+{
+	const struct tree_source source = {find_node, j};
+
+	if (size > j->size)
+		return journal_fail(
+		    j, "size %" PRIu64 " is ahead of the journal", size);
+	return tree_root_at(&source, size, out);
+}
+
+int
+journal_proof(struct journal *j, uint64_t old, struct buf *out)
+{
+	const struct tree_source source = {find_node, j};
+
+	return tree_consistency(&source, old, j->tree->size, out);
+}
+
+int
+journal_last_fields(struct journal *j, unsigned kind, struct buf *out)
+{
+	sqlite3_stmt *s = j->stmt[S_LAST_CONTROL];
+	const char *why;
+	struct leaf leaf;
+	int r;
+
+	(void)sqlite3_bind_int64(s, 1, kind);
+	r = sqlite3_step(s);
+	if (r == SQLITE_ROW) {
+		struct view text = view_of(sqlite3_column_blob(s, 0),
+		    (size_t)sqlite3_column_bytes(s, 0));
+
+		if (leaf_parse(text, &leaf, &why))
+			buf_put_view(out, leaf.fields);
+		else
+			r = journal_fail(
+			    j, "control record cannot be read: %s", why);
+	}
+	(void)sqlite3_reset(s); /* r tells */
+	if (r == SQLITE_ROW)
+		return 1;
+	return r == SQLITE_DONE ? 0 : -1;
+}
+
+uint64_t
+journal_size(const struct journal *j)
+{
+	return j->size;
+}
+
+void
+journal_root(const struct journal *j, uint8_t out[32])
+{
+	tree_root(j->tree, out);
+}
+
+uint64_t
+journal_time(const struct journal *j)
+{
+	return j->at;
+}
+
+const char *
+journal_uuid(const struct journal *j)
+{
+	return j->uuid;
+}
+
+const char *
+journal_origin(const struct journal *j)
+{
+	return j->origin;
+}
+
+const char *
+journal_vkey(const struct journal *j)
+{
+	return j->vkey;
+}
+
+const char *
+journal_error(const struct journal *j)
+{
+	return j->error;
+}
+
+int
+journal_wal_pages(const struct journal *j)
+{
+	return j->wal_pages;
+}
+
+int
+journal_checkpoint(struct journal *j)
+{
+	int frames = 0;
+
+	if (db_checkpoint_passive(j->db, &frames) != 0)
+		return journal_fail_sql(j, "checkpoint");
+	j->wal_pages = 0;
+	return 0;
+}
+
+int
+journal_truncate(struct journal *j)
+{
+	if (db_checkpoint_truncate(j->db) != 0)
+		return journal_fail_sql(j, "truncation of the WAL");
+	j->wal_pages = 0;
+	return 0;
+}
+
+/* ---- making and opening ---- */
+
+static int
+set_why(char *why, size_t why_len, const char *path, const char *reason)
+{
+	(void)snprintf(why, why_len, "%s: %s", path, reason); /* for people */
+	return -1;
+}
+
+static bool
+is_uuid(const char *s)
+{
+	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+	if (strlen(s) != sizeof shape - 1)
+		return false;
+	for (size_t i = 0; i < sizeof shape - 1; i++)
+		if (shape[i] == '-' ? s[i] != '-'
+				    : strchr("0123456789abcdef", s[i]) == NULL)
+			return false;
+	return true;
+}
+
+static int
+insert_meta(sqlite3 *db, const char *name, const char *value)
+{
+	sqlite3_stmt *s =
+	    db_prepare(db, "INSERT INTO meta(name, value) VALUES (?, ?)");
+	int r;
+
+	if (s == NULL)
+		return -1;
+	(void)sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+	(void)sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC);
+	r = sqlite3_step(s);
+	(void)sqlite3_finalize(s); /* repeats r */
+	return r == SQLITE_DONE ? 0 : -1;
+}
+
+static int
+insert_head(sqlite3 *db)
+{
+	sqlite3_stmt *s =
+	    db_prepare(db, "INSERT INTO head(id, size, root) VALUES (1, 0, ?)");
+	uint8_t root[TREE_HASH_LEN];
+	int r;
+
+	if (s == NULL)
+		return -1;
+	tree_empty_root(root);
+	(void)sqlite3_bind_blob(s, 1, root, sizeof root, SQLITE_STATIC);
+	r = sqlite3_step(s);
+	(void)sqlite3_finalize(s); /* repeats r */
+	return r == SQLITE_DONE ? 0 : -1;
+}
+
+static int
+fill(sqlite3 *db, const char *uuid, const char *origin, const char *vkey)
+{
+	char pragmas[96];
+
+	(void)snprintf(pragmas, sizeof pragmas,
+	    "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+	    SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
+	if (db_exec(db, "BEGIN") != 0 || db_exec(db, schema_sql) != 0 ||
+	    db_exec(db, pragmas) != 0 ||
+	    insert_meta(db, "journal", uuid) != 0 ||
+	    insert_meta(db, "origin", origin) != 0 ||
+	    insert_meta(db, "vkey", vkey) != 0 || insert_head(db) != 0)
+		return -1;
+	return db_exec(db, "COMMIT");
+}
+
+/* The file and what SQLite put beside it. */
+static void
+remove_files(const char *path)
+{
+	static const char *const suffix[] = {"", "-wal", "-shm"};
+	char name[4096];
+
+	for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++) {
+		int n = snprintf(name, sizeof name, "%s%s", path, suffix[i]);
+
+		if (n > 0 && (size_t)n < sizeof name)
+			(void)unlink(name); /* what is left is said by init */
+	}
+}
+
+int
+journal_create(const char *path, const char *uuid, const char *origin,
+    const char *vkey, char *why, size_t why_len)
+{
+	struct note_vkey key;
+	sqlite3 *db;
+
+	if (!is_uuid(uuid))
+		return set_why(why, why_len, path, "not a UUID");
+	if (!note_parse_vkey(view_text(vkey), &key) ||
+	    !view_is(key.name, origin))
+		return set_why(
+		    why, why_len, path, "the key is not one of this origin");
+	db = db_open(path, DB_CREATE, DB_SYNC_FULL, why, why_len);
+	if (db == NULL)
+		return -1;
+	if (fill(db, uuid, origin, vkey) != 0 ||
+	    db_checkpoint_truncate(db) != 0 || file_sync_parent(path) != 0) {
+		(void)set_why(why, why_len, path, sqlite3_errmsg(db));
+		db_close(db);
+		remove_files(path);
+		return -1;
+	}
+	db_close(db);
+	return 0;
+}
+
+static char *
+read_meta(sqlite3 *db, const char *name)
+{
+	sqlite3_stmt *s =
+	    db_prepare(db, "SELECT value FROM meta WHERE name = ?");
+	char *value = NULL;
+
+	if (s == NULL)
+		return NULL;
+	(void)sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+	if (sqlite3_step(s) == SQLITE_ROW)
+		value = strdup((const char *)sqlite3_column_text(s, 0));
+	(void)sqlite3_finalize(s); /* the value tells */
+	return value;
+}
+
+static int
+read_identity(struct journal *j)
+{
+	if (db_int(j->db, "PRAGMA application_id", 0) != SCHEMA_APPLICATION_ID)
+		return journal_fail(j, "not a journal");
+	if (db_int(j->db, "PRAGMA user_version", 0) != SCHEMA_VERSION)
+		return journal_fail(j, "a journal of an unknown version");
+	j->uuid = read_meta(j->db, "journal");
+	j->origin = read_meta(j->db, "origin");
+	j->vkey = read_meta(j->db, "vkey");
+	if (j->uuid == NULL || j->origin == NULL || j->vkey == NULL)
+		return journal_fail(j, "the journal's identity is missing");
+	return 0;
+}
+
+static int
+read_boot_id(struct journal *j)
+{
+	struct buf text;
+	int r = -1;
+
+	buf_init(&text);
+	if (file_read("/proc/sys/kernel/random/boot_id", 64, &text) == 0 &&
+	    text.len >= 8) {
+		memcpy(j->boot_id, text.data, 8);
+		j->boot_id[8] = '\0';
+		r = 0;
+	}
+	buf_release(&text);
+	return r == 0 ? 0 : journal_fail(j, "the boot id cannot be read");
+}
+
+static int
+read_note(struct journal *j)
+{
+	sqlite3_stmt *s = db_prepare(j->db, "SELECT note FROM head");
+	const char *why;
+	struct note note;
+	int r = -1;
+
+	j->note_size = 0;
+	if (s != NULL && sqlite3_step(s) == SQLITE_ROW) {
+		struct view text = view_of(sqlite3_column_blob(s, 0),
+		    (size_t)sqlite3_column_bytes(s, 0));
+
+		if (text.n == 0) {
+			r = 0;
+		} else if (note_parse(text, &note, &why)) {
+			j->note_size = note.size;
+			r = 0;
+		}
+	}
+	(void)sqlite3_finalize(s); /* r tells */
+	return r == 0 ? 0 : journal_fail(j, "the stored note is malformed");
+}
+
+static int
+on_wal(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct journal *j = arg;
+
+	(void)db;
+	(void)name;
+	j->wal_pages = pages;
+	return SQLITE_OK;
+}
+
+static int
+prepare(struct journal *j)
+{
+	for (size_t i = 0; i < STATEMENTS; i++) {
+		j->stmt[i] = db_prepare(j->db, statement_sql[i]);
+		if (j->stmt[i] == NULL)
+			return journal_fail_sql(j, "schema");
+	}
+	(void)sqlite3_wal_hook(j->db, on_wal, j); /* returns the old one */
+	if (sqlite3_busy_timeout(j->db, BUSY_MS) != SQLITE_OK ||
+	    db_seal(j->db, false) != 0)
+		return journal_fail_sql(j, "settings");
+	return 0;
+}
+
+struct journal *
+journal_open(const char *path, char *why, size_t why_len)
+{
+	struct journal *j = calloc(1, sizeof *j);
+
+	if (j == NULL || (j->tree = calloc(1, sizeof *j->tree)) == NULL) {
+		free(j);
+		(void)set_why(why, why_len, path, "out of memory");
+		return NULL;
+	}
+	buf_init(&j->leaf);
+	buf_init(&j->note);
+	j->db = db_open(path, DB_WRITE, DB_SYNC_FULL, why, why_len);
+	if (j->db == NULL) {
+		journal_close(j);
+		return NULL;
+	}
+	if (read_identity(j) != 0 || read_boot_id(j) != 0 || prepare(j) != 0 ||
+	    journal_load(j) != 0 || read_note(j) != 0) {
+		(void)set_why(why, why_len, path, j->error);
+		journal_close(j);
+		return NULL;
+	}
+	j->writable = true;
+	return j;
+}
+
+void
+journal_close(struct journal *j)
+{
+	if (j == NULL)
+		return;
+	for (size_t i = 0; i < STATEMENTS; i++)
+		(void)sqlite3_finalize(j->stmt[i]); /* repeats old errors */
+	db_close(j->db);
+	buf_release(&j->leaf);
+	buf_release(&j->note);
+	free(j->uuid);
+	free(j->origin);
+	free(j->vkey);
+	free(j->tree);
+	free(j);
+}

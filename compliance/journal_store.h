@@ -1,0 +1,64 @@
+#ifndef COMPLIANCE_JOURNAL_STORE_H
+#define COMPLIANCE_JOURNAL_STORE_H
+
+/*
+ * Inside of the journal, shared by its two files: journal_store.c opens it
+ * and reads, journal.c is the gate that writes. Not for anybody else.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/db.h"
+
+#include "compliance/tree.h"
+
+/* Values are bound without looking: a bind that failed leaves NULL. */
+enum statement {
+	S_BEGIN,
+	S_COMMIT,
+	S_ROLLBACK,
+	S_LEAF,
+	S_BODY,
+	S_TILE,
+	S_HEAD,
+	S_CHECKPOINT,
+	S_BATCH,
+	S_ACK,
+	S_RANGE,
+	S_RANGE_NEXT,
+	S_BODY_DELETE,
+	S_LEAVES,
+	S_TILE_READ,
+	S_LAST_LEAF,
+	S_LAST_CONTROL,
+	STATEMENTS
+};
+
+struct journal {
+	sqlite3 *db;
+	sqlite3_stmt *stmt[STATEMENTS];
+	struct tree *tree;
+	uint64_t size; /* committed; the tree is ahead during a transaction */
+	uint64_t at;   /* time of the last record */
+	bool writable;
+	int wal_pages;
+	char boot_id[9];
+	char *uuid, *origin, *vkey;
+	struct buf leaf; /* under construction */
+	struct buf note; /* waits to be stored */
+	uint64_t note_size;
+	bool note_waits, note_publish;
+	char error[256];
+};
+
+/* Put the reason where journal_error() finds it; -1. */
+int journal_fail(struct journal *j, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+int journal_fail_sql(struct journal *j, const char *what);
+/* Size, time and tree as the file has them, checked against its head. */
+int journal_load(struct journal *j);
+
+#endif

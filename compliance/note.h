@@ -1,0 +1,66 @@
+#ifndef COMPLIANCE_NOTE_H
+#define COMPLIANCE_NOTE_H
+
+/*
+ * Checkpoints as C2SP signed notes (Ed25519, signature type 0x01), and the
+ * text forms of the keys: vkey for everybody, skey for the signer alone.
+ * chancery-journal(5), CHECKPOINT.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/crypto.h"
+
+#define NOTE_NAME_MAX 255
+/* A note with more bytes than this is not read. */
+#define NOTE_MAX 16384
+
+struct note_vkey {
+	struct view name; /* borrowed from the text */
+	uint32_t id;
+	uint8_t public[CRYPTO_PUBLIC_LEN];
+};
+
+struct note {
+	struct view body; /* the three lines, what is signed */
+	struct view origin;
+	uint64_t size;
+	uint8_t root[32];
+	struct view signatures; /* the lines below the blank one */
+};
+
+/* Not empty, UTF-8, no spaces or controls, no '+'; at most NOTE_NAME_MAX. */
+bool note_name_valid(struct view name);
+
+void note_put_vkey(
+    struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
+/* False when malformed or when the key id does not belong to the key. */
+bool note_parse_vkey(struct view text, struct note_vkey *out);
+/* "PRIVATE+KEY+name+id+base64(0x01 || seed)", for the signer's key file. */
+void note_put_skey(struct buf *b, struct view name,
+    const uint8_t seed[CRYPTO_SEED_LEN],
+    const uint8_t public[CRYPTO_PUBLIC_LEN]);
+bool note_parse_skey(struct view text, struct view *name, uint32_t *id,
+    uint8_t seed[CRYPTO_SEED_LEN]);
+uint32_t note_key_id(struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
+
+/* The body: origin, size and root, one a line. */
+void note_put_body(
+    struct buf *b, struct view origin, uint64_t size, const uint8_t root[32]);
+bool note_parse_body(struct view body, struct note *out);
+/* Appends body, blank line and one signature line; false: cannot sign. */
+bool note_sign(struct buf *b, struct view body, struct view name,
+    const struct crypto_key *key);
+/* Whether it is a note of a checkpoint; says nothing about signatures. */
+bool note_parse(struct view text, struct note *out, const char **why);
+/*
+ * Whether the key signed the note: a line with its name and id is there, and
+ * every such line verifies. Lines of other keys are ignored.
+ */
+bool note_verify(
+    const struct note *n, const struct note_vkey *key, const char **why);
+
+#endif

@@ -1,0 +1,340 @@
+#include "compliance/rules.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/db.h"
+#include "base/text.h"
+
+#include "compliance/leaf.h"
+
+enum field_type {
+	FIELD_NUMBER,
+	FIELD_ADAPTER,
+	FIELD_ROOT,
+	FIELD_WORD,
+	FIELD_HASH
+};
+
+struct field {
+	const char *name;
+	enum field_type type;
+	const char *words; /* FIELD_WORD: " a b " allowed, or NULL: any */
+};
+
+#define FIELDS_MAX 9
+
+static const struct field batch_fields[] = {
+    {"adapter", FIELD_ADAPTER, NULL},
+    {"batch", FIELD_NUMBER, NULL},
+    {"first", FIELD_NUMBER, NULL},
+    {"last", FIELD_NUMBER, NULL},
+    {"count", FIELD_NUMBER, NULL},
+    {"size", FIELD_NUMBER, NULL},
+    {"root", FIELD_ROOT, NULL},
+};
+
+static const struct field ack_fields[] = {
+    {"adapter", FIELD_ADAPTER, NULL},
+    {"batch", FIELD_NUMBER, NULL},
+    {"first", FIELD_NUMBER, NULL},
+    {"last", FIELD_NUMBER, NULL},
+    {"state", FIELD_WORD, " sent accepted stored "},
+    {"location", FIELD_WORD, NULL},
+    {"sha256", FIELD_HASH, NULL},
+    {"bytes", FIELD_NUMBER, NULL},
+    {"readback", FIELD_WORD, " yes no "},
+};
+
+static bool __attribute__((format(printf, 3, 4)))
+fail(char *why, size_t why_len, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(why, why_len, fmt, ap); /* may cut: words for people */
+	va_end(ap);
+	return false;
+}
+
+static bool
+is_adapter(struct view v)
+{
+	if (v.n == 0 || v.n > 32)
+		return false;
+	for (size_t i = 0; i < v.n; i++)
+		if ((v.p[i] < 'a' || v.p[i] > 'z') &&
+		    (v.p[i] < '0' || v.p[i] > '9') && v.p[i] != '-')
+			return false;
+	return true;
+}
+
+static bool
+is_word(struct view v, const char *words)
+{
+	char padded[16];
+
+	if (words == NULL)
+		return true;
+	if (v.n + 3 > sizeof padded)
+		return false;
+	(void)snprintf(
+	    padded, sizeof padded, " %.*s ", (int)v.n, (const char *)v.p);
+	return strstr(words, padded) != NULL;
+}
+
+static bool
+is_of_type(const struct field *f, struct view v, uint64_t *number)
+{
+	uint8_t hash[32];
+
+	switch (f->type) {
+	case FIELD_NUMBER:
+		return view_to_u64(v, number) && *number <= INT64_MAX;
+	case FIELD_ADAPTER:
+		return is_adapter(v);
+	case FIELD_ROOT:
+		return v.n == 44 && text_get_base64_fixed(v, hash, 32);
+	case FIELD_WORD:
+		return is_word(v, f->words);
+	case FIELD_HASH:
+		return view_is(v, "-") ||
+		    (v.n == 64 && text_get_hex(v, hash, 32));
+	}
+	return false;
+}
+
+/* Exactly the fields of the table, in its order. */
+static bool
+read_fields(struct view fields, const struct field *table, size_t count,
+    struct view *values, uint64_t *numbers, char *why, size_t why_len)
+{
+	struct view name;
+
+	if (!leaf_fields_valid(fields))
+		return fail(why, why_len, "fields are malformed");
+	for (size_t i = 0; i < count; i++) {
+		numbers[i] = 0;
+		if (!leaf_next_field(&fields, &name, &values[i]) ||
+		    !view_is(name, table[i].name))
+			return fail(
+			    why, why_len, "field %s is missing", table[i].name);
+		if (!is_of_type(&table[i], values[i], &numbers[i]))
+			return fail(why, why_len, "field %s is malformed",
+			    table[i].name);
+	}
+	if (fields.n != 0)
+		return fail(why, why_len, "there are more fields than known");
+	return true;
+}
+
+static void
+copy_word(char *out, size_t len, struct view v)
+{
+	(void)snprintf(out, len, "%.*s", (int)v.n, (const char *)v.p);
+}
+
+/*
+ * Runs a query with one text and up to two numbers; its row's columns go to
+ * out. 1 row, 0 no row, -1 failed.
+ */
+static int
+query(sqlite3 *db, const char *sql, const char *adapter, const uint64_t *args,
+    size_t arg_count, uint64_t *out, int out_count)
+{
+	sqlite3_stmt *s = db_prepare(db, sql);
+	int at = 1, r = -1;
+
+	if (s == NULL)
+		return -1;
+	if (adapter != NULL)
+		(void)sqlite3_bind_text(s, at++, adapter, -1, SQLITE_STATIC);
+	for (size_t i = 0; i < arg_count; i++)
+		(void)sqlite3_bind_int64(s, at++, (sqlite3_int64)args[i]);
+	switch (sqlite3_step(s)) {
+	case SQLITE_ROW:
+		for (int i = 0; i < out_count; i++)
+			out[i] = (uint64_t)sqlite3_column_int64(s, i);
+		r = 1;
+		break;
+	case SQLITE_DONE:
+		r = 0;
+		break;
+	}
+	(void)sqlite3_finalize(s); /* the step has told what there is to tell */
+	return r;
+}
+
+bool
+rules_read_batch(sqlite3 *db, struct view fields, uint64_t size,
+    struct rules_batch *out, char *why, size_t why_len)
+{
+	struct view v[FIELDS_MAX];
+	uint64_t number[FIELDS_MAX], before[2] = {0, 0};
+	int r;
+
+	if (!read_fields(fields, batch_fields,
+		sizeof batch_fields / sizeof batch_fields[0], v, number, why,
+		why_len))
+		return false;
+	copy_word(out->adapter, sizeof out->adapter, v[0]);
+	out->n = number[1];
+	out->first = number[2];
+	out->last = number[3];
+	out->size = number[5];
+	out->root = v[6];
+	if (out->last < out->first || number[4] != out->last - out->first + 1)
+		return fail(why, why_len, "count is not that of first to last");
+	if (out->size <= out->last || out->size > size)
+		return fail(why, why_len,
+		    "tree size %" PRIu64 " does not cover the batch, or is "
+		    "ahead of the journal's %" PRIu64,
+		    out->size, size);
+	r = query(db,
+	    "SELECT n, last + 1 FROM batch WHERE adapter = ?"
+	    " ORDER BY n DESC LIMIT 1",
+	    out->adapter, NULL, 0, before, 2);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (out->n != before[0] + 1 || out->first != before[1])
+		return fail(why, why_len,
+		    "next is batch %" PRIu64 " from %" PRIu64 ", not %" PRIu64
+		    " from %" PRIu64,
+		    before[0] + 1, before[1], out->n, out->first);
+	return true;
+}
+
+bool
+rules_read_ack(sqlite3 *db, struct view fields, struct rules_ack *out,
+    char *why, size_t why_len)
+{
+	struct view v[FIELDS_MAX];
+	uint64_t number[FIELDS_MAX], range[2], last[1] = {0};
+	int r;
+
+	if (!read_fields(fields, ack_fields,
+		sizeof ack_fields / sizeof ack_fields[0], v, number, why,
+		why_len))
+		return false;
+	copy_word(out->adapter, sizeof out->adapter, v[0]);
+	out->n = number[1];
+	copy_word(out->state, sizeof out->state, v[4]);
+	r = query(db,
+	    "SELECT first, last FROM batch WHERE adapter = ? AND n = ?",
+	    out->adapter, &out->n, 1, range, 2);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (r == 0 || range[0] != number[2] || range[1] != number[3])
+		return fail(why, why_len,
+		    "batch %" PRIu64 " from %" PRIu64 " to %" PRIu64
+		    " of %s was never sent",
+		    out->n, number[2], number[3], out->adapter);
+	if (query(db,
+		"SELECT n FROM ack WHERE adapter = ? ORDER BY n DESC LIMIT 1",
+		out->adapter, NULL, 0, last, 1) < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (out->n != last[0] + 1)
+		return fail(why, why_len,
+		    "next to be acknowledged is batch %" PRIu64
+		    ", not %" PRIu64,
+		    last[0] + 1, out->n);
+	return true;
+}
+
+/* The youngest ack of the batches over the range, which all must be stored. */
+static bool
+purge_ack(sqlite3 *db, const struct rules_purge *p, const char *adapter,
+    uint64_t *ack_seq, uint64_t *ack_at, char *why, size_t why_len)
+{
+	const uint64_t range[2] = {p->first, p->last};
+	uint64_t row[3];
+	int r;
+
+	/* Batches leave no gaps: the one over `last` and those below it. */
+	r = query(db,
+	    "SELECT b.n FROM batch b LEFT JOIN ack a ON a.adapter = b.adapter"
+	    " AND a.n = b.n WHERE b.adapter = ?1 AND b.first >= (SELECT first"
+	    " FROM batch WHERE adapter = ?1 AND first <= ?2"
+	    " ORDER BY first DESC LIMIT 1) AND b.first <= ?3"
+	    " AND (a.state IS NULL OR a.state <> 'stored') LIMIT 1",
+	    adapter, range, 2, row, 1);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (r == 1)
+		return fail(why, why_len,
+		    "%s has not stored its batch %" PRIu64, adapter, row[0]);
+	r = query(db,
+	    "SELECT a.seq, l.at, b.last FROM batch b JOIN ack a ON"
+	    " a.adapter = b.adapter AND a.n = b.n JOIN leaf l ON l.seq = a.seq"
+	    " WHERE b.adapter = ?1 AND b.first <= ?2"
+	    " ORDER BY b.first DESC LIMIT 1",
+	    adapter, &p->last, 1, row, 3);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (r == 0 || row[2] < p->last)
+		return fail(why, why_len, "%s was never sent record %" PRIu64,
+		    adapter, p->last);
+	*ack_seq = row[0];
+	*ack_at = row[1];
+	return true;
+}
+
+static bool
+purge_range_valid(
+    sqlite3 *db, const struct rules_purge *p, char *why, size_t why_len)
+{
+	uint64_t end[1] = {0};
+	int r;
+
+	if (p->last < p->first || p->last - p->first >= RULES_PURGE_MAX)
+		return fail(why, why_len,
+		    "a purge takes 1 to %d records at a time", RULES_PURGE_MAX);
+	if (p->last >= p->applied)
+		return fail(why, why_len,
+		    "the chat store has applied only up to %" PRIu64,
+		    p->applied);
+	r = query(db,
+	    "SELECT last FROM purge_range WHERE first <= ?"
+	    " ORDER BY first DESC LIMIT 1",
+	    NULL, &p->last, 1, end, 1);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (r == 1 && end[0] >= p->first)
+		return fail(
+		    why, why_len, "purged already up to %" PRIu64, end[0]);
+	return true;
+}
+
+bool
+rules_purge(sqlite3 *db, const struct rules_purge *p, struct buf *acks,
+    char *why, size_t why_len)
+{
+	if (p->after_s < 0)
+		return fail(
+		    why, why_len, "the configuration keeps all records");
+	if (p->required_count == 0)
+		return fail(why, why_len, "no adapter is required");
+	if (!purge_range_valid(db, p, why, why_len))
+		return false;
+	for (size_t i = 0; i < p->required_count; i++) {
+		uint64_t seq = 0, at = 0;
+
+		if (!purge_ack(db, p, p->required[i], &seq, &at, why, why_len))
+			return false;
+		if (seq >= p->signed_size)
+			return fail(why, why_len,
+			    "the acknowledgement %" PRIu64
+			    " is not covered by a signature yet",
+			    seq);
+		if (p->now < at ||
+		    (p->now - at) / 1000000 < (uint64_t)p->after_s)
+			return fail(why, why_len,
+			    "%s stored it less than %" PRId64 " s ago",
+			    p->required[i], p->after_s);
+		buf_printf(acks, "%s%s:%" PRIu64, i > 0 ? "," : "",
+		    p->required[i], seq);
+	}
+	return true;
+}

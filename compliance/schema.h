@@ -1,0 +1,12 @@
+#ifndef COMPLIANCE_SCHEMA_H
+#define COMPLIANCE_SCHEMA_H
+
+/* The tables of journal.db and the triggers that keep them append-only. */
+
+#define SCHEMA_APPLICATION_ID 0x43484E43 /* "CHNC" */
+#define SCHEMA_VERSION 1
+
+/* Makes all tables, indices, views and triggers in an empty database. */
+extern const char schema_sql[];
+
+#endif
