@@ -1,0 +1,577 @@
+#include "compliance/keeper.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/process.h"
+
+#include "compliance/event.h"
+#include "compliance/keeper_state.h"
+#include "compliance/wire.h"
+
+#define BEAT_MS 60000
+#define RETRY_FIRST_MS 250
+#define RETRY_LAST_MS 2000
+#define STEADY_MS 10000 /* after that long an outage is a new one */
+#define LATE_MS 1000    /* late events are counted for so long */
+#define TRUNCATE_MS 500 /* between tries to empty the WAL */
+#define WAL_PAGES 1000  /* between checkpoints */
+#define OPEN_FILES 64
+
+/* ---- what the peers are told ---- */
+
+bool
+keeper_writable(const struct keeper *k)
+{
+	return k->in_service && !k->doomed && journal_writable(k->journal);
+}
+
+static void
+explain(struct keeper *k)
+{
+	const char *why = "";
+
+	if (k->doomed)
+		why = k->doom;
+	else if (!journal_writable(k->journal))
+		why = journal_error(k->journal);
+	else if (!k->in_service && k->signing.why[0] != '\0')
+		why = k->signing.why;
+	else if (!k->in_service)
+		why = "the signer has not come up yet";
+	(void)snprintf(k->why, sizeof k->why, "%s", why);
+}
+
+static void
+send_state(struct keeper *k, struct keeper_peer *p)
+{
+	struct buf *out;
+
+	if (p->link == NULL)
+		return;
+	out = ipc_begin(p->link, WIRE_STATE);
+	buf_put_u8(out, keeper_writable(k));
+	buf_put_text(out, k->why);
+	ipc_end(p->link);
+}
+
+void
+keeper_update(struct keeper *k)
+{
+	char before[sizeof k->why];
+
+	memcpy(before, k->why, sizeof before);
+	explain(k);
+	if (k->announced == keeper_writable(k) && strcmp(before, k->why) == 0)
+		return;
+	k->announced = keeper_writable(k);
+	if (k->announced)
+		log_info("records are taken");
+	else
+		log_warn("no records are taken: %s", k->why);
+	send_state(k, &k->server);
+	send_state(k, &k->engine);
+}
+
+static void
+send_refused(struct keeper_peer *p, uint64_t ref, const char *why)
+{
+	struct buf *out;
+
+	if (p->link == NULL)
+		return;
+	out = ipc_begin(p->link, WIRE_REFUSED);
+	buf_put_u64(out, ref);
+	buf_put_text(out, why);
+	ipc_end(p->link);
+}
+
+static void
+send_receipt(struct keeper_peer *p, uint64_t ref, const struct journal_event *e)
+{
+	struct buf *out;
+
+	if (p->link == NULL)
+		return;
+	out = ipc_begin(p->link, WIRE_RECEIPT);
+	buf_put_u32(out, 1);
+	buf_put_u64(out, ref);
+	buf_put_u64(out, e->seq);
+	buf_put_u64(out, e->at);
+	ipc_end(p->link);
+}
+
+/* ---- events ---- */
+
+static void
+on_truncate(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	if (journal_truncate(k->journal) == 0) {
+		k->wal_mark = 0;
+		return;
+	}
+	(void)uv_timer_start(timer, on_truncate, TRUNCATE_MS, 0);
+}
+
+/* Moves the WAL into the database each time it grew by so much. */
+static void
+tend_wal(struct keeper *k)
+{
+	int pages = journal_wal_pages(k->journal);
+
+	if (pages < k->wal_mark)
+		k->wal_mark = 0;
+	if (pages - k->wal_mark < WAL_PAGES)
+		return;
+	k->wal_mark = pages;
+	if (journal_checkpoint(k->journal) != 0)
+		log_warn("%s: %s", k->path, journal_error(k->journal));
+}
+
+static void
+send_receipts(struct keeper *k, size_t count)
+{
+	struct buf *out;
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (k->queue[i].generation == k->server.generation)
+			n++;
+	if (k->server.link == NULL || n == 0)
+		return;
+	out = ipc_begin(k->server.link, WIRE_RECEIPT);
+	buf_put_u32(out, n);
+	for (size_t i = 0; i < count; i++) {
+		if (k->queue[i].generation != k->server.generation)
+			continue;
+		buf_put_u64(out, k->queue[i].ref);
+		buf_put_u64(out, k->group[i].seq);
+		buf_put_u64(out, k->group[i].at);
+	}
+	ipc_end(k->server.link);
+}
+
+static void
+refuse_queue(struct keeper *k, size_t count)
+{
+	k->outage.refused += count;
+	for (size_t i = 0; i < count; i++)
+		if (k->queue[i].generation == k->server.generation)
+			send_refused(&k->server, k->queue[i].ref, k->why);
+}
+
+static void
+fill_group(struct keeper *k, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct keeper_event *q = &k->queue[i];
+		struct journal_event *e = &k->group[i];
+
+		e->kind = q->kind;
+		e->parts = q->parts;
+		e->fields = view_of(NULL, 0);
+		for (unsigned part = 0; part < q->parts; part++)
+			e->part[part] = view_of(
+			    k->queue_bytes.data + q->at[part], q->len[part]);
+	}
+}
+
+static void
+commit_queue(struct keeper *k)
+{
+	size_t count = k->queued;
+
+	if (count == 0)
+		return;
+	k->queued = 0;
+	fill_group(k, count);
+	if (keeper_writable(k) &&
+	    journal_append(k->journal, k->group, count) == 0) {
+		send_receipts(k, count);
+		keeper_count_late(k, k->group, count);
+	} else {
+		if (k->in_service && !k->doomed)
+			keeper_storage_failed(k);
+		refuse_queue(k, count);
+	}
+	buf_clear(&k->queue_bytes);
+	if (k->server.link != NULL)
+		ipc_flush(k->server.link);
+	keeper_sign(k);
+	tend_wal(k);
+}
+
+static void
+on_polled(uv_check_t *check)
+{
+	commit_queue(check->data);
+}
+
+static bool
+queue_event(struct keeper *k, struct view payload)
+{
+	struct keeper_event *e = &k->queue[k->queued];
+	struct reader r = reader_of(payload);
+
+	e->generation = k->server.generation;
+	e->ref = reader_u64(&r);
+	e->kind = reader_u8(&r);
+	e->parts = reader_u8(&r);
+	if (e->kind >= EVENT_CONTROL || event_name(e->kind) == NULL ||
+	    e->parts == 0 || e->parts > LEAF_PARTS_MAX)
+		return false;
+	for (unsigned i = 0; i < e->parts; i++) {
+		struct view part = reader_take(&r, reader_u32(&r));
+
+		e->at[i] = k->queue_bytes.len;
+		e->len[i] = part.n;
+		buf_put_view(&k->queue_bytes, part);
+	}
+	return reader_done(&r);
+}
+
+static bool
+on_event(struct keeper *k, struct view payload)
+{
+	struct reader head = reader_of(payload);
+
+	if (!keeper_writable(k)) {
+		k->outage.refused++;
+		send_refused(&k->server, reader_u64(&head), k->why);
+		return !head.failed;
+	}
+	if (!queue_event(k, payload))
+		return false;
+	if (k->queue_bytes.failed)
+		log_fatal("out of memory for events");
+	if (++k->queued == KEEPER_QUEUE_MAX)
+		commit_queue(k);
+	return true;
+}
+
+static bool
+on_hello(struct keeper *k, struct view payload)
+{
+	struct reader r = reader_of(payload);
+	uint64_t applied = reader_u64(&r);
+	uint64_t size = journal_size(k->journal);
+
+	if (!reader_done(&r))
+		return false;
+	commit_queue(k);
+	if (applied > size)
+		log_error("the chat store has applied %" PRIu64 " records, "
+			  "the journal holds %" PRIu64,
+		    applied, size);
+	k->applied = applied < size ? applied : size;
+	k->applied_known = true;
+	keeper_replay_start(k, k->applied);
+	return true;
+}
+
+static bool
+on_applied(struct keeper *k, struct view payload)
+{
+	struct reader r = reader_of(payload);
+	uint64_t applied = reader_u64(&r);
+
+	if (!reader_done(&r) || applied > journal_size(k->journal))
+		return false;
+	k->applied = applied;
+	return true;
+}
+
+static void
+on_server_down(struct keeper *k)
+{
+	k->applied_known = false;
+	keeper_replay_stop(k);
+}
+
+/* ---- control records and purges ---- */
+
+/* Answers the engine by the result of journal_append() or _purge(). */
+static void
+answer_engine(
+    struct keeper *k, uint64_t ref, int result, const struct journal_event *e)
+{
+	switch (result) {
+	case 0:
+		keeper_publish_after(k, e->seq);
+		send_receipt(&k->engine, ref, e);
+		break;
+	case 1:
+		send_refused(&k->engine, ref, journal_error(k->journal));
+		break;
+	default:
+		keeper_storage_failed(k);
+		send_refused(&k->engine, ref, k->why);
+		break;
+	}
+	keeper_sign(k);
+	tend_wal(k);
+}
+
+static bool
+on_control(struct keeper *k, struct view payload)
+{
+	struct reader r = reader_of(payload);
+	struct journal_event e = {0};
+	uint64_t ref = reader_u64(&r);
+
+	e.kind = reader_u8(&r);
+	e.fields = reader_rest(&r);
+	if (!reader_done(&r))
+		return false;
+	commit_queue(k);
+	if (!keeper_writable(k))
+		send_refused(&k->engine, ref, k->why);
+	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK)
+		send_refused(&k->engine, ref,
+		    "records of this kind are the keeper's own");
+	else
+		answer_engine(k, ref, journal_append(k->journal, &e, 1), &e);
+	return true;
+}
+
+static bool
+on_purge(struct keeper *k, struct view payload)
+{
+	struct reader r = reader_of(payload);
+	uint64_t ref = reader_u64(&r);
+	struct journal_purge purge = {
+	    .first = reader_u64(&r),
+	    .last = reader_u64(&r),
+	    .applied = k->applied,
+	    .after_s = k->conf->purge_after_s,
+	    .required = k->required,
+	    .required_count = k->required_count,
+	};
+	struct journal_event e;
+	int result;
+
+	if (!reader_done(&r))
+		return false;
+	commit_queue(k);
+	if (!keeper_writable(k)) {
+		send_refused(&k->engine, ref, k->why);
+		return true;
+	}
+	if (!k->applied_known) {
+		send_refused(&k->engine, ref,
+		    "the chat server has not told what it holds");
+		return true;
+	}
+	result = journal_purge(k->journal, &purge, &e);
+	answer_engine(k, ref, result, &e);
+	if (result == 0)
+		(void)uv_timer_start(&k->truncate_timer, on_truncate, 0, 0);
+	return true;
+}
+
+static void
+on_engine_up(struct keeper *k)
+{
+	send_state(k, &k->engine);
+}
+
+/* ---- links ---- */
+
+static const struct keeper_frame_row server_frames[] = {
+    {WIRE_EVENT, on_event},
+    {WIRE_HELLO, on_hello},
+    {WIRE_APPLIED, on_applied},
+};
+
+static const struct keeper_frame_row engine_frames[] = {
+    {WIRE_CONTROL, on_control},
+    {WIRE_PURGE, on_purge},
+};
+
+void
+keeper_drop(struct keeper_peer *p, const char *why)
+{
+	if (p->link == NULL)
+		return;
+	log_warn("link to the %s ended: %s", p->name, why);
+	ipc_free(p->link);
+	p->link = NULL;
+	p->generation++;
+	if (p->on_down != NULL)
+		p->on_down(p->keeper);
+}
+
+static void
+on_closed(void *arg, const char *why)
+{
+	keeper_drop(arg, why);
+}
+
+static void
+on_frame(void *arg, uint16_t type, struct view payload, int fd)
+{
+	struct keeper_peer *p = arg;
+
+	if (fd >= 0) {
+		(void)close(fd); /* nothing was written to it */
+		keeper_drop(p, "unexpected descriptor");
+		return;
+	}
+	for (size_t i = 0; i < p->frame_count; i++) {
+		if (p->frames[i].type != type)
+			continue;
+		if (!p->frames[i].handle(p->keeper, payload))
+			keeper_drop(p, "malformed frame");
+		return;
+	}
+	keeper_drop(p, "unexpected frame");
+}
+
+static void
+on_link(void *arg, const char *name, int fd)
+{
+	struct keeper *k = arg;
+	struct keeper_peer *const peers[] = {
+	    &k->server, &k->engine, &k->signer};
+
+	for (size_t i = 0; i < sizeof peers / sizeof peers[0]; i++) {
+		struct keeper_peer *p = peers[i];
+
+		if (strcmp(p->name, name) != 0)
+			continue;
+		keeper_drop(p, "a new one came");
+		p->link = ipc_new(&k->loop, fd, on_frame, on_closed, p);
+		if (p->link == NULL)
+			log_fatal("link to the %s: out of memory", name);
+		if (p->on_up != NULL)
+			p->on_up(k);
+		return;
+	}
+	log_warn("unexpected link to %s", name);
+	(void)close(fd); /* nothing was written to it */
+}
+
+/* ---- life ---- */
+
+static void
+on_beat(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	if (!keeper_writable(k))
+		return;
+	if (keeper_append_beat(k) != 0) {
+		keeper_storage_failed(k);
+		return;
+	}
+	keeper_sign(k);
+	k->wal_mark = journal_wal_pages(k->journal);
+	if (journal_checkpoint(k->journal) != 0)
+		log_warn("%s: %s", k->path, journal_error(k->journal));
+}
+
+static void
+on_stop(void *arg)
+{
+	struct keeper *k = arg;
+
+	commit_queue(k);
+	keeper_report_late(k);
+	if (keeper_writable(k) && journal_note_waits(k->journal))
+		(void)journal_store_note(k->journal); /* as above */
+	if (k->server.link != NULL)
+		ipc_flush(k->server.link);
+	if (k->engine.link != NULL)
+		ipc_flush(k->engine.link);
+	uv_stop(&k->loop);
+}
+
+static void
+init_peers(struct keeper *k)
+{
+	k->server = (struct keeper_peer){.keeper = k,
+	    .name = "server",
+	    .frames = server_frames,
+	    .frame_count = sizeof server_frames / sizeof server_frames[0],
+	    .on_down = on_server_down};
+	k->engine = (struct keeper_peer){.keeper = k,
+	    .name = "engine",
+	    .frames = engine_frames,
+	    .frame_count = sizeof engine_frames / sizeof engine_frames[0],
+	    .on_up = on_engine_up};
+	k->signer = (struct keeper_peer){.keeper = k,
+	    .name = "signer",
+	    .frames = keeper_signer_frames,
+	    .frame_count = keeper_signer_frame_count,
+	    .on_down = keeper_signer_down};
+}
+
+static void
+init_loop(struct keeper *k)
+{
+	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
+	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->replay_timer,
+	    &k->truncate_timer};
+
+	if (uv_loop_init(&k->loop) != 0)
+		log_fatal("no event loop");
+	for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
+		(void)uv_timer_init(&k->loop, timers[i]); /* always 0 */
+		timers[i]->data = k;
+	}
+	(void)uv_check_init(&k->loop, &k->after_poll); /* always 0 */
+	k->after_poll.data = k;
+	(void)uv_check_start(&k->after_poll, on_polled); /* always 0 */
+	(void)uv_timer_start(&k->beat_timer, on_beat, BEAT_MS, BEAT_MS);
+}
+
+static void
+init_required(struct keeper *k)
+{
+	k->required = calloc(k->conf->adapter_count + 1, sizeof *k->required);
+	if (k->required == NULL)
+		log_fatal("out of memory");
+	for (size_t i = 0; i < k->conf->adapter_count; i++)
+		if (k->conf->adapters[i].required)
+			k->required[k->required_count++] =
+			    k->conf->adapters[i].name;
+}
+
+int
+keeper_main(const struct conf *conf, int parent_fd)
+{
+	struct keeper *k = calloc(1, sizeof *k);
+	char why[512];
+
+	if (k == NULL ||
+	    (k->path = conf_state_path(conf, "journal/journal.db")) == NULL)
+		log_fatal("out of memory");
+	k->conf = conf;
+	buf_init(&k->queue_bytes);
+	init_required(k);
+	init_peers(k);
+	init_loop(k);
+	k->role = role_new(&k->loop, parent_fd, on_link, on_stop, k);
+	if (process_drop(conf->user_keeper, OPEN_FILES) != 0)
+		log_fatal("rights cannot be dropped: %s", strerror(errno));
+	k->journal = journal_open(k->path, why, sizeof why);
+	if (k->journal == NULL)
+		log_fatal("%s", why);
+	explain(k);
+	role_ready(k->role);
+	(void)uv_run(&k->loop, UV_RUN_DEFAULT); /* until on_stop() */
+	keeper_replay_stop(k);
+	journal_close(k->journal);
+	buf_release(&k->queue_bytes);
+	free(k->required);
+	free(k->path);
+	free(k);
+	return 0;
+}

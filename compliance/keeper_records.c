@@ -1,0 +1,229 @@
+#include "compliance/keeper_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+
+#include "compliance/event.h"
+
+/* The records that the keeper makes by itself, and its way out of outages. */
+
+#define RETRY_FIRST_MS 250
+#define RETRY_LAST_MS 2000
+#define STEADY_MS 10000 /* after that long the pauses begin short again */
+#define LATE_MS 1000    /* late events are counted for so long */
+
+static uint64_t
+now_us(void)
+{
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_REALTIME, &ts) != 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static int
+append_own(struct keeper *k, unsigned kind, const struct buf *fields)
+{
+	struct journal_event e = {.kind = kind, .fields = buf_view(fields)};
+
+	if (fields->failed || journal_append(k->journal, &e, 1) != 0)
+		return -1;
+	if (kind == EVENT_OPEN)
+		keeper_publish_after(k, e.seq);
+	return 0;
+}
+
+static int
+append_incident(struct keeper *k)
+{
+	struct keeper_outage *o = &k->outage;
+	struct buf fields;
+	int r;
+
+	buf_init(&fields);
+	leaf_put_field(&fields, "what", view_text(o->what));
+	leaf_put_number(&fields, "since", o->since);
+	leaf_put_number(&fields, "until", o->until);
+	leaf_put_number(&fields, "refused", o->refused);
+	leaf_put_number(&fields, "late", o->late);
+	r = append_own(k, EVENT_INCIDENT, &fields);
+	buf_release(&fields);
+	if (r == 0) {
+		o->refused = o->late = 0;
+		o->unrecorded = false;
+	}
+	return r;
+}
+
+static int
+append_open(struct keeper *k)
+{
+	struct buf fields;
+	int r;
+
+	buf_init(&fields);
+	leaf_put_field(&fields, "journal", view_text(journal_uuid(k->journal)));
+	leaf_put_field(
+	    &fields, "origin", view_text(journal_origin(k->journal)));
+	leaf_put_field(&fields, "vkey", view_text(journal_vkey(k->journal)));
+	leaf_put_field(
+	    &fields, "software", view_text("chancery/" CHANCERY_VERSION));
+	r = append_own(k, EVENT_OPEN, &fields);
+	buf_release(&fields);
+	return r;
+}
+
+/* Records which adapters must store, when that is not known already. */
+static int
+append_policy(struct keeper *k)
+{
+	struct buf names, fields, last;
+	char after[24];
+	int r;
+
+	buf_init(&names);
+	buf_init(&fields);
+	buf_init(&last);
+	for (size_t i = 0; i < k->required_count; i++)
+		buf_printf(&names, "%s%s", i > 0 ? "," : "", k->required[i]);
+	if (k->required_count == 0)
+		buf_put_text(&names, "-");
+	(void)snprintf(after, sizeof after, "%" PRId64, k->conf->purge_after_s);
+	leaf_put_field(&fields, "required", buf_view(&names));
+	leaf_put_field(&fields, "after", view_text(after));
+	r = names.failed ? -1
+			 : journal_last_fields(k->journal, EVENT_POLICY, &last);
+	if (r == 0 ||
+	    (r == 1 &&
+		(last.len != fields.len ||
+		    memcmp(last.data, fields.data, last.len) != 0)))
+		r = append_own(k, EVENT_POLICY, &fields);
+	buf_release(&last);
+	buf_release(&fields);
+	buf_release(&names);
+	return r < 0 ? -1 : 0;
+}
+
+void
+keeper_enter_service(struct keeper *k)
+{
+	uint64_t last = journal_time(k->journal);
+
+	if (k->in_service || !k->signing.compared)
+		return;
+	if ((journal_size(k->journal) == 0 && append_open(k) != 0) ||
+	    append_policy(k) != 0) {
+		keeper_storage_failed(k);
+		return;
+	}
+	k->in_service = true;
+	/* What comes late now was kept from us while we were away. */
+	if (k->outage.what == NULL)
+		k->outage = (struct keeper_outage){
+		    .what = "keeper-restart", .since = last, .until = now_us()};
+	keeper_update(k);
+}
+
+int
+keeper_append_beat(struct keeper *k)
+{
+	struct buf none;
+
+	buf_init(&none);
+	return append_own(k, EVENT_BEAT, &none);
+}
+
+/* ---- outages ---- */
+
+static void
+on_recover(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	if (journal_recover(k->journal) != 0) {
+		k->retry_ms = k->retry_ms * 2 < RETRY_LAST_MS ? k->retry_ms * 2
+							      : RETRY_LAST_MS;
+		(void)uv_timer_start(timer, on_recover, k->retry_ms, 0);
+		keeper_update(k);
+		return;
+	}
+	k->recovered_ms = uv_now(&k->loop);
+	k->outage.until = now_us();
+	log_info("%s can be written again", k->path);
+	keeper_compare(k);
+	keeper_enter_service(k);
+	if (k->in_service && k->outage.unrecorded && append_incident(k) != 0)
+		keeper_storage_failed(k);
+	keeper_update(k);
+	keeper_sign(k);
+}
+
+void
+keeper_storage_failed(struct keeper *k)
+{
+	struct keeper_outage *o = &k->outage;
+	bool steady = uv_now(&k->loop) - k->recovered_ms > STEADY_MS;
+
+	if (uv_is_active((uv_handle_t *)&k->recover_timer))
+		return;
+	if (k->retry_ms == 0 || steady)
+		k->retry_ms = RETRY_FIRST_MS;
+	log_error("%s: %s", k->path, journal_error(k->journal));
+	if (!o->unrecorded) {
+		o->what = "storage";
+		o->since = now_us();
+		o->unrecorded = true;
+	}
+	(void)uv_timer_start(&k->recover_timer, on_recover, k->retry_ms, 0);
+	keeper_update(k);
+}
+
+void
+keeper_report_late(struct keeper *k)
+{
+	if (k->outage.late == 0 || !keeper_writable(k))
+		return;
+	if (append_incident(k) != 0)
+		keeper_storage_failed(k);
+	else
+		keeper_sign(k);
+}
+
+static void
+on_late(uv_timer_t *timer)
+{
+	keeper_report_late(timer->data);
+}
+
+/*
+ * The server marks an event that it had to hold back. Quotes inside strings
+ * are escaped in JSON, so these bytes are the member itself.
+ */
+static bool
+is_late(const struct journal_event *e)
+{
+	static const char member[] = ",\"late\":true";
+
+	return e->kind == EVENT_LEAVE &&
+	    memmem(e->part[0].p, e->part[0].n, member, sizeof member - 1) !=
+	    NULL;
+}
+
+void
+keeper_count_late(
+    struct keeper *k, const struct journal_event *events, size_t count)
+{
+	uint64_t before = k->outage.late;
+
+	for (size_t i = 0; i < count; i++)
+		if (is_late(&events[i]))
+			k->outage.late++;
+	if (k->outage.late > before &&
+	    !uv_is_active((uv_handle_t *)&k->late_timer))
+		(void)uv_timer_start(&k->late_timer, on_late, LATE_MS, 0);
+}

@@ -1,0 +1,265 @@
+#include "compliance/keeper_state.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#include "compliance/note.h"
+#include "compliance/wire.h"
+
+/*
+ * Signing costs a processor more than many commits, and the signer's state
+ * file syncs the same disk: under load heads are signed at this pace.
+ */
+#define REST_MS 20
+#define RETRY_MS 2000    /* after a refusal */
+#define STORE_MS 200     /* a note waits so long for a commit to ride on */
+#define PUBLISH_MS 10000 /* between checkpoint rows under load */
+
+static void __attribute__((format(printf, 2, 3)))
+doom(struct keeper *k, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(k->doom, sizeof k->doom, fmt, ap); /* for people */
+	va_end(ap);
+	k->doomed = true;
+	log_error("%s", k->doom);
+	keeper_update(k);
+}
+
+void
+keeper_compare(struct keeper *k)
+{
+	struct keeper_signing *s = &k->signing;
+	uint64_t size = journal_size(k->journal);
+	uint8_t root[TREE_HASH_LEN];
+
+	if (!s->told || s->compared || k->doomed ||
+	    !journal_writable(k->journal))
+		return;
+	if (size < s->size) {
+		doom(k,
+		    "%s holds %" PRIu64 " records, but the signer signed "
+		    "%" PRIu64 ": records are missing (an old copy restored, "
+		    "or writes lost by the disk). Nothing is recorded. Put "
+		    "the newest copy of the journal back, or keep both as "
+		    "evidence and begin a new journal",
+		    k->path, size, s->size);
+		return;
+	}
+	if (journal_root_at(k->journal, s->size, root) != 0) {
+		log_error("%s: %s", k->path, journal_error(k->journal));
+		keeper_storage_failed(k);
+		return;
+	}
+	if (memcmp(root, s->root, sizeof root) != 0) {
+		doom(k,
+		    "%s and the signer differ in the first %" PRIu64
+		    " records: one history was replaced by another (fork). "
+		    "Nothing is recorded. Keep both as evidence and begin a "
+		    "new journal",
+		    k->path, s->size);
+		return;
+	}
+	s->compared = true;
+	keeper_enter_service(k);
+	keeper_sign(k);
+}
+
+static bool
+on_hello(struct keeper *k, struct view payload)
+{
+	struct keeper_signing *s = &k->signing;
+	struct reader r = reader_of(payload);
+	uint64_t size = reader_u64(&r);
+	struct view root = reader_take(&r, TREE_HASH_LEN);
+	struct view vkey = reader_rest(&r);
+
+	if (!reader_done(&r) || s->told)
+		return false;
+	s->told = true;
+	s->size = size;
+	memcpy(s->root, root.p, sizeof s->root);
+	if (!view_is(vkey, journal_vkey(k->journal))) {
+		doom(k,
+		    "%s belongs to the key %s, but the signer has %.*s. "
+		    "Nothing is recorded. Put the journal and the signer's "
+		    "folder of the same installation together",
+		    k->path, journal_vkey(k->journal), (int)vkey.n,
+		    (const char *)vkey.p);
+		return true;
+	}
+	keeper_compare(k);
+	return true;
+}
+
+static void
+on_rested(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	k->signing.resting = false;
+	keeper_sign(k);
+}
+
+static void
+rest(struct keeper *k, uint64_t ms)
+{
+	k->signing.busy = false;
+	k->signing.resting = true;
+	(void)uv_timer_start(&k->rest_timer, on_rested, ms, 0); /* always 0 */
+}
+
+void
+keeper_sign(struct keeper *k)
+{
+	struct keeper_signing *s = &k->signing;
+	uint64_t size = journal_size(k->journal);
+	struct buf proof;
+	struct buf *out;
+
+	if (!s->compared || s->busy || s->resting || k->signer.link == NULL ||
+	    !journal_writable(k->journal) ||
+	    (size == s->size && journal_signed_size(k->journal) == size))
+		return;
+	buf_init(&proof);
+	if (journal_proof(k->journal, s->size, &proof) != 0) {
+		log_error("%s: %s", k->path, journal_error(k->journal));
+		buf_release(&proof);
+		keeper_storage_failed(k);
+		return;
+	}
+	s->busy = true;
+	s->asked_size = size;
+	journal_root(k->journal, s->asked_root);
+	out = ipc_begin(k->signer.link, WIRE_SIGN);
+	buf_put_u64(out, s->size);
+	buf_put_u64(out, size);
+	buf_put(out, s->asked_root, sizeof s->asked_root);
+	buf_put_u16(out, (uint16_t)(proof.len / TREE_HASH_LEN));
+	buf_put_view(out, buf_view(&proof));
+	ipc_end(k->signer.link);
+	buf_release(&proof);
+}
+
+void
+keeper_publish_after(struct keeper *k, uint64_t seq)
+{
+	k->signing.publish = true;
+	k->signing.publish_above = seq;
+}
+
+static bool
+is_due(const struct keeper *k, uint64_t size)
+{
+	const struct keeper_signing *s = &k->signing;
+
+	return (s->publish && size > s->publish_above) ||
+	    uv_now(&k->loop) - s->published_ms >= PUBLISH_MS;
+}
+
+/* Whether the note says what was asked for; published ones are verified. */
+static bool
+note_fits(struct keeper *k, struct view text, uint64_t size, bool publish,
+    const char **why)
+{
+	struct note_vkey key;
+	struct note note;
+
+	if (!note_parse(text, &note, why))
+		return false;
+	*why = "it is for another head than asked";
+	if (note.size != size ||
+	    !view_is(note.origin, journal_origin(k->journal)) ||
+	    memcmp(note.root, k->signing.asked_root, sizeof note.root) != 0)
+		return false;
+	*why = "the journal's vkey is malformed";
+	return !publish ||
+	    (note_parse_vkey(view_text(journal_vkey(k->journal)), &key) &&
+		note_verify(&note, &key, why));
+}
+
+static void
+on_store(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	if (!keeper_writable(k) || !journal_note_waits(k->journal))
+		return;
+	if (journal_store_note(k->journal) != 0)
+		keeper_storage_failed(k);
+}
+
+static bool
+on_note(struct keeper *k, struct view payload)
+{
+	struct keeper_signing *s = &k->signing;
+	struct reader r = reader_of(payload);
+	uint64_t size = reader_u64(&r);
+	struct view text = reader_rest(&r);
+	const char *why = "it was not asked for";
+	bool publish = is_due(k, size);
+
+	if (!reader_done(&r))
+		return false;
+	if (!s->busy || size != s->asked_size ||
+	    !note_fits(k, text, size, publish, &why)) {
+		log_error("note of the signer refused: %s", why);
+		return false;
+	}
+	s->size = size;
+	memcpy(s->root, s->asked_root, sizeof s->root);
+	s->why[0] = '\0';
+	if (publish) {
+		s->published_ms = uv_now(&k->loop);
+		if (size > s->publish_above)
+			s->publish = false;
+	}
+	journal_note(k->journal, size, text, publish);
+	if (!uv_is_active((uv_handle_t *)&k->note_timer))
+		(void)uv_timer_start(&k->note_timer, on_store, STORE_MS, 0);
+	rest(k, REST_MS);
+	return true;
+}
+
+static bool
+on_refused(struct keeper *k, struct view payload)
+{
+	struct keeper_signing *s = &k->signing;
+	struct reader r = reader_of(payload);
+	uint64_t ref = reader_u64(&r);
+	struct view why = reader_rest(&r);
+
+	if (!reader_done(&r) || ref != 0)
+		return false;
+	if (!view_is(why, s->why))
+		log_error("the signer refuses: %.*s", (int)why.n,
+		    (const char *)why.p);
+	(void)snprintf(
+	    s->why, sizeof s->why, "%.*s", (int)why.n, (const char *)why.p);
+	rest(k, RETRY_MS);
+	keeper_update(k);
+	return true;
+}
+
+const struct keeper_frame_row keeper_signer_frames[] = {
+    {WIRE_SIGNER, on_hello},
+    {WIRE_NOTE, on_note},
+    {WIRE_REFUSED, on_refused},
+};
+const size_t keeper_signer_frame_count =
+    sizeof keeper_signer_frames / sizeof keeper_signer_frames[0];
+
+/* What is known ends with the link; appending goes on without a signer. */
+void
+keeper_signer_down(struct keeper *k)
+{
+	k->signing.told = k->signing.compared = false;
+	k->signing.busy = k->signing.resting = false;
+	(void)uv_timer_stop(&k->rest_timer); /* always 0 */
+}

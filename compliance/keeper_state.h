@@ -1,0 +1,149 @@
+#ifndef COMPLIANCE_KEEPER_STATE_H
+#define COMPLIANCE_KEEPER_STATE_H
+
+/* Inside of the keeper, shared by its files keeper*.c only. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/conf.h"
+#include "base/ipc.h"
+#include "base/role.h"
+
+#include "compliance/journal.h"
+#include "compliance/scan.h"
+#include "compliance/tree.h"
+
+#define KEEPER_QUEUE_MAX 2000 /* events in one commit */
+
+struct keeper;
+
+/* Reads a frame's payload to its exact end; false: the link is dropped. */
+typedef bool keeper_frame(struct keeper *k, struct view payload);
+struct keeper_frame_row {
+	uint16_t type;
+	keeper_frame *handle;
+};
+
+/* One of the three roles at the other end of a link. */
+struct keeper_peer {
+	struct keeper *keeper;
+	const char *name;
+	const struct keeper_frame_row *frames;
+	size_t frame_count;
+	void (*on_up)(struct keeper *k);
+	void (*on_down)(struct keeper *k);
+	struct ipc *link;    /* NULL when there is none */
+	unsigned generation; /* of the link; receipts go to their own only */
+};
+
+/* An event that waits for the next commit; its parts lie in queue_bytes. */
+struct keeper_event {
+	unsigned generation;
+	uint64_t ref;
+	unsigned kind, parts;
+	size_t at[LEAF_PARTS_MAX], len[LEAF_PARTS_MAX];
+};
+
+/* A time without recording, told by incident records. */
+struct keeper_outage {
+	const char *what; /* NULL: there was none yet */
+	bool unrecorded;  /* it began, and no record tells so yet */
+	uint64_t since, until;
+	uint64_t refused;
+	uint64_t late; /* events that came afterwards and say so */
+};
+
+/* What is known of the signer and of the head that it works on. */
+struct keeper_signing {
+	bool told;     /* the signer said what it signed last */
+	bool compared; /* and that agrees with the journal */
+	bool busy;     /* a request is out */
+	bool resting;  /* between two requests */
+	uint64_t size; /* signed last */
+	uint8_t root[TREE_HASH_LEN];
+	uint64_t asked_size;
+	uint8_t asked_root[TREE_HASH_LEN];
+	uint64_t publish_above; /* a note larger than this must be published */
+	uint64_t published_ms;  /* loop time of the last one */
+	bool publish;
+	char why[256]; /* what the signer said when it refused */
+};
+
+struct keeper {
+	uv_loop_t loop;
+	const struct conf *conf;
+	struct role *role;
+	char *path;
+	struct journal *journal;
+	struct keeper_peer server, engine, signer;
+
+	struct keeper_event queue[KEEPER_QUEUE_MAX];
+	struct journal_event group[KEEPER_QUEUE_MAX];
+	size_t queued;
+	struct buf queue_bytes;
+	uv_check_t after_poll;
+
+	bool in_service;   /* the opening records are there */
+	bool doomed;       /* journal and signer contradict each other */
+	char doom[768];    /* and how */
+	bool announced;    /* what the peers were told last */
+	char why[768];     /* why not writable, as told last */
+	uint64_t retry_ms; /* pause before the next try to recover */
+	uint64_t recovered_ms;
+	struct keeper_outage outage;
+	const char **required;
+	size_t required_count;
+
+	bool applied_known;
+	uint64_t applied;
+	struct scan *replay; /* while a replay runs */
+	int wal_mark;        /* WAL pages at the last checkpoint */
+
+	struct keeper_signing signing;
+	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
+	    late_timer, replay_timer, truncate_timer;
+};
+
+/* ---- keeper.c ---- */
+
+bool keeper_writable(const struct keeper *k);
+/* Tells the peers when being writable changed. */
+void keeper_update(struct keeper *k);
+void keeper_drop(struct keeper_peer *p, const char *why);
+
+/* ---- keeper_records.c ---- */
+
+/* Goes into service when all is well: the opening records, then writable. */
+void keeper_enter_service(struct keeper *k);
+/* Storage failed: stop recording, and try to recover from time to time. */
+void keeper_storage_failed(struct keeper *k);
+int keeper_append_beat(struct keeper *k);
+/* Notices recorded events that say they come late. */
+void keeper_count_late(
+    struct keeper *k, const struct journal_event *events, size_t count);
+/* Records how many those were. */
+void keeper_report_late(struct keeper *k);
+
+/* ---- keeper_signing.c ---- */
+
+extern const struct keeper_frame_row keeper_signer_frames[];
+extern const size_t keeper_signer_frame_count;
+void keeper_signer_down(struct keeper *k);
+/* Compares what the signer told with the journal, when both are there. */
+void keeper_compare(struct keeper *k);
+/* Sends the newest head to the signer when it has time. */
+void keeper_sign(struct keeper *k);
+/* The next note that covers record seq is kept as a checkpoint. */
+void keeper_publish_after(struct keeper *k, uint64_t seq);
+
+/* ---- keeper_replay.c ---- */
+
+void keeper_replay_start(struct keeper *k, uint64_t from);
+void keeper_replay_stop(struct keeper *k);
+void keeper_replay_step(uv_timer_t *timer);
+
+#endif

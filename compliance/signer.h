@@ -1,0 +1,49 @@
+#ifndef COMPLIANCE_SIGNER_H
+#define COMPLIANCE_SIGNER_H
+
+/*
+ * The signer holds the key and the newest (size, root) it ever signed. It
+ * signs a head only when that head provably adds to the last one, and writes
+ * down what it is going to sign before it signs. It reads no journal.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+struct conf;
+struct signer;
+
+/*
+ * Makes dir/key (0600) and dir/state for a new journal, and puts its vkey
+ * into the buffer. 0, or -1 with the reason.
+ */
+int signer_init(const char *dir, const char *origin, struct buf *vkey,
+    char *why, size_t why_len);
+
+/*
+ * Takes key and state, and a lock that keeps a second signer out. NULL with
+ * the reason.
+ */
+struct signer *signer_open(const char *dir, char *why, size_t why_len);
+void signer_close(struct signer *s);
+/* Payload of WIRE_SIGNER: what was signed last. */
+void signer_put_hello(const struct signer *s, struct buf *out);
+
+enum signer_verdict {
+	SIGNER_SIGNED,
+	SIGNER_REFUSED,  /* rollback, fork, no proof, or storage failed */
+	SIGNER_MALFORMED /* not a request at all */
+};
+/*
+ * Answers the payload of a WIRE_SIGN: the payload of WIRE_NOTE into `out`
+ * when signed, else the reason into `why`.
+ */
+enum signer_verdict signer_sign(struct signer *s, struct view request,
+    struct buf *out, char *why, size_t why_len);
+
+/* The role; returns its exit status. */
+int signer_main(const struct conf *conf, int parent_fd);
+
+#endif
