@@ -393,7 +393,7 @@ class Chancery:
         return self.start()
 
     def roles(self):
-        """{role: pid} of the running daemon's children."""
+        """{role: pid} of the daemon's children; adapters as adapter:PROGRAM."""
         found = {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
@@ -405,7 +405,10 @@ class Chancery:
                     continue
                 words = pathlib.Path("/proc", entry, "cmdline").read_bytes(
                     ).split(b"\0")
-                role = words[words.index(b"-R") + 1].decode()
+                if b"-R" in words:
+                    role = words[words.index(b"-R") + 1].decode()
+                else:
+                    role = "adapter:" + os.path.basename(words[0].decode())
                 found[role] = int(entry)
         return found
 

@@ -229,6 +229,14 @@ class Connection:
         """From any thread. UDP: one call, one datagram."""
         self.hub.do(lambda: self.push(data))
 
+    def stop_reading(self):
+        """The socket stays open, its receive buffer fills."""
+        def stop():
+            self.hub.selector.unregister(self.socket)
+            self.mask = 0
+
+        self.hub.do(stop)
+
     def push(self, data):
         if self.closed:
             return

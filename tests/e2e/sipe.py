@@ -1,8 +1,8 @@
 """Two hands for tests/sipe: starts the driver, gives commands, awaits events."""
 
+import itertools
 import json
 import os
-import shutil
 import subprocess
 import time
 
@@ -21,11 +21,12 @@ def available():
 class Sipe:
     """One account in one libpurple process."""
 
+    lives = itertools.count(1)
+
     def __init__(self, folder, user, address, transport="tcp",
                  password=None):
         self.user, self.uri = user, "sip:%s@%s" % (user, DOMAIN)
-        self.folder = folder / ("purple-" + user)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = folder / ("purple-%s-%d" % (user, next(self.lives)))
         self.folder.mkdir()
         self.log = open(self.folder / "debug.log", "w")
         environment = dict(os.environ, HOME=str(self.folder))

@@ -108,12 +108,12 @@ class Journal:
             1, user, auth="digest-sha256", device="0a1b2c", via="tls",
             peer="192.0.2.7:50000", **more))
 
-    def post(self, user, text, chat, **more):
+    def post(self, user, text, chat, step_us=1000001, **more):
         return self.add(
             3, self.envelope(3, user, auth="digest-sha256", device="0a1b2c",
                              chat=chat, client="abc@192.0.2.7 %d" % chat,
                              **more),
-            {"v": 1, "text": text})
+            {"v": 1, "text": text}, step_us=step_us)
 
     def sample(self):
         """One of everything; three of the records are not rendered."""
@@ -427,6 +427,84 @@ class XmlStrictTest(ArchiveTests, AdapterCase):
     PROGRAM = "xml"
     SUFFIX = ".evidence.xml"
     CONFIG = {"strict": True}
+
+
+class TarballTest(ArchiveTests, AdapterCase):
+    PROGRAM = "tarball"
+    SUFFIX = ".tar.zst"
+
+    def unpack(self, receipt):
+        self.run_tool("tar", "--zstd", "-xf", receipt["location"])
+        bag = self.folder / receipt["location"][:-len(self.SUFFIX)]
+        self.assertTrue(bag.is_dir())
+        return bag
+
+    def test_bag_is_checked_by_plain_tools(self):
+        a = self.ready()
+        header, receipt = a.archive(self.journal, 1, 8)
+        bag = self.unpack(receipt)
+        for manifest in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
+            self.run_tool("sha256sum", "--strict", "-c", manifest, cwd=bag)
+        payload = sorted(str(p.relative_to(bag)) for p in
+                         (bag / "data").rglob("*") if p.is_file())
+        listed = [line.split("  ", 1)[1] for line in
+                  (bag / "manifest-sha256.txt").read_text().splitlines()]
+        self.assertEqual(listed, payload)
+        tags = [line.split("  ", 1)[1] for line in
+                (bag / "tagmanifest-sha256.txt").read_text().splitlines()]
+        self.assertEqual(tags, ["bag-info.txt", "bagit.txt",
+                                "manifest-sha256.txt"])
+        self.assertEqual((bag / "bagit.txt").read_text(),
+                         "BagIt-Version: 1.0\n"
+                         "Tag-File-Character-Encoding: UTF-8\n")
+        info = dict(line.split(": ", 1) for line in
+                    (bag / "bag-info.txt").read_text().splitlines())
+        self.assertEqual(info["Payload-Oxum"], "%d.%d" % (
+            sum((bag / p).stat().st_size for p in payload), len(payload)))
+        self.assertEqual(info["External-Identifier"], header["id"])
+        self.assertEqual(info["Bagging-Date"], "2025-11-22")
+
+    def test_bag_holds_the_exact_evidence(self):
+        a = self.ready()
+        header, receipt = a.archive(self.journal, 1, 8)
+        data = self.unpack(receipt) / "data"
+        lines = (data / "records.jsonl").read_text().splitlines()
+        self.assertEqual(lines, [compact(e) for e in
+                                 self.journal.events[1:9]])
+        self.assertEqual((data / "checkpoint").read_text(), header["note"])
+        self.assertEqual((data / "vkey").read_text(), VKEY + "\n")
+        proof = json.loads((data / "proof.json").read_text())
+        self.assertEqual(proof.pop("version"), 1)
+        self.assertEqual(proof.pop("origin"), ORIGIN)
+        self.assertEqual(proof.pop("adapter"), "records")
+        self.assertEqual(proof, {k: v for k, v in header.items()
+                                 if k not in ("type", "note")})
+        self.assertFalse((data / "tile").exists())  # tile 0 began before
+
+    def test_tiles_have_the_public_layout(self):
+        big = Journal()
+        for i in range(800):
+            big.post(ANN, "post %d" % i, i + 1, step_us=1)
+        a = self.ready()
+        _, receipt = a.archive(big, 100, 799)
+        tiles = self.unpack(receipt) / "data" / "tile"
+        found = {str(p.relative_to(tiles)): p.read_bytes()
+                 for p in tiles.rglob("*") if p.is_file()}
+        self.assertEqual(found, {
+            "0/001": b"".join(big.hashes[256:512]),
+            "0/002": b"".join(big.hashes[512:768]),
+            "0/003.p/32": b"".join(big.hashes[768:800])})
+
+    def test_archive_shows_no_owner_and_no_clock(self):
+        a = self.ready()
+        _, receipt = a.archive(self.journal, 1, 8)
+        listing = self.run_tool("tar", "--zstd", "--utc", "--full-time",
+                                "--numeric-owner", "-tvf",
+                                receipt["location"]).splitlines()
+        self.assertEqual(listing, sorted(listing, key=lambda l: l.split()[-1]))
+        for line in listing:
+            self.assertRegex(line, r"^-rw-r--r-- 0/0 +\d+ "
+                             r"2025-11-22 07:08:17 ")
 
 
 if __name__ == "__main__":

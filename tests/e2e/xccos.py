@@ -42,6 +42,7 @@ class Transaction:
 
     def finish(self, message):
         self.final, self.lost = message, message is None
+        self.client.tell("final", self)
         self.done_at = time.monotonic()
         self.done.set()
 
@@ -124,6 +125,7 @@ class Client:
         self.events, self.faults = [], []
         self.replies, self.notifies, self.received = {}, [], []
         self.keep_received = False
+        self.watch = None   # watch(kind, item): final, reply, event
         self.changed = threading.Condition()
         self.transactions, self.answers = {}, collections.OrderedDict()
         self.dialog, self.dead_calls = None, set()
@@ -354,6 +356,7 @@ class Client:
         if any(t.envid == envid for t in list(self.transactions.values())):
             self.fault("%s before the 200 to its INFO" % rpl.get("id"))
         reply = Reply(rpl)
+        self.tell("reply", reply)
         for chanib in rpl.iter(Q + "chanib"):
             if rpl.get("id") in ("rpl:chansrch", "rpl:join", "rpl:bjoin") \
                     and not chanib.get("name"):
@@ -387,12 +390,19 @@ class Client:
                    text, ts, grpchat.get("chatId"))
 
     def event(self, kind, room, user, text=None, ts=None, number=None):
-        self.note(self.events, Event(kind, room, user, text, ts, number))
+        event = Event(kind, room, user, text, ts, number)
+        self.tell("event", event)
+        self.note(self.events, event)
 
     def note(self, collection, item):
         with self.changed:
             collection.append(item)
             self.changed.notify_all()
+
+    def tell(self, kind, item):
+        """On the Hub's thread, the moment it arrives."""
+        if self.watch is not None:
+            self.watch(kind, item)
 
     def fault(self, text):
         self.faults.append("%s: %s" % (self.user, text))
