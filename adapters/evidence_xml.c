@@ -166,7 +166,7 @@ get_base64(xmlTextReaderPtr r, const char *name, struct buf *out)
 
 /* Hands over the record that ended, when there is one. */
 static bool
-record_end(struct record *rec, archive_event_cb *cb, void *arg, struct buf *why)
+record_end(struct record *rec, filing_event_cb *cb, void *arg, struct buf *why)
 {
 	struct adapter_event *e = &rec->event;
 	size_t at = rec->leaf;
@@ -239,7 +239,7 @@ is_ours(xmlTextReaderPtr r, const char *name)
 }
 
 static bool
-read_nodes(xmlTextReaderPtr r, struct record *rec, archive_event_cb *cb,
+read_nodes(xmlTextReaderPtr r, struct record *rec, filing_event_cb *cb,
     void *arg, struct buf *why)
 {
 	bool ok = true;
@@ -265,7 +265,7 @@ read_nodes(xmlTextReaderPtr r, struct record *rec, archive_event_cb *cb,
 }
 
 bool
-evidence_xml_read(int fd, archive_event_cb *cb, void *arg, struct buf *why)
+evidence_xml_read(int fd, filing_event_cb *cb, void *arg, struct buf *why)
 {
 	xmlTextReaderPtr r = xmlReaderForFd(fd, NULL, NULL,
 	    XML_PARSE_NONET | XML_PARSE_HUGE | XML_PARSE_NOERROR |

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "adapters/adapter.h"
-#include "adapters/archive.h"
+#include "adapters/filing.h"
 #include "adapters/spool.h"
 #include "adapters/xml_out.h"
 
@@ -26,8 +26,7 @@ bool evidence_xml_put(struct adapter *a, struct xml_out *x,
     const struct adapter_config *c, const struct adapter_batch *b,
     struct spool *s, const struct evidence_rendering *rendering);
 
-/* Finds the element wherever it stands; as archive_format.read. */
-bool evidence_xml_read(
-    int fd, archive_event_cb *cb, void *arg, struct buf *why);
+/* Finds the element wherever it stands; as filing_format.read. */
+bool evidence_xml_read(int fd, filing_event_cb *cb, void *arg, struct buf *why);
 
 #endif

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "adapters/archive.h"
 #include "adapters/compliance_xml.h"
 #include "adapters/evidence_xml.h"
+#include "adapters/filing.h"
 #include "base/file.h"
 
 #define SIDE_CAR_SUFFIX ".evidence.xml"
@@ -108,13 +108,13 @@ write_strict(struct adapter *a, const struct adapter_config *c,
 	return ok;
 }
 
-static const struct archive_format whole = {
+static const struct filing_format whole = {
     .suffix = RENDERING_SUFFIX,
     .write = write_whole,
     .read = evidence_xml_read,
 };
 
-static const struct archive_format strict = {
+static const struct filing_format strict = {
     .suffix = SIDE_CAR_SUFFIX,
     .write = write_strict,
     .read = evidence_xml_read,
@@ -124,10 +124,10 @@ static bool
 configure(void *self, struct adapter *a, const struct adapter_config *c,
     struct adapter_offer *offer)
 {
-	struct archive *r = self;
+	struct filing *r = self;
 
 	r->format = c->strict ? &strict : &whole;
-	return archive_configure(self, a, c, offer);
+	return filing_configure(self, a, c, offer);
 }
 
 int
@@ -136,13 +136,13 @@ main(void)
 	static const struct adapter_ops ops = {
 	    .program = "xml",
 	    .configure = configure,
-	    .begin = archive_begin,
-	    .event = archive_event,
-	    .end = archive_end,
-	    .abandon = archive_abandon,
-	    .readback = archive_readback,
+	    .begin = filing_begin,
+	    .event = filing_event,
+	    .end = filing_end,
+	    .abandon = filing_abandon,
+	    .readback = filing_readback,
 	};
-	struct archive self = {.format = NULL};
+	struct filing self = {.format = NULL};
 
 	return adapter_main(&ops, &self);
 }

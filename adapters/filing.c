@@ -1,4 +1,4 @@
-#include "adapters/archive.h"
+#include "adapters/filing.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +38,7 @@ origin_end(const struct adapter_config *c)
 }
 
 bool
-archive_name(const struct adapter_config *c, uint64_t at, uint64_t batch,
+filing_name(const struct adapter_config *c, uint64_t at, uint64_t batch,
     struct buf *out)
 {
 	struct buf time;
@@ -59,10 +59,10 @@ archive_name(const struct adapter_config *c, uint64_t at, uint64_t batch,
 }
 
 bool
-archive_configure(void *self, struct adapter *a, const struct adapter_config *c,
+filing_configure(void *self, struct adapter *a, const struct adapter_config *c,
     struct adapter_offer *offer)
 {
-	struct archive *r = self;
+	struct filing *r = self;
 	struct stat st;
 
 	if (c->directory == NULL || c->directory[0] != '/')
@@ -84,29 +84,29 @@ archive_configure(void *self, struct adapter *a, const struct adapter_config *c,
 }
 
 bool
-archive_begin(void *self, struct adapter *a, const struct adapter_batch *b)
+filing_begin(void *self, struct adapter *a, const struct adapter_batch *b)
 {
-	struct archive *r = self;
+	struct filing *r = self;
 
-	(void)b; /* seen again in archive_end() */
+	(void)b; /* seen again in filing_end() */
 	r->spool = spool_new(r->config->directory);
 	return r->spool != NULL ||
 	    adapter_fail(a, "%s: %s", r->config->directory, strerror(errno));
 }
 
 void
-archive_abandon(void *self)
+filing_abandon(void *self)
 {
-	struct archive *r = self;
+	struct filing *r = self;
 
 	spool_free(r->spool);
 	r->spool = NULL;
 }
 
 bool
-archive_event(void *self, struct adapter *a, const struct adapter_event *e)
+filing_event(void *self, struct adapter *a, const struct adapter_event *e)
 {
-	struct archive *r = self;
+	struct filing *r = self;
 
 	if (spool_count(r->spool) == 0)
 		r->first_at = e->at;
@@ -135,7 +135,7 @@ digest_event(void *arg, const struct adapter_event *e)
 
 /* Whether the open file holds exactly the spool's events. */
 static bool
-same_events(struct archive *r, struct adapter *a, int fd)
+same_events(struct filing *r, struct adapter *a, int fd)
 {
 	struct digest d = {.a = a, .hash = crypto_hash_new()};
 	uint8_t want[ADAPTER_HASH_LEN], got[ADAPTER_HASH_LEN];
@@ -160,7 +160,7 @@ same_events(struct archive *r, struct adapter *a, int fd)
  * other content is somebody's evidence, which is never overwritten.
  */
 static bool
-keep(struct archive *r, struct adapter *a, int fd, const char *path,
+keep(struct filing *r, struct adapter *a, int fd, const char *path,
     struct adapter_receipt *out)
 {
 	if (!same_events(r, a, fd))
@@ -176,7 +176,7 @@ keep(struct archive *r, struct adapter *a, int fd, const char *path,
 }
 
 static bool
-store(struct archive *r, struct adapter *a, const struct adapter_batch *b,
+store(struct filing *r, struct adapter *a, const struct adapter_batch *b,
     const char *path, struct adapter_receipt *out)
 {
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -195,16 +195,16 @@ store(struct archive *r, struct adapter *a, const struct adapter_batch *b,
 }
 
 bool
-archive_end(void *self, struct adapter *a, const struct adapter_batch *b,
+filing_end(void *self, struct adapter *a, const struct adapter_batch *b,
     struct adapter_receipt *out)
 {
-	struct archive *r = self;
+	struct filing *r = self;
 	struct buf name;
 	char *path = NULL;
 	bool ok;
 
 	buf_init(&name);
-	ok = archive_name(r->config, r->first_at, b->number, &name);
+	ok = filing_name(r->config, r->first_at, b->number, &name);
 	buf_put_text(&name, r->format->suffix);
 	buf_put_u8(&name, '\0');
 	if (ok && !name.failed && name.len <= sizeof out->location) {
@@ -216,7 +216,7 @@ archive_end(void *self, struct adapter *a, const struct adapter_batch *b,
 	free(path);
 	buf_release(&name);
 	if (ok)
-		archive_abandon(r);
+		filing_abandon(r);
 	return ok;
 }
 
@@ -227,10 +227,10 @@ emit_event(void *arg, const struct adapter_event *e)
 }
 
 bool
-archive_readback(void *self, struct adapter *a, const struct adapter_request *q,
+filing_readback(void *self, struct adapter *a, const struct adapter_request *q,
     uint8_t sha256[ADAPTER_HASH_LEN])
 {
-	struct archive *r = self;
+	struct filing *r = self;
 	char *path = NULL;
 	uint64_t bytes;
 	struct buf why;
