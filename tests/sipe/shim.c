@@ -11,8 +11,6 @@
 
 #include <libxml/parser.h>
 
-#include "tests/sipe/sipe-driver.h"
-
 typedef int parse_memory(xmlSAXHandlerPtr, void *, const char *, int);
 
 int
