@@ -15,7 +15,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
-from sip import Connection, build, challenge, digest
+from sip import Connection, Message, build, challenge, digest
 
 NS = "urn:parlano:xml:ns:xccos"
 Q = "{%s}" % NS
@@ -31,14 +31,19 @@ class Lost(Exception):
 class Transaction:
     """A request under way; `final` is its Message once answered."""
 
-    def __init__(self, client, key, data):
-        self.client, self.key, self.data = client, key, data
-        self.final, self.lost = None, False
-        self.provisional, self.envid = [], None
-        self.sent_at = time.monotonic()
-        self.done_at = None
+    def __init__(self, client, request, dialog=None, envid=None):
+        self.client, self.dialog, self.envid = client, dialog, envid
+        self.final, self.lost, self.challenged = None, False, False
+        self.provisional = []
+        self.sent_at, self.done_at = time.monotonic(), None
         self.done = threading.Event()
-        self.next_send, self.interval = 0.0, 0.5
+        self.set_request(request)
+
+    def set_request(self, request):
+        self.request = request
+        self.key = (request.call_id, request.cseq, request.method)
+        self.data = build(request.start, request.headers, request.body)
+        self.next_send, self.interval = time.monotonic() + 0.5, 0.5
 
     def finish(self, message):
         self.final, self.lost = message, message is None
@@ -131,6 +136,8 @@ class Client:
         self.dialog, self.dead_calls = None, set()
         self.lost, self.connection = None, None
         self.nonces = []
+        self.params = None      # UDP: of the last challenge
+        self.authorization = None
         self.register_call = secrets.token_hex(10)
         self.register_cseq = 0
         self.chat_uri = None
@@ -174,7 +181,7 @@ class Client:
     def retransmit(self):
         now = time.monotonic()
         for transaction in list(self.transactions.values()):
-            if transaction.next_send and transaction.next_send <= now:
+            if transaction.next_send <= now:
                 transaction.interval = min(transaction.interval * 2, 4)
                 transaction.next_send = now + transaction.interval
                 self.connection.push(transaction.data)
@@ -192,21 +199,19 @@ class Client:
         return "<sip:%s:%d;maddr=%s;transport=%s>;proxy=replace" % (
             self.login, port, host, self.transport)
 
-    def start(self, method, uri, headers, body=b"", dialog=None,
+    def start(self, method, uri, headers, body=b"", dialog=None, envid=None,
               to=None, to_tag=None, from_uri=None, from_tag=None,
-              call_id=None, cseq=1, envid=None):
+              call_id=None, cseq=1):
         """Sends a request; gives its Transaction (None for ACK)."""
         if dialog:
             from_tag, call_id, to = dialog.tag, dialog.call_id, dialog.remote
+            to_tag, uri = dialog.remote_tag, uri or dialog.target
             if method != "ACK":
                 dialog.cseq += 1
             cseq = dialog.cseq if method != "ACK" else 1
-            uri = uri or dialog.target
         branch = secrets.token_hex(8)
         if dialog and not self.branches:
             branch = ""
-        if dialog:
-            to_tag = dialog.remote_tag
         fields = [
             ("Via", self.via(branch)),
             ("From", "<%s>;tag=%s;epid=%s" % (
@@ -216,21 +221,58 @@ class Client:
             ("CSeq", "%d %s" % (cseq, method)),
             ("Call-ID", call_id),
         ] + list(headers)
-        data = build("%s %s SIP/2.0" % (method, uri), fields, body)
+        if self.params and method != "REGISTER":
+            fields.append(("Proxy-Authorization", self.credentials(
+                method, uri)))
+        request = Message("%s %s SIP/2.0" % (method, uri), fields, body)
         if method == "ACK":
-            self.connection.send(data)
+            self.connection.send(build(request.start, fields, body))
             return None
-        key = (call_id, cseq, method)
-        transaction = Transaction(self, key, data)
-        transaction.envid = envid
+        return self.transact(request, dialog, envid)
+
+    def transact(self, request, dialog=None, envid=None):
+        transaction = Transaction(self, request, dialog, envid)
         with self.changed:
             if self.lost:
                 raise Lost("%s: %s" % (self.user, self.lost))
-            self.transactions[key] = transaction
-        if self.transport == "udp":
-            transaction.next_send = time.monotonic() + transaction.interval
-        self.connection.send(data)
+            self.transactions[transaction.key] = transaction
+        self.connection.send(transaction.data)
         return transaction
+
+    def credentials(self, method, uri):
+        return digest(self.params, method, uri, self.login, self.password)
+
+    def challenged(self, transaction, final):
+        """UDP: no connection vouches for us, so each request may be asked.
+
+        The request again with the next CSeq, as a part of the same
+        Transaction. On the Hub's thread.
+        """
+        request, dialog = transaction.request, transaction.dialog
+        self.params = self.pick_challenge(final)
+        cseq = request.cseq + 1
+        if dialog:
+            dialog.cseq = max(dialog.cseq + 1, cseq)
+            cseq = dialog.cseq
+        changed = {"Via": self.via(secrets.token_hex(8)),
+                   "CSeq": "%d %s" % (cseq, request.method)}
+        fields = [(n, changed.get(n, v)) for n, v in request.headers
+                  if n != "Proxy-Authorization"]
+        fields.append(("Proxy-Authorization", self.credentials(
+            request.method, request.uri)))
+        transaction.set_request(Message(request.start, fields, request.body))
+        transaction.challenged = True
+        with self.changed:
+            self.transactions[transaction.key] = transaction
+        self.connection.push(transaction.data)
+
+    def acknowledge(self, request, final):
+        """ACK of a refused INVITE: of the same transaction."""
+        fields = [(n, request.get(n)) for n in
+                  ("Via", "From", "Max-Forwards", "Call-ID")]
+        fields += [("To", final.get("To")),
+                   ("CSeq", "%d ACK" % request.cseq)]
+        self.connection.push(build("ACK %s SIP/2.0" % request.uri, fields))
 
     def request(self, *args, timeout=TIMEOUT, **kwargs):
         return self.start(*args, **kwargs).wait(timeout)
@@ -258,6 +300,12 @@ class Client:
                 transaction.provisional.append(message)
                 return
             del self.transactions[key]
+        if message.method == "INVITE" and message.status >= 300:
+            self.acknowledge(transaction.request, message)
+        if message.status == 407 and self.transport == "udp" and \
+                message.method != "REGISTER" and not transaction.challenged:
+            self.challenged(transaction, message)
+            return
         transaction.finish(message)
         with self.changed:
             self.changed.notify_all()
@@ -450,8 +498,11 @@ class Client:
                 return final
             params = self.pick_challenge(final)
             self.nonces.append(params["nonce"])
+            if self.transport == "udp":
+                self.params = params
             answer = digest(params, "REGISTER", self.digest_uri or uri,
                             self.login, self.password)
+            self.authorization = answer
             self.register_cseq += 1
         return final
 
