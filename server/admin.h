@@ -29,11 +29,11 @@ struct chat;
 struct store;
 struct json_t;
 
-struct admin *admin_new(uv_loop_t *loop, struct store *store,
-    struct chat *chat);
+struct admin *admin_new(
+    uv_loop_t *loop, struct store *store, struct chat *chat);
 /* Adds members to the result (a json_t object) of status.server. */
-void admin_on_status(struct admin *a, void (*add)(void *arg,
-    struct json_t *result), void *arg);
+void admin_on_status(
+    struct admin *a, void (*add)(void *arg, struct json_t *result), void *arg);
 /* A (new) link to the engine; fd is taken over. */
 void admin_link(struct admin *a, int fd);
 void admin_free(struct admin *a);

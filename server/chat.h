@@ -19,16 +19,16 @@ struct store;
 
 struct chat_counters {
 	bool writable;
-	const char *why;       /* why not; "" when writable */
-	uint64_t applied;      /* journal position of chat.db */
-	uint64_t endpoints;    /* chat sessions */
-	uint64_t joined;       /* endpoints in rooms, summed over rooms */
-	uint64_t rooms;	       /* rooms in memory */
-	uint64_t inflight;     /* events waiting for the keeper */
-	uint64_t waiting;      /* requests held while the keeper is away */
-	uint64_t late;	       /* leaves and deliveries to be recorded late */
-	uint64_t posts;	       /* recorded since start */
-	uint64_t copies;       /* handed to sessions since start */
+	const char *why;    /* why not; "" when writable */
+	uint64_t applied;   /* journal position of chat.db */
+	uint64_t endpoints; /* chat sessions */
+	uint64_t joined;    /* endpoints in rooms, summed over rooms */
+	uint64_t rooms;     /* rooms in memory */
+	uint64_t inflight;  /* events waiting for the keeper */
+	uint64_t waiting;   /* requests held while the keeper is away */
+	uint64_t late;      /* leaves and deliveries to be recorded late */
+	uint64_t posts;     /* recorded since start */
+	uint64_t copies;    /* handed to sessions since start */
 	uint64_t refused_posts;
 };
 
@@ -46,8 +46,8 @@ void chat_counters(const struct chat *c, struct chat_counters *out);
  * with NULL when all are recorded, else with the reason; the rows then stay
  * and go later.
  */
-void chat_submit_pending(struct chat *c, void (*done)(void *arg,
-    const char *why), void *arg);
+void chat_submit_pending(
+    struct chat *c, void (*done)(void *arg, const char *why), void *arg);
 /* Every session must be gone; record is freed by its owner afterwards. */
 void chat_free(struct chat *c);
 

@@ -576,6 +576,13 @@ record_set_hooks(struct record *r, const struct record_hooks *hooks, void *arg)
 }
 
 void
+record_refuse_all(struct record *r, const char *why)
+{
+	for (uint64_t ref = r->head; ref < r->next; ref++)
+		refuse_op(r, ref, why);
+}
+
+void
 record_counters(const struct record *r, struct record_counters *out)
 {
 	*out = (struct record_counters){

@@ -86,10 +86,12 @@ bool record_submit_whole(struct record *r, struct record_op *op, unsigned kind,
 /* Settles an op from the replay hook, where its owner recognised it. */
 void record_settle(
     struct record *r, struct record_op *op, uint64_t seq, uint64_t at);
+/* Refuses all that is under way, before the end of the process. */
+void record_refuse_all(struct record *r, const char *why);
 /* chat.db has changes that are to be committed soon. */
 void record_touch(struct record *r);
 void record_counters(const struct record *r, struct record_counters *out);
-/* Commits chat.db; ops under way are forgotten without a call. */
+/* Commits chat.db; no op may be under way. */
 void record_free(struct record *r);
 
 #endif
