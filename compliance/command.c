@@ -214,7 +214,7 @@ run_status(struct engine *e, struct control_request *r, const json_t *args)
 
 	(void)args;
 	if (wait == NULL) {
-		control_reply_error(r, "out of memory");
+		control_reply_failure(r, "out of memory");
 		return;
 	}
 	wait->request = r;
@@ -262,7 +262,7 @@ on_run(void *arg, const struct adapter_delivery *d, const char *failure)
 	}
 	if (failure != NULL) {
 		control_reply_error(
-		    w->request, "adapter %s: %s", w->conf->name, failure);
+		    w->request, "%s: %s", w->conf->name, failure);
 		json_decref(w->batches);
 	} else {
 		control_reply(w->request,
@@ -283,7 +283,7 @@ run_adapter(struct engine *e, struct control_request *r, const json_t *args)
 			continue;
 		w = calloc(1, sizeof *w);
 		if (w == NULL) {
-			control_reply_error(r, "out of memory");
+			control_reply_failure(r, "out of memory");
 			return;
 		}
 		w->request = r;
@@ -292,7 +292,7 @@ run_adapter(struct engine *e, struct control_request *r, const json_t *args)
 		adapter_link_run(e->adapters[i], on_run, w);
 		return;
 	}
-	control_reply_error(r, "adapter %s: no such adapter",
+	control_reply_error(r, "%s: no such adapter",
 	    name != NULL ? name : "(args.name is missing)");
 }
 
@@ -305,7 +305,7 @@ on_server_reply(void *arg, struct view text, const char *why)
 	json_t *reply;
 
 	if (why != NULL) {
-		control_reply_error(r, "%s", why);
+		control_reply_failure(r, why);
 		return;
 	}
 	reply = json_loadb(
@@ -315,7 +315,7 @@ on_server_reply(void *arg, struct view text, const char *why)
 		return;
 	}
 	json_decref(reply);
-	control_reply_error(r, "the server's answer is malformed");
+	control_reply_failure(r, "the server's answer is malformed");
 }
 
 static void
@@ -329,7 +329,7 @@ forward(struct engine *e, struct control_request *r, const char *command,
 
 	json_decref(request);
 	if (text == NULL)
-		control_reply_error(r, "out of memory");
+		control_reply_failure(r, "out of memory");
 	else
 		server_link_ask(e->server, view_text(text), on_server_reply, r);
 	free(text);
@@ -364,7 +364,7 @@ command_run(void *arg, struct control_request *r, const char *command,
 		if (commands[i].run == NULL)
 			forward(e, r, command, args);
 		else if (e->ledger == NULL)
-			control_reply_error(r, "the journal is not open yet");
+			control_reply_failure(r, "the journal is not open yet");
 		else
 			commands[i].run(e, r, args);
 		return;

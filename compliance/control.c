@@ -146,6 +146,13 @@ control_reply_error(struct control_request *r, const char *fmt, ...)
 	control_reply_whole(r, json_pack("{s:b,s:s}", "ok", 0, "error", text));
 }
 
+void
+control_reply_failure(struct control_request *r, const char *why)
+{
+	control_reply_whole(
+	    r, json_pack("{s:b,s:b,s:s}", "ok", 0, "system", 1, "error", why));
+}
+
 /* ---- requests ---- */
 
 static void

@@ -4,7 +4,8 @@
 /*
  * The control socket: JSON lines from root and from the daemon's owner,
  * {"cmd":C,"args":{...}}, each answered in order by {"ok":true,"result":R}
- * or {"ok":false,"error":"text"}. chancery(8).
+ * or {"ok":false,"error":"text"}, which has "system":true beside it when the
+ * fault is not in the request.
  */
 
 #include <sys/types.h>
@@ -37,8 +38,11 @@ struct control *control_new(uv_loop_t *loop, int fd, uid_t owner,
 uid_t control_request_uid(const struct control_request *r);
 /* Takes the reference to result. */
 void control_reply(struct control_request *r, struct json_t *result);
+/* What was asked for is refused, or there is no such thing. */
 void control_reply_error(struct control_request *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Something that is needed does not work; marked by "system":true. */
+void control_reply_failure(struct control_request *r, const char *why);
 /* A reply as a whole: an object with "ok". Takes the reference. */
 void control_reply_whole(struct control_request *r, struct json_t *reply);
 /*

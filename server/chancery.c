@@ -1,0 +1,576 @@
+/* chancery(8): the administration program. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/conf.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "server/admin_client.h"
+#include "server/show.h"
+#include "server/state_init.h"
+
+#define CONF_DEFAULT "/etc/chancery/chancery.conf"
+#define PASSWORD_MAX 256
+#define WORDS_MAX 3
+#define WHY_LEN 1024
+
+enum exit_status {
+	EXIT_WELL = 0,
+	EXIT_REFUSED = 1, /* or nothing found as asked */
+	EXIT_USAGE = 2,
+	EXIT_SYSTEM = 3
+};
+
+enum option_id {
+	OPTION_DESCRIPTION = 256,
+	OPTION_FILE,
+	OPTION_HELP,
+	OPTION_ID,
+	OPTION_JSON,
+	OPTION_NAME,
+	OPTION_PASSWORD_STDIN,
+	OPTION_PRIVACY,
+	OPTION_VERSION
+};
+#define OPTION_BIT(o) (1U << ((o)-OPTION_DESCRIPTION))
+
+static const struct option option_table[] = {
+    {"description", required_argument, NULL, OPTION_DESCRIPTION},
+    {"file", required_argument, NULL, OPTION_FILE},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"id", required_argument, NULL, OPTION_ID},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"name", required_argument, NULL, OPTION_NAME},
+    {"password-stdin", no_argument, NULL, OPTION_PASSWORD_STDIN},
+    {"privacy", required_argument, NULL, OPTION_PRIVACY},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+struct cli {
+	const char *conf_path;
+	struct conf *conf;
+	struct admin_client *client;
+	bool json;
+	unsigned given; /* OPTION_BIT()s of a command's own options */
+	const char *name, *id, *privacy, *description;
+	char **args; /* after the command's words */
+	int arg_count;
+};
+
+static void __attribute__((format(printf, 1, 2))) complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)fputs("chancery: ", stderr);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fputc('\n', stderr);
+}
+
+/* ---- talking ---- */
+
+static void
+print_json(const json_t *value)
+{
+	(void)json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	(void)putchar('\n');
+}
+
+/*
+ * Asks; on success *result is the caller's. What is asked about is named in
+ * the message. Takes the reference to args.
+ */
+static int
+ask(struct cli *cli, const char *command, json_t *args, const char *subject,
+    json_t **result)
+{
+	char why[WHY_LEN];
+	json_t *reply =
+	    admin_client_ask(cli->client, command, args, why, sizeof why);
+	const char *warning;
+	size_t n = strlen(subject);
+	int status = EXIT_SYSTEM;
+
+	*result = NULL;
+	if (reply == NULL) {
+		complain("%s: %s", subject, why);
+		return EXIT_SYSTEM;
+	}
+	if (json_is_true(json_object_get(reply, "ok"))) {
+		*result = json_incref(json_object_get(reply, "result"));
+		warning =
+		    json_string_value(json_object_get(*result, "warning"));
+		if (warning != NULL)
+			complain("%s: warning: %s", subject, warning);
+		status = EXIT_WELL;
+	} else {
+		const char *error =
+		    json_string_value(json_object_get(reply, "error"));
+
+		if (error == NULL)
+			error = "failed";
+		/* Many reasons name their subject themselves. */
+		if (strncmp(error, subject, n) == 0 && error[n] == ':')
+			complain("%s", error);
+		else
+			complain("%s: %s", subject, error);
+		if (!json_is_true(json_object_get(reply, "system")))
+			status = EXIT_REFUSED;
+	}
+	json_decref(reply);
+	return status;
+}
+
+/* A command whose result is only shown. */
+static int
+ask_and_show(struct cli *cli, const char *command, json_t *args,
+    const char *subject, void (*show)(const json_t *result))
+{
+	json_t *result;
+	int status = ask(cli, command, args, subject, &result);
+
+	if (status == EXIT_WELL && cli->json)
+		print_json(result);
+	else if (status == EXIT_WELL)
+		show(result);
+	json_decref(result);
+	return status;
+}
+
+/* Sets a member unless there is no value; false: not UTF-8. */
+static bool
+set_text(json_t *args, const char *name, const char *value)
+{
+	return value == NULL ||
+	    json_object_set_new(args, name, json_string(value)) == 0;
+}
+
+/* ---- passwords ---- */
+
+/* One line without echo; false when there is none. */
+static bool
+prompt(const char *question, char *out, size_t len)
+{
+	struct termios old, silent;
+	bool ok;
+
+	if (tcgetattr(STDIN_FILENO, &old) != 0)
+		return false;
+	silent = old;
+	silent.c_lflag &= ~(tcflag_t)ECHO;
+	(void)fputs(question, stderr);
+	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) != 0)
+		return false;
+	ok = fgets(out, (int)len, stdin) != NULL;
+	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old); /* best effort */
+	(void)fputc('\n', stderr);
+	return ok;
+}
+
+/* Takes the line's end off; false: too long or empty. */
+static bool
+finish_line(char *line)
+{
+	size_t n = strcspn(line, "\n");
+	bool whole = line[n] == '\n' || feof(stdin);
+
+	line[n] = '\0';
+	return whole && n > 0;
+}
+
+/* 0; else an exit status. An empty out means: no password. */
+static int
+get_password(const struct cli *cli, char *out, size_t len)
+{
+	char again[PASSWORD_MAX + 2];
+	bool same;
+
+	out[0] = '\0';
+	if ((cli->given & OPTION_BIT(OPTION_PASSWORD_STDIN)) != 0) {
+		if (fgets(out, (int)len, stdin) != NULL && finish_line(out))
+			return 0;
+		complain("password: standard input has no line of 1 to %d "
+			 "bytes",
+		    PASSWORD_MAX);
+		return EXIT_USAGE;
+	}
+	if (isatty(STDIN_FILENO) == 0)
+		return 0;
+	if (!prompt("Password: ", out, len) || !finish_line(out) ||
+	    !prompt("Again: ", again, sizeof again) || !finish_line(again)) {
+		complain("password: 1 to %d bytes are needed", PASSWORD_MAX);
+		return EXIT_REFUSED;
+	}
+	same = strcmp(out, again) == 0;
+	crypto_wipe(again, sizeof again);
+	if (same)
+		return 0;
+	complain("password: the two are different");
+	return EXIT_REFUSED;
+}
+
+/* ---- commands ---- */
+
+static int
+run_init(struct cli *cli)
+{
+	struct buf origin, vkey;
+	char why[WHY_LEN];
+	int status;
+
+	buf_init(&origin);
+	buf_init(&vkey);
+	switch (state_init(cli->conf, &origin, &vkey, why, sizeof why)) {
+	case 0:
+		status = EXIT_WELL;
+		break;
+	case 1:
+		status = EXIT_REFUSED;
+		break;
+	default:
+		status = EXIT_SYSTEM;
+		break;
+	}
+	if (status != EXIT_WELL) {
+		complain("init: %s", why);
+	} else if (cli->json) {
+		json_t *o =
+		    json_pack("{s:s,s:s,s:s}", "state", cli->conf->state_dir,
+			"origin", buf_text(&origin), "vkey", buf_text(&vkey));
+
+		print_json(o);
+		json_decref(o);
+	} else {
+		(void)printf("State made in %s.\n"
+			     "Verifier key, to be kept where this machine's "
+			     "administrators cannot change it:\n%s\n",
+		    cli->conf->state_dir, buf_text(&vkey));
+	}
+	buf_release(&origin);
+	buf_release(&vkey);
+	return status;
+}
+
+static int
+run_user_add(struct cli *cli)
+{
+	char password[PASSWORD_MAX + 2];
+	json_t *args = json_object();
+	json_t *result;
+	int status = get_password(cli, password, sizeof password);
+	bool has_password = status == 0 && password[0] != '\0';
+
+	if (status != 0) {
+		json_decref(args);
+		return status;
+	}
+	if (!set_text(args, "uri", cli->args[0]) ||
+	    !set_text(args, "name", cli->name) ||
+	    !set_text(args, "password", has_password ? password : NULL)) {
+		json_decref(args);
+		args = NULL;
+	}
+	crypto_wipe(password, sizeof password);
+	status = ask(cli, "user.add", args, cli->args[0], &result);
+	if (status == EXIT_WELL && cli->json)
+		print_json(result);
+	else if (status == EXIT_WELL)
+		(void)printf("%s added%s\n", cli->args[0],
+		    has_password ? "" : ", without a password");
+	json_decref(result);
+	return status;
+}
+
+static int
+run_user_list(struct cli *cli)
+{
+	return ask_and_show(
+	    cli, "user.list", json_object(), "users", show_users);
+}
+
+static int
+run_room_add(struct cli *cli)
+{
+	json_t *args = json_object();
+	json_t *result;
+	int status;
+
+	if (!set_text(args, "name", cli->args[0]) ||
+	    !set_text(args, "guid", cli->id) ||
+	    !set_text(args, "privacy", cli->privacy) ||
+	    !set_text(args, "description", cli->description)) {
+		json_decref(args);
+		args = NULL;
+	}
+	status = ask(cli, "room.add", args, cli->args[0], &result);
+	if (status == EXIT_WELL && cli->json)
+		print_json(result);
+	else if (status == EXIT_WELL)
+		(void)printf("%s added: %s\n", cli->args[0],
+		    json_string_value(json_object_get(result, "uri")));
+	json_decref(result);
+	return status;
+}
+
+static int
+run_room_list(struct cli *cli)
+{
+	return ask_and_show(
+	    cli, "room.list", json_object(), "rooms", show_rooms);
+}
+
+/* Tries all, tells of each, and ends with the worst. */
+static int
+run_member_add(struct cli *cli)
+{
+	json_t *added = json_array();
+	int worst = EXIT_WELL;
+
+	for (int i = 1; i < cli->arg_count; i++) {
+		json_t *args = json_pack(
+		    "{s:s,s:s}", "room", cli->args[0], "user", cli->args[i]);
+		json_t *result;
+		int status =
+		    ask(cli, "room.member.add", args, cli->args[i], &result);
+
+		json_decref(result);
+		if (status > worst)
+			worst = status;
+		if (status != EXIT_WELL)
+			continue;
+		(void)json_array_append_new(added, json_string(cli->args[i]));
+		if (!cli->json)
+			(void)printf("%s is a member of %s\n", cli->args[i],
+			    cli->args[0]);
+	}
+	if (cli->json) {
+		json_t *o = json_pack(
+		    "{s:s,s:O}", "room", cli->args[0], "added", added);
+
+		print_json(o);
+		json_decref(o);
+	}
+	json_decref(added);
+	return worst;
+}
+
+static int
+run_adapter_list(struct cli *cli)
+{
+	return ask_and_show(
+	    cli, "adapter.list", json_object(), "adapters", show_adapters);
+}
+
+static int
+run_adapter_run(struct cli *cli)
+{
+	return ask_and_show(cli, "adapter.run",
+	    json_pack("{s:s}", "name", cli->args[0]), cli->args[0], show_run);
+}
+
+static int
+run_status(struct cli *cli)
+{
+	return ask_and_show(
+	    cli, "status", json_object(), "status", show_status);
+}
+
+static const struct command {
+	const char *words[WORDS_MAX];
+	const char *synopsis; /* of arguments and options */
+	int min_args, max_args;
+	unsigned options;
+	bool alone; /* without daemon and store */
+	int (*run)(struct cli *cli);
+} commands[] = {
+    {{"init"}, "", 0, 0, 0, true, run_init},
+    {{"user", "add"}, " URI [--name NAME] [--password-stdin]", 1, 1,
+	OPTION_BIT(OPTION_NAME) | OPTION_BIT(OPTION_PASSWORD_STDIN), false,
+	run_user_add},
+    {{"user", "list"}, "", 0, 0, 0, false, run_user_list},
+    {{"room", "add"},
+	" NAME [--id GUID] [--privacy open|closed|secret]"
+	" [--description TEXT]",
+	1, 1,
+	OPTION_BIT(OPTION_ID) | OPTION_BIT(OPTION_PRIVACY) |
+	    OPTION_BIT(OPTION_DESCRIPTION),
+	false, run_room_add},
+    {{"room", "list"}, "", 0, 0, 0, false, run_room_list},
+    {{"room", "member", "add"}, " ROOM URI...", 2, 1000, 0, false,
+	run_member_add},
+    {{"adapter", "list"}, "", 0, 0, 0, false, run_adapter_list},
+    {{"adapter", "run"}, " NAME", 1, 1, 0, false, run_adapter_run},
+    {{"status"}, "", 0, 0, 0, false, run_status},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+/* ---- the command line ---- */
+
+static void
+print_usage(FILE *out)
+{
+	(void)fputs("usage: chancery [-f FILE] [--json] COMMAND\n", out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		const struct command *c = &commands[i];
+
+		(void)fputs("      ", out);
+		for (int w = 0; w < WORDS_MAX && c->words[w] != NULL; w++)
+			(void)fprintf(out, " %s", c->words[w]);
+		(void)fprintf(out, "%s\n", c->synopsis);
+	}
+}
+
+static int
+count_words(const struct command *c)
+{
+	int n = 0;
+
+	while (n < WORDS_MAX && c->words[n] != NULL)
+		n++;
+	return n;
+}
+
+static const struct command *
+find_command(char **words, int count)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		int n = count_words(&commands[i]);
+		int same = 0;
+
+		while (same < n && same < count &&
+		    strcmp(words[same], commands[i].words[same]) == 0)
+			same++;
+		if (same == n)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* EXIT_WELL to go on; a negative value: all is done. */
+static int
+take_option(struct cli *cli, int o)
+{
+	switch (o) {
+	case 'f':
+	case OPTION_FILE:
+		cli->conf_path = optarg;
+		return EXIT_WELL;
+	case OPTION_JSON:
+		cli->json = true;
+		return EXIT_WELL;
+	case 'h':
+	case OPTION_HELP:
+		print_usage(stdout);
+		return -1;
+	case 'V':
+	case OPTION_VERSION:
+		(void)puts("chancery " CHANCERY_VERSION);
+		return -1;
+	case OPTION_NAME:
+		cli->name = optarg;
+		break;
+	case OPTION_ID:
+		cli->id = optarg;
+		break;
+	case OPTION_PRIVACY:
+		cli->privacy = optarg;
+		break;
+	case OPTION_DESCRIPTION:
+		cli->description = optarg;
+		break;
+	case OPTION_PASSWORD_STDIN:
+		break;
+	default:
+		print_usage(stderr);
+		return EXIT_USAGE;
+	}
+	cli->given |= OPTION_BIT(o);
+	return EXIT_WELL;
+}
+
+static const struct command *
+take_command(struct cli *cli, char **words, int count)
+{
+	const struct command *c = find_command(words, count);
+	int n = c != NULL ? count_words(c) : 0;
+
+	if (c == NULL) {
+		if (count > 0)
+			complain("%s: no such command", words[0]);
+	} else if (count - n < c->min_args || count - n > c->max_args) {
+		complain("%s: wrong number of arguments", words[n - 1]);
+		c = NULL;
+	} else if ((cli->given & ~c->options) != 0) {
+		complain("%s: an option does not belong here", words[n - 1]);
+		c = NULL;
+	} else {
+		cli->args = words + n;
+		cli->arg_count = count - n;
+	}
+	if (c == NULL)
+		print_usage(stderr);
+	return c;
+}
+
+static int
+run_command(struct cli *cli, const struct command *c)
+{
+	struct buf errors;
+	char why[WHY_LEN];
+	int status = EXIT_SYSTEM;
+
+	buf_init(&errors);
+	cli->conf = conf_load(cli->conf_path, &errors);
+	if (cli->conf == NULL) {
+		(void)fputs(buf_text(&errors), stderr);
+		buf_release(&errors);
+		return EXIT_USAGE;
+	}
+	buf_release(&errors);
+	if (!c->alone)
+		cli->client = admin_client_open(cli->conf, why, sizeof why);
+	if (c->alone || cli->client != NULL)
+		status = c->run(cli);
+	else
+		complain("%s", why);
+	admin_client_close(cli->client);
+	conf_free(cli->conf);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct cli cli = {.conf_path = CONF_DEFAULT};
+	const struct command *c;
+	int o, status;
+
+	while (
+	    (o = getopt_long(argc, argv, "f:hV", option_table, NULL)) != -1) {
+		status = take_option(&cli, o);
+		if (status != EXIT_WELL)
+			return status < 0 ? EXIT_WELL : status;
+	}
+	c = take_command(&cli, argv + optind, argc - optind);
+	if (c == NULL)
+		return EXIT_USAGE;
+	log_init("chancery", LOG_LEVEL_WARN);
+	crypto_init();
+	(void)umask(022); /* roles pass through the folders; secrets say so */
+	status = run_command(&cli, c);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		complain("standard output: %s", strerror(errno));
+		status = EXIT_SYSTEM;
+	}
+	return status;
+}

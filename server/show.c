@@ -1,0 +1,158 @@
+#include "server/show.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A member as text: "" when it is missing or null. */
+static const char *
+text(const json_t *o, const char *name)
+{
+	const char *s = json_string_value(json_object_get(o, name));
+
+	return s != NULL ? s : "";
+}
+
+static long long
+number(const json_t *o, const char *name)
+{
+	return json_integer_value(json_object_get(o, name));
+}
+
+static bool
+yes(const json_t *o, const char *name)
+{
+	return json_is_true(json_object_get(o, name));
+}
+
+void
+show_users(const json_t *result)
+{
+	size_t i;
+	json_t *u;
+
+	json_array_foreach(result, i, u)(void)
+	    printf("%s\t%s%s\n", text(u, "uri"), text(u, "name"),
+		yes(u, "password") ? "" : "\t(no password)");
+}
+
+void
+show_rooms(const json_t *result)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(result, i, r)(void)
+	    printf("%s\t%s\t%lld member%s\t%s\t%s\n", text(r, "name"),
+		text(r, "privacy"), number(r, "members"),
+		number(r, "members") == 1 ? "" : "s", text(r, "uri"),
+		text(r, "description"));
+}
+
+static void
+show_adapter(const json_t *a)
+{
+	const json_t *acked = json_object_get(a, "acknowledged");
+	const json_t *batch = json_object_get(a, "batch");
+
+	(void)printf("adapter %s (%s%s): %s%s\n", text(a, "name"),
+	    text(a, "program"), yes(a, "required") ? ", required" : "",
+	    text(a, "state"), yes(a, "quarantined") ? ", quarantined" : "");
+	if (json_is_object(acked))
+		(void)printf("\tacknowledged  batch %lld, records %lld to "
+			     "%lld, %s, %s\n",
+		    number(acked, "batch"), number(acked, "first"),
+		    number(acked, "last"), text(acked, "state"),
+		    text(acked, "at"));
+	if (json_is_object(batch))
+		(void)printf("\tunder way     batch %lld, records %lld to "
+			     "%lld\n",
+		    number(batch, "batch"), number(batch, "first"),
+		    number(batch, "last"));
+	(void)printf("\tbacklog       %lld record%s", number(a, "backlog"),
+	    number(a, "backlog") == 1 ? "" : "s");
+	if (text(a, "oldest")[0] != '\0')
+		(void)printf(" since %s", text(a, "oldest"));
+	(void)putchar('\n');
+	if (text(a, "failure")[0] != '\0')
+		(void)printf("\tfailure       %s (%lld in a row)\n",
+		    text(a, "failure"), number(a, "failures"));
+}
+
+void
+show_adapters(const json_t *result)
+{
+	size_t i;
+	json_t *a;
+
+	json_array_foreach(result, i, a) show_adapter(a);
+}
+
+void
+show_run(const json_t *result)
+{
+	const json_t *batches = json_object_get(result, "batches");
+	size_t i;
+	json_t *b;
+
+	if (json_array_size(batches) == 0)
+		(void)printf("adapter %s: nothing to hand over\n",
+		    text(result, "adapter"));
+	json_array_foreach(batches, i, b)(void)
+	    printf("adapter %s: batch %lld, records %lld to %lld, "
+		   "%s%s%s%s\n",
+		text(result, "adapter"), number(b, "batch"), number(b, "first"),
+		number(b, "last"), text(b, "state"),
+		text(b, "location")[0] != '\0' ? ": " : "", text(b, "location"),
+		yes(b, "readback") ? ", read back" : "");
+}
+
+/* The server's members as they are: name, then value, one a line. */
+static void
+show_members(const json_t *o)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach((json_t *)o, name, value)
+	{
+		char *plain;
+
+		if (json_is_string(value)) {
+			if (json_string_length(value) > 0)
+				(void)printf("\t%-13s %s\n", name,
+				    json_string_value(value));
+			continue;
+		}
+		plain = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+		if (plain != NULL)
+			(void)printf("\t%-13s %s\n", name, plain);
+		free(plain);
+	}
+}
+
+void
+show_status(const json_t *result)
+{
+	const json_t *journal = json_object_get(result, "journal");
+	const json_t *keeper = json_object_get(result, "keeper");
+
+	(void)printf(
+	    "%s for %s\n", text(result, "software"), text(result, "domain"));
+	(void)printf("journal %s\n", text(journal, "origin"));
+	(void)printf("\tsize          %lld records, %lld signed\n",
+	    number(journal, "size"), number(journal, "signed"));
+	(void)printf(
+	    "\tpurged        up to %lld\n", number(journal, "purged_to"));
+	if (text(journal, "purge_failure")[0] != '\0')
+		(void)printf(
+		    "\tpurging       %s\n", text(journal, "purge_failure"));
+	(void)printf("keeper\n\twritable      %s%s%s\n",
+	    yes(keeper, "writable") ? "yes" : "NO",
+	    text(keeper, "why")[0] != '\0' ? ": " : "", text(keeper, "why"));
+	(void)printf("server\n");
+	show_members(json_object_get(result, "server"));
+	show_adapters(json_object_get(result, "adapters"));
+}
