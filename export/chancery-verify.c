@@ -1,0 +1,297 @@
+/* chancery-verify(1): what of the evidence holds, what does not, and where. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include "export/verify_archive.h"
+#include "export/verify_cross.h"
+#include "export/verify_journal.h"
+#include "export/verify_paths.h"
+
+#define KEY_FILE_MAX 4096
+#define NOTE_FILE_MAX 65536
+#define EXIT_USAGE 2
+#define EXIT_SYSTEM 3
+
+struct options {
+	const char *key;
+	bool json;
+	const char **checkpoint;
+	size_t checkpoints;
+};
+
+struct work {
+	struct verify_report *report;
+	struct verify_paths paths;
+	struct verify_key key;
+	bool has_key;
+	struct verify_archive *archive;
+	size_t archives;
+	struct verify_outside *outside;
+	size_t outsides;
+	struct verify_journal *journal;
+	size_t journals;
+};
+
+static const char usage_text[] =
+    "usage: chancery-verify [--key VKEY] [--checkpoint NOTE]... [--json] "
+    "PATH...\n"
+    "PATH is a journal, an archive of the tarball or xml adapter, or a "
+    "folder.\n"
+    "VKEY is the journal's public key, or a file that holds it.\n"
+    "NOTE is a file with a checkpoint obtained from outside.\n"
+    "Exit status: 0 all holds, 1 something does not, 2 usage, 3 system.\n";
+
+static bool
+read_key(struct work *w, const char *text)
+{
+	struct buf file;
+	const char *why = "";
+	bool ok = verify_key_parse(view_text(text), &w->key, &why);
+
+	if (!ok) {
+		buf_init(&file);
+		if (file_read(text, KEY_FILE_MAX, &file) == 0)
+			ok = verify_key_parse(buf_view(&file), &w->key, &why);
+		buf_release(&file);
+	}
+	if (!ok)
+		fprintf(stderr, "chancery-verify: --key: %s\n", why);
+	w->has_key = ok;
+	return ok;
+}
+
+/* A checkpoint joins those that the archives carry. */
+static bool
+read_checkpoint(struct work *w, const char *path)
+{
+	struct verify_outside *o = &w->outside[w->outsides];
+	struct verify_note note;
+	const char *why;
+	unsigned line;
+
+	buf_init(&o->text);
+	w->outsides++;
+	if (file_read(path, NOTE_FILE_MAX, &o->text) != 0) {
+		fprintf(
+		    stderr, "chancery-verify: %s: %s\n", path, strerror(errno));
+		return false;
+	}
+	o->path = path;
+	verify_report_begin(w->report, path, "checkpoint");
+	verify_report_count(w->report, VERIFY_FILE, 1);
+	if (!verify_note_parse(buf_view(&o->text), &note, &line, &why)) {
+		verify_report_finding(w->report, VERIFY_FILE,
+		    (struct verify_place){
+			VERIFY_NO_SEQ, VERIFY_NO_SEQ, -1, line},
+		    "%s", why);
+		w->outsides--;
+		buf_release(&o->text);
+		return true;
+	}
+	verify_report_fact(
+	    w->report, "size", "%llu", (unsigned long long)note.size);
+	memcpy(o->origin, note.origin.p, note.origin.n);
+	o->size = note.size;
+	memcpy(o->root, note.root, 32);
+	return true;
+}
+
+static bool
+gather(struct work *w, const struct options *o, char **paths, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (verify_paths_add(&w->paths, paths[i]))
+			continue;
+		fprintf(stderr, "chancery-verify: %s: %s\n", paths[i],
+		    strerror(errno));
+		return false;
+	}
+	verify_paths_sort(&w->paths);
+	if (w->paths.count == 0 && o->checkpoints == 0) {
+		fprintf(stderr,
+		    "chancery-verify: no journal and no archive found\n");
+		return false;
+	}
+	w->archive = calloc(w->paths.count + 1, sizeof(*w->archive));
+	w->journal = calloc(w->paths.count + 1, sizeof(*w->journal));
+	w->outside =
+	    calloc(w->paths.count + o->checkpoints + 1, sizeof(*w->outside));
+	if (w->archive == NULL || w->journal == NULL || w->outside == NULL) {
+		fprintf(stderr, "chancery-verify: out of memory\n");
+		return false;
+	}
+	for (size_t i = 0; i < o->checkpoints; i++)
+		if (!read_checkpoint(w, o->checkpoint[i]))
+			return false;
+	return true;
+}
+
+/* The checkpoint that an archive carries is one from outside the journal. */
+static void
+lend_checkpoint(struct work *w, const struct verify_archive *a)
+{
+	struct verify_outside *o = &w->outside[w->outsides];
+
+	if (a->note.len == 0)
+		return;
+	buf_init(&o->text);
+	buf_put_view(&o->text, buf_view(&a->note));
+	o->path = a->path;
+	memcpy(o->origin, a->origin, sizeof(o->origin));
+	o->size = a->size;
+	memcpy(o->root, a->root, 32);
+	w->outsides++;
+}
+
+static void
+verify_all(struct work *w)
+{
+	const struct verify_key *key = w->has_key ? &w->key : NULL;
+
+	for (size_t i = 0; i < w->paths.count; i++) {
+		const struct verify_input *in = &w->paths.input[i];
+		struct verify_archive *a = &w->archive[w->archives];
+
+		switch (in->type) {
+		case VERIFY_TYPE_JOURNAL:
+			verify_journal_run(in->path, key, w->outside,
+			    w->outsides, w->report, &w->journal[w->journals++]);
+			break;
+		case VERIFY_TYPE_BAG:
+		case VERIFY_TYPE_XML:
+			verify_archive_run(in->path,
+			    in->type == VERIFY_TYPE_BAG, key, w->report, a);
+			lend_checkpoint(w, a);
+			w->archives++;
+			break;
+		case VERIFY_TYPE_UNKNOWN:
+			verify_report_begin(w->report, in->path, "unknown");
+			verify_report_finding(w->report, VERIFY_FILE,
+			    verify_nowhere(),
+			    "neither a journal nor an archive");
+			break;
+		}
+	}
+	for (size_t i = 0; i < w->journals; i++)
+		if (w->archives > 0)
+			verify_cross(
+			    &w->journal[i], w->archive, w->archives, w->report);
+}
+
+static int
+print_report(const struct work *w, bool json)
+{
+	int status = verify_report_status(w->report);
+	struct buf out;
+
+	buf_init(&out);
+	if (json && !verify_report_json(w->report, &out))
+		status = EXIT_SYSTEM;
+	if (!json)
+		verify_report_text(w->report, &out);
+	if (out.failed || fwrite(out.data, 1, out.len, stdout) != out.len ||
+	    fflush(stdout) != 0) {
+		fprintf(stderr, "chancery-verify: cannot write the report\n");
+		status = EXIT_SYSTEM;
+	}
+	buf_release(&out);
+	return status;
+}
+
+static void
+release(struct work *w)
+{
+	for (size_t i = 0; i < w->journals; i++)
+		verify_journal_release(&w->journal[i]);
+	for (size_t i = 0; i < w->archives; i++)
+		verify_archive_release(&w->archive[i]);
+	for (size_t i = 0; i < w->outsides; i++)
+		buf_release(&w->outside[i].text);
+	free(w->journal);
+	free(w->archive);
+	free(w->outside);
+	verify_paths_release(&w->paths);
+	verify_report_free(w->report);
+}
+
+/* -1: go on; else the exit status. */
+static int
+parse_options(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {
+	    {"key", required_argument, NULL, 'k'},
+	    {"checkpoint", required_argument, NULL, 'c'},
+	    {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, 'V'},
+	    {NULL, 0, NULL, 0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "k:c:jhV", names, NULL)) != -1) {
+		switch (c) {
+		case 'k':
+			o->key = optarg;
+			break;
+		case 'c':
+			o->checkpoint[o->checkpoints++] = optarg;
+			break;
+		case 'j':
+			o->json = true;
+			break;
+		case 'h':
+			fputs(usage_text, stdout);
+			return 0;
+		case 'V':
+			puts("chancery-verify " CHANCERY_VERSION);
+			return 0;
+		default:
+			fputs(usage_text, stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc)
+		return -1;
+	fputs(usage_text, stderr);
+	return EXIT_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o = {0};
+	struct work w = {0};
+	int status;
+
+	log_init("chancery-verify", LOG_LEVEL_WARN);
+	o.checkpoint = calloc((size_t)argc, sizeof(*o.checkpoint));
+	w.report = verify_report_new();
+	if (o.checkpoint == NULL || w.report == NULL)
+		log_fatal("out of memory");
+	status = parse_options(argc, argv, &o);
+	if (status < 0) {
+		crypto_init();
+		if (isatty(STDERR_FILENO))
+			verify_report_show_progress(w.report, stderr);
+		if (o.key != NULL && !read_key(&w, o.key))
+			status = EXIT_USAGE;
+		else if (!gather(&w, &o, argv + optind, argc - optind))
+			status = EXIT_SYSTEM;
+	}
+	if (status < 0) {
+		verify_all(&w);
+		status = print_report(&w, o.json);
+	}
+	release(&w);
+	free(o.checkpoint);
+	return status;
+}

@@ -1,0 +1,552 @@
+#include "export/verify_control.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+#define ADAPTERS_MAX 1024
+#define US_PER_S 1000000U
+
+typedef void take_kind(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r);
+
+/* Room for one more in an array that doubles; false when out of memory. */
+static bool
+room(struct verify_control *c, void *array, size_t used, size_t item)
+{
+	void **p = array;
+	void *grown;
+
+	if (used != 0 && (used & (used - 1)) != 0)
+		return true;
+	grown = reallocarray(*p, used == 0 ? 1 : used * 2, item);
+	if (grown == NULL) {
+		c->out_of_memory = true;
+		return false;
+	}
+	*p = grown;
+	return true;
+}
+
+static char *
+kept(struct verify_control *c, struct view v)
+{
+	char *copy = view_dup(v);
+
+	if (copy == NULL)
+		c->out_of_memory = true;
+	return copy;
+}
+
+/* The decoded value of a field; it may hold any byte but NUL. */
+static char *
+decoded(struct verify_control *c, struct view token)
+{
+	struct buf b;
+	char *copy = NULL;
+
+	buf_init(&b);
+	if (text_get_token(token, &b))
+		copy = view_dup(view_of(b.len == 0 ? token.p : b.data, b.len));
+	if (copy == NULL)
+		copy = kept(c, token);
+	buf_release(&b);
+	return copy;
+}
+
+static void
+malformed(const struct verify_leaf *l, unsigned field, struct verify_report *r)
+{
+	verify_report_finding(r, VERIFY_CONTROL,
+	    verify_at_line(l->seq, 3 + field), "%s record: value malformed",
+	    verify_kind_name(l->kind));
+}
+
+/* Fields from..to are numbers into out[]; else a finding. */
+static bool
+numbers(const struct verify_leaf *l, unsigned from, unsigned to, uint64_t *out,
+    struct verify_report *r)
+{
+	for (unsigned i = from; i <= to; i++) {
+		if (!verify_leaf_number(l, i, &out[i - from]) ||
+		    out[i - from] > INT64_MAX) {
+			malformed(l, i, r);
+			return false;
+		}
+	}
+	return true;
+}
+
+struct verify_adapter *
+verify_control_adapter(const struct verify_control *c, struct view name)
+{
+	for (size_t i = 0; i < c->adapters; i++)
+		if (view_is(name, c->adapter[i].name))
+			return &c->adapter[i];
+	return NULL;
+}
+
+struct verify_batch *
+verify_control_batch(const struct verify_adapter *a, uint64_t n)
+{
+	return n >= 1 && n <= a->count ? &a->batch[n - 1] : NULL;
+}
+
+static struct verify_adapter *
+adapter_of(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct view name = l->field[0].value;
+	struct verify_adapter *a = verify_control_adapter(c, name);
+
+	if (a != NULL)
+		return a;
+	if (name.n >= sizeof(a->name) || c->adapters == ADAPTERS_MAX) {
+		malformed(l, 0, r);
+		return NULL;
+	}
+	if (!room(c, &c->adapter, c->adapters, sizeof(*c->adapter)))
+		return NULL;
+	a = &c->adapter[c->adapters++];
+	memset(a, 0, sizeof(*a));
+	memcpy(a->name, name.p, name.n);
+	return a;
+}
+
+static void
+take_open(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	if (l->seq != 0) {
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "open record is not the first");
+		return;
+	}
+	if (c->journal != NULL)
+		return;
+	c->journal = decoded(c, l->field[0].value);
+	c->origin = decoded(c, l->field[1].value);
+	c->vkey = decoded(c, l->field[2].value);
+}
+
+/* A batch goes on where the one before ended, and lies before its record. */
+static const char *
+batch_breach(const struct verify_adapter *a, const struct verify_batch *b,
+    uint64_t count)
+{
+	uint64_t first = a->count == 0 ? 0 : a->batch[a->count - 1].last + 1;
+
+	if (b->n != a->count + 1)
+		return "batch number is not the next one of its adapter";
+	if (b->first != first)
+		return "batch does not begin where the one before ended";
+	if (b->last < b->first || b->last >= b->size || b->size > b->seq)
+		return "batch range is not inside the tree it names";
+	if (count != b->last - b->first + 1)
+		return "batch count is not that of its range";
+	return NULL;
+}
+
+static void
+take_batch(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_adapter *a = adapter_of(c, l, r);
+	struct verify_batch b = {.seq = l->seq};
+	uint64_t v[5]; /* batch, first, last, count, size */
+	const char *why;
+
+	if (a == NULL || !numbers(l, 1, 5, v, r))
+		return;
+	if (!text_get_base64_fixed(l->field[6].value, b.root, 32)) {
+		malformed(l, 6, r);
+		return;
+	}
+	b.n = v[0];
+	b.first = v[1];
+	b.last = v[2];
+	b.size = v[4];
+	why = batch_breach(a, &b, v[3]);
+	if (why != NULL)
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "%s (adapter %s, batch %" PRIu64 ")", why, a->name, b.n);
+	if (b.n != a->count + 1)
+		return;
+	if (a->count == a->cap) {
+		size_t cap = a->cap == 0 ? 16 : a->cap * 2;
+		struct verify_batch *grown =
+		    reallocarray(a->batch, cap, sizeof(*grown));
+
+		if (grown == NULL) {
+			c->out_of_memory = true;
+			return;
+		}
+		a->batch = grown;
+		a->cap = cap;
+	}
+	a->batch[a->count++] = b;
+}
+
+static bool
+ack_words(const struct verify_leaf *l, struct verify_ack *ack,
+    struct verify_report *r)
+{
+	struct view state = l->field[4].value, sha = l->field[6].value;
+	struct view readback = l->field[8].value;
+
+	if (!view_is(state, "sent") && !view_is(state, "accepted") &&
+	    !view_is(state, "stored")) {
+		malformed(l, 4, r);
+		return false;
+	}
+	memcpy(ack->state, state.p, state.n);
+	ack->stored = view_is(state, "stored");
+	ack->has_sha256 = !view_is(sha, "-");
+	if (ack->has_sha256 && !text_get_hex(sha, ack->sha256, 32)) {
+		malformed(l, 6, r);
+		return false;
+	}
+	ack->readback = view_is(readback, "yes");
+	if (!ack->readback && !view_is(readback, "no")) {
+		malformed(l, 8, r);
+		return false;
+	}
+	return true;
+}
+
+static void
+take_ack(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_adapter *a = adapter_of(c, l, r);
+	struct verify_ack ack = {.given = true, .seq = l->seq, .at = l->at};
+	struct verify_batch *b;
+	uint64_t v[3]; /* batch, first, last */
+
+	if (a == NULL || !numbers(l, 1, 3, v, r) || !ack_words(l, &ack, r) ||
+	    !numbers(l, 7, 7, &ack.bytes, r))
+		return;
+	b = verify_control_batch(a, v[0]);
+	if (b == NULL || b->first != v[1] || b->last != v[2]) {
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "acknowledgement of a batch that was not cut (adapter %s, "
+		    "batch %" PRIu64 ")",
+		    a->name, v[0]);
+		return;
+	}
+	if (b->ack.given) {
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "batch %" PRIu64 " of adapter %s is acknowledged twice",
+		    b->n, a->name);
+		return;
+	}
+	ack.location = decoded(c, l->field[5].value);
+	b->ack = ack;
+}
+
+static void
+take_purge(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_purge p = {.seq = l->seq, .at = l->at};
+	uint64_t v[4]; /* purge, first, last, count */
+
+	if (!numbers(l, 0, 3, v, r))
+		return;
+	if (!text_get_hex(l->field[4].value, p.leaves, 32)) {
+		malformed(l, 4, r);
+		return;
+	}
+	p.n = v[0];
+	p.first = v[1];
+	p.last = v[2];
+	p.count = v[3];
+	if (p.n != c->purges + 1)
+		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
+		    "purge number %" PRIu64 " is not the next one", p.n);
+	if (!room(c, &c->purge, c->purges, sizeof(p)))
+		return;
+	p.acks = kept(c, l->field[5].value);
+	c->purge[c->purges++] = p;
+}
+
+static void
+take_policy(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_policy p = {.seq = l->seq, .after = -1};
+	struct view required = l->field[0].value;
+	uint64_t after = 0;
+
+	if (!view_is(l->field[1].value, "-1")) {
+		if (!numbers(l, 1, 1, &after, r))
+			return;
+		p.after = (int64_t)after;
+	}
+	if (view_is(required, "-"))
+		required.n = 0;
+	if (!room(c, &c->policy, c->policies, sizeof(p)))
+		return;
+	p.required = kept(c, required);
+	c->policy[c->policies++] = p;
+}
+
+static void
+take_incident(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	uint64_t v[4]; /* since, until, refused, late */
+
+	(void)c;
+	(void)numbers(l, 1, 4, v, r); /* judged by form alone */
+}
+
+void
+verify_control_take(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	static take_kind *const take[] = {
+	    [VERIFY_KIND_OPEN - VERIFY_KIND_CONTROL] = take_open,
+	    [VERIFY_KIND_BATCH - VERIFY_KIND_CONTROL] = take_batch,
+	    [VERIFY_KIND_ACK - VERIFY_KIND_CONTROL] = take_ack,
+	    [VERIFY_KIND_PURGE - VERIFY_KIND_CONTROL] = take_purge,
+	    [VERIFY_KIND_INCIDENT - VERIFY_KIND_CONTROL] = take_incident,
+	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = take_policy,
+	};
+	size_t i = l->kind - VERIFY_KIND_CONTROL;
+
+	c->leaves++;
+	c->seq_sum += l->seq;
+	verify_report_count(r, VERIFY_CONTROL, 1);
+	if (i < sizeof(take) / sizeof(take[0]) && take[i] != NULL)
+		take[i](c, l, r);
+}
+
+const struct verify_policy *
+verify_control_policy(const struct verify_control *c, uint64_t seq)
+{
+	const struct verify_policy *found = NULL;
+
+	for (size_t i = 0; i < c->policies && c->policy[i].seq < seq; i++)
+		found = &c->policy[i];
+	return found;
+}
+
+/* First batch of the adapter that ends at or after seq. */
+static size_t
+batch_at(const struct verify_adapter *a, uint64_t seq)
+{
+	size_t low = 0, high = a->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (a->batch[middle].last < seq)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/*
+ * Every record of the range was stored by the adapter before the purge;
+ * `at` is the time of the youngest acknowledgement of them.
+ */
+static bool
+stored_before(
+    const struct verify_adapter *a, const struct verify_purge *p, uint64_t *at)
+{
+	uint64_t next = p->first;
+
+	for (size_t i = batch_at(a, next); next <= p->last; i++) {
+		const struct verify_batch *b;
+
+		if (i >= a->count)
+			return false;
+		b = &a->batch[i];
+		if (b->first > next || !b->ack.stored || b->ack.seq >= p->seq)
+			return false;
+		*at = b->ack.at;
+		next = b->last + 1;
+	}
+	return true;
+}
+
+/* Takes the next item of a list off its front. */
+static bool
+next_item(struct view *list, struct view *item)
+{
+	const uint8_t *comma;
+
+	if (list->n == 0)
+		return false;
+	comma = memchr(list->p, ',', list->n);
+	*item = *list;
+	if (comma == NULL) {
+		list->n = 0;
+		return true;
+	}
+	item->n = (size_t)(comma - list->p);
+	*list = view_of(comma + 1, list->n - item->n - 1);
+	return true;
+}
+
+static bool
+has_item(struct view list, struct view wanted, bool before_colon)
+{
+	struct view item;
+
+	while (next_item(&list, &item)) {
+		if (before_colon && item.n > wanted.n &&
+		    item.p[wanted.n] == ':')
+			item.n = wanted.n;
+		if (item.n == wanted.n && memcmp(item.p, wanted.p, item.n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* "adapter:seq" names a stored acknowledgement before the purge. */
+static bool
+ack_named(const struct verify_control *c, const struct verify_purge *p,
+    struct view item)
+{
+	const uint8_t *colon = memchr(item.p, ':', item.n);
+	const struct verify_adapter *a;
+	uint64_t seq;
+	size_t n;
+
+	if (colon == NULL)
+		return false;
+	n = (size_t)(colon - item.p);
+	a = verify_control_adapter(c, view_of(item.p, n));
+	if (a == NULL || !view_to_u64(view_of(colon + 1, item.n - n - 1), &seq))
+		return false;
+	for (size_t i = batch_at(a, p->first); i < a->count; i++) {
+		const struct verify_batch *b = &a->batch[i];
+
+		if (b->first > p->last)
+			return false;
+		if (b->ack.given && b->ack.seq == seq)
+			return b->ack.stored && seq < p->seq;
+	}
+	return false;
+}
+
+/* What one required adapter must have done before the purge. */
+static void
+judge_required(const struct verify_control *c, const struct verify_purge *p,
+    const struct verify_policy *policy, struct view name,
+    struct verify_report *r)
+{
+	const struct verify_adapter *a = verify_control_adapter(c, name);
+	uint64_t at = 0;
+
+	if (a == NULL || !stored_before(a, p, &at)) {
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge of records %" PRIu64 "-%" PRIu64
+		    " that the required adapter %.*s had not stored",
+		    p->first, p->last, (int)name.n, (const char *)name.p);
+		return;
+	}
+	if (!has_item(view_text(p->acks), name, true))
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge does not name the acknowledgement of the required "
+		    "adapter %s",
+		    a->name);
+	if (policy->after >= 0 &&
+	    (p->at < at || (p->at - at) / US_PER_S < (uint64_t)policy->after))
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge before %" PRId64
+		    " s had passed since adapter %s stored the records",
+		    policy->after, a->name);
+}
+
+static void
+judge_acks(const struct verify_control *c, const struct verify_purge *p,
+    struct verify_report *r)
+{
+	const struct verify_policy *policy = verify_control_policy(c, p->seq);
+	struct view named = view_text(p->acks), required, item;
+
+	while (next_item(&named, &item))
+		if (!ack_named(c, p, item))
+			verify_report_finding(r, VERIFY_PURGES,
+			    verify_at(p->seq),
+			    "purge names an acknowledgement that does not "
+			    "cover it: %.*s",
+			    (int)item.n, (const char *)item.p);
+	if (policy == NULL || policy->required[0] == '\0') {
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge while no adapter was required");
+		return;
+	}
+	if (policy->after < 0)
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge while the policy was never to purge");
+	required = view_text(policy->required);
+	while (next_item(&required, &item))
+		judge_required(c, p, policy, item, r);
+}
+
+static int
+by_first(const void *a, const void *b)
+{
+	const struct verify_purge *x = a, *y = b;
+
+	if (x->first != y->first)
+		return x->first < y->first ? -1 : 1;
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+void
+verify_control_finish(struct verify_control *c, struct verify_report *r)
+{
+	uint64_t free_from = 0;
+
+	if (c->out_of_memory)
+		return;
+	if (c->purges > 0)
+		qsort(c->purge, c->purges, sizeof(*c->purge), by_first);
+	for (size_t i = 0; i < c->purges; i++) {
+		struct verify_purge *p = &c->purge[i];
+
+		verify_report_count(r, VERIFY_PURGES, 1);
+		p->sound = p->first >= free_from && p->last >= p->first &&
+		    p->last < p->seq;
+		if (!p->sound) {
+			verify_report_finding(r, VERIFY_PURGES,
+			    verify_at(p->seq),
+			    "purge range %" PRIu64 "-%" PRIu64
+			    " overlaps another or its own record",
+			    p->first, p->last);
+			continue;
+		}
+		free_from = p->last + 1;
+		judge_acks(c, p, r);
+	}
+}
+
+void
+verify_control_release(struct verify_control *c)
+{
+	for (size_t i = 0; i < c->adapters; i++) {
+		for (size_t k = 0; k < c->adapter[i].count; k++)
+			free(c->adapter[i].batch[k].ack.location);
+		free(c->adapter[i].batch);
+	}
+	for (size_t i = 0; i < c->purges; i++)
+		free(c->purge[i].acks);
+	for (size_t i = 0; i < c->policies; i++)
+		free(c->policy[i].required);
+	free(c->adapter);
+	free(c->purge);
+	free(c->policy);
+	free(c->origin);
+	free(c->vkey);
+	free(c->journal);
+	memset(c, 0, sizeof(*c));
+}

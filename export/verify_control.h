@@ -1,0 +1,94 @@
+#ifndef EXPORT_VERIFY_CONTROL_H
+#define EXPORT_VERIFY_CONTROL_H
+
+/*
+ * What the control records of a journal say, rebuilt from their leaf texts
+ * alone: batches, acknowledgements, purges, policies; their rules; and the
+ * comparison with the tables that claim to hold the same.
+ */
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "export/verify_leaf.h"
+#include "export/verify_report.h"
+
+struct verify_ack {
+	bool given;
+	bool stored; /* state "stored" */
+	bool readback;
+	bool has_sha256;
+	bool in_table;
+	uint64_t seq;
+	uint64_t at;
+	uint64_t bytes;
+	uint8_t sha256[32];
+	char state[16];
+	char *location; /* decoded */
+};
+
+struct verify_batch {
+	uint64_t n, first, last, size, seq;
+	uint8_t root[32];
+	bool in_table;
+	struct verify_ack ack;
+};
+
+/* An adapter and its batches in order of their number. */
+struct verify_adapter {
+	char name[64];
+	struct verify_batch *batch;
+	size_t count, cap;
+};
+
+struct verify_purge {
+	uint64_t n, first, last, count, seq, at;
+	uint8_t leaves[32];
+	char *acks;
+	bool in_table;
+	bool sound; /* its range can be followed: ordered, no overlap */
+};
+
+struct verify_policy {
+	uint64_t seq;
+	char *required; /* comma list, "" when none */
+	int64_t after;  /* seconds; -1: never */
+};
+
+struct verify_control {
+	struct verify_adapter *adapter;
+	size_t adapters;
+	struct verify_purge *purge; /* in order of their ranges */
+	size_t purges;
+	struct verify_policy *policy;
+	size_t policies;
+	uint64_t leaves;  /* control records seen, */
+	uint64_t seq_sum; /* and the sum of their numbers */
+	/* From the open record. */
+	char *origin, *vkey, *journal;
+	bool out_of_memory;
+};
+
+/*
+ * Takes one control record up, in order; breaches of the rules among
+ * control records become findings.
+ */
+void verify_control_take(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r);
+/* After the last: purges sorted and judged. */
+void verify_control_finish(struct verify_control *c, struct verify_report *r);
+/* Compares the tables batch, ack and purge_range. False: SQL failed. */
+bool verify_control_tables(
+    struct verify_control *c, sqlite3 *db, struct verify_report *r);
+/* The policy in force just before a record; NULL when none. */
+const struct verify_policy *verify_control_policy(
+    const struct verify_control *c, uint64_t seq);
+struct verify_adapter *verify_control_adapter(
+    const struct verify_control *c, struct view name);
+struct verify_batch *verify_control_batch(
+    const struct verify_adapter *a, uint64_t n);
+void verify_control_release(struct verify_control *c);
+
+#endif

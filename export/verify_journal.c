@@ -1,0 +1,462 @@
+#include "export/verify_journal.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/db.h"
+#include "base/text.h"
+
+#include "export/verify_points.h"
+#include "export/verify_sql.h"
+#include "export/verify_walk.h"
+
+#define APPLICATION_ID 0x43484E43
+#define SCHEMA_VERSION 1
+
+struct check {
+	sqlite3 *db;
+	struct verify_report *r;
+	struct verify_journal *j;
+	struct verify_points points;
+	struct verify_leaf leaf;
+	const struct verify_key *given;
+	uint64_t head_size;
+	uint64_t notes, good_notes;
+	uint64_t outside_newest;
+	const char *outside_path;
+};
+
+static bool
+sql_failed(struct check *c)
+{
+	int code = sqlite3_errcode(c->db) & 0xff;
+
+	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
+	    code == SQLITE_ERROR || code == SQLITE_MISMATCH)
+		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
+		    "the database cannot be read through: %s",
+		    sqlite3_errmsg(c->db));
+	else
+		verify_report_failure(c->r, "%s", sqlite3_errmsg(c->db));
+	return false;
+}
+
+/* A journal with a write-ahead log is read with it; any other as it lies. */
+static sqlite3 *
+open_journal(const char *path, char *why, size_t why_len)
+{
+	char wal[4096];
+	struct stat st;
+	int n = snprintf(wal, sizeof(wal), "%s-wal", path);
+	bool live = n > 0 && (size_t)n < sizeof(wal) && stat(wal, &st) == 0;
+
+	return db_open(
+	    path, live ? DB_READ : DB_READ_COPY, DB_SYNC_OFF, why, why_len);
+}
+
+static bool
+is_database(const char *path)
+{
+	static const char magic[16] = "SQLite format 3";
+	char head[16];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return true; /* opening it will tell why not */
+	n = read(fd, head, sizeof(head));
+	(void)close(fd); /* nothing was written */
+	return n == (ssize_t)sizeof(head) &&
+	    memcmp(head, magic, sizeof(head)) == 0;
+}
+
+static void
+check_file(struct check *c)
+{
+	verify_report_count(c->r, VERIFY_FILE, 1);
+	if (db_int(c->db, "PRAGMA application_id", 0) != APPLICATION_ID)
+		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
+		    "application id is not that of a Chancery journal");
+	if (db_int(c->db, "PRAGMA user_version", 0) != SCHEMA_VERSION)
+		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
+		    "schema version is not %d", SCHEMA_VERSION);
+}
+
+/* First pass: what the control records say. */
+static bool
+read_control(struct check *c)
+{
+	sqlite3_stmt *s = db_prepare(c->db,
+	    "SELECT seq, bytes FROM leaf WHERE kind >= 128 ORDER BY seq");
+	const char *why;
+	unsigned line;
+	uint64_t seq;
+	int rc;
+
+	if (s == NULL)
+		return sql_failed(c);
+	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+		if (!verify_sql_u64(s, 0, &seq) ||
+		    !verify_leaf_parse(
+			verify_sql_bytes(s, 1), &c->leaf, &line, &why) ||
+		    c->leaf.kind < VERIFY_KIND_CONTROL)
+			continue; /* the walk says what is wrong with it */
+		c->leaf.seq = seq;
+		verify_control_take(&c->j->control, &c->leaf, c->r);
+	}
+	(void)sqlite3_finalize(s); /* result of the steps is known */
+	if (rc != SQLITE_DONE)
+		return sql_failed(c);
+	verify_control_finish(&c->j->control, c->r);
+	if (c->j->control.out_of_memory)
+		verify_report_failure(c->r, "out of memory");
+	return !c->j->control.out_of_memory;
+}
+
+/* The key that signatures are judged by, and the origin it must be of. */
+static void
+choose_key(struct check *c)
+{
+	const char *own = c->j->control.vkey, *why;
+	struct verify_key key;
+	bool parsed = false;
+
+	verify_report_count(c->r, VERIFY_KEY, 1);
+	if (own == NULL)
+		verify_report_finding(c->r, VERIFY_KEY, verify_nowhere(),
+		    "no open record states the key");
+	else if (!verify_key_parse(view_text(own), &key, &why))
+		verify_report_finding(
+		    c->r, VERIFY_KEY, verify_at(0), "%s", why);
+	else
+		parsed = true;
+	if (c->given != NULL) {
+		if (parsed && !verify_key_equal(&key, c->given))
+			verify_report_finding(c->r, VERIFY_KEY, verify_at(0),
+			    "the journal names another key than the one "
+			    "given: %s",
+			    own);
+		c->j->key = *c->given;
+		c->j->has_key = true;
+		return;
+	}
+	verify_report_note(c->r,
+	    "key not given: a key taken from the file itself proves nothing "
+	    "about who signed");
+	c->j->has_key = parsed;
+	if (parsed)
+		c->j->key = key;
+}
+
+static void
+check_meta(struct check *c)
+{
+	const struct verify_control *open = &c->j->control;
+	const struct {
+		const char *name, *value;
+	} expected[] = {
+	    {"journal", open->journal},
+	    {"origin", open->origin},
+	    {"vkey", open->vkey},
+	};
+	sqlite3_stmt *s =
+	    db_prepare(c->db, "SELECT value FROM meta WHERE name = ?1");
+
+	if (s == NULL) {
+		(void)sql_failed(c); /* said; other checks go on */
+		return;
+	}
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		bool same = sqlite3_bind_text(s, 1, expected[i].name, -1,
+				SQLITE_STATIC) == SQLITE_OK &&
+		    sqlite3_step(s) == SQLITE_ROW &&
+		    expected[i].value != NULL &&
+		    view_is(verify_sql_bytes(s, 0), expected[i].value);
+
+		verify_report_count(c->r, VERIFY_TABLES, 1);
+		if (!same)
+			verify_report_finding(c->r, VERIFY_TABLES, verify_at(0),
+			    "table meta: %s is not what the open record says",
+			    expected[i].name);
+		(void)sqlite3_reset(s); /* tells of the step again */
+	}
+	(void)sqlite3_finalize(s);
+	if (open->origin != NULL)
+		(void)snprintf(
+		    c->j->origin, sizeof(c->j->origin), "%s", open->origin);
+}
+
+static bool
+add_point(struct check *c, struct verify_point point)
+{
+	if (verify_points_add(&c->points, point))
+		return true;
+	verify_report_failure(c->r, "out of memory");
+	return false;
+}
+
+/*
+ * A note with its signature; what it states joins the points. size: what
+ * its row says, or VERIFY_NO_SEQ.
+ */
+static bool
+take_note(
+    struct check *c, struct view text, uint64_t size, struct verify_point point)
+{
+	struct verify_note note;
+	const char *why;
+	unsigned line;
+
+	c->notes++;
+	verify_report_count(c->r, VERIFY_SIGNATURES, 1);
+	if (!verify_note_parse(text, &note, &line, &why)) {
+		verify_report_finding(c->r, VERIFY_SIGNATURES,
+		    (struct verify_place){
+			VERIFY_NO_SEQ, VERIFY_NO_SEQ, -1, line},
+		    "signed note (size %" PRId64 "): %s", (int64_t)size, why);
+		return true;
+	}
+	if (size != VERIFY_NO_SEQ && size != note.size)
+		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
+		    "checkpoint row of size %" PRIu64
+		    " holds a note of size %" PRIu64,
+		    size, note.size);
+	if (!c->j->has_key) {
+		why = "no key to judge it by";
+	} else if (verify_note_signed(&note, &c->j->key, &why)) {
+		point.signed_ = true;
+		c->good_notes++;
+	}
+	if (!point.signed_)
+		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
+		    "signed note of size %" PRIu64 ": %s", note.size, why);
+	point.size = note.size;
+	memcpy(point.root, note.root, 32);
+	return add_point(c, point);
+}
+
+static bool
+read_head(struct check *c)
+{
+	sqlite3_stmt *s =
+	    db_prepare(c->db, "SELECT id, size, root, note FROM head");
+	struct verify_point head = {.source = VERIFY_SOURCE_HEAD};
+	struct view root, note;
+	uint64_t rows = 0, id;
+	bool ok = true;
+	int rc;
+
+	if (s == NULL)
+		return sql_failed(c);
+	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+		root = verify_sql_bytes(s, 2);
+		note = verify_sql_bytes(s, 3);
+		if (rows++ > 0 || !verify_sql_u64(s, 0, &id) || id != 1 ||
+		    !verify_sql_u64(s, 1, &head.size) || root.n != 32) {
+			verify_report_finding(c->r, VERIFY_HEAD,
+			    verify_nowhere(), "head row is malformed");
+			continue;
+		}
+		c->head_size = head.size;
+		memcpy(head.root, root.p, 32);
+		ok = add_point(c, head);
+		if (ok && note.n > 0)
+			ok = take_note(c, note, VERIFY_NO_SEQ,
+			    (struct verify_point){
+				.source = VERIFY_SOURCE_NOTE});
+	}
+	(void)sqlite3_finalize(s); /* result of the steps is known */
+	if (rows == 0)
+		verify_report_finding(c->r, VERIFY_HEAD, verify_nowhere(),
+		    "there is no head row");
+	return ok && (rc == SQLITE_DONE || sql_failed(c));
+}
+
+static bool
+read_checkpoints(struct check *c)
+{
+	sqlite3_stmt *s = db_prepare(
+	    c->db, "SELECT size, note FROM checkpoint ORDER BY size");
+	struct verify_point point = {.source = VERIFY_SOURCE_CHECKPOINT};
+	uint64_t size;
+	bool ok = true;
+	int rc = SQLITE_ROW;
+
+	if (s == NULL)
+		return sql_failed(c);
+	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+		if (!verify_sql_u64(s, 0, &size))
+			size = VERIFY_NO_SEQ - 1;
+		ok = take_note(c, verify_sql_bytes(s, 1), size, point);
+	}
+	(void)sqlite3_finalize(s); /* result of the steps is known */
+	return ok && (rc == SQLITE_DONE || sql_failed(c));
+}
+
+/* Roots that batch records state: signed by being in the tree themselves. */
+static bool
+add_batches(struct check *c)
+{
+	const struct verify_control *control = &c->j->control;
+
+	for (size_t i = 0; i < control->adapters; i++) {
+		const struct verify_adapter *a = &control->adapter[i];
+
+		for (size_t k = 0; k < a->count; k++) {
+			struct verify_point p = {.size = a->batch[k].size,
+			    .source = VERIFY_SOURCE_BATCH,
+			    .ref = a->batch[k].seq};
+
+			memcpy(p.root, a->batch[k].root, 32);
+			if (!add_point(c, p))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool
+add_outside(struct check *c, const struct verify_outside *outside, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct verify_outside *o = &outside[i];
+		struct verify_point p = {
+		    .source = VERIFY_SOURCE_OUTSIDE, .ref = i};
+
+		if (strcmp(o->origin, c->j->origin) != 0)
+			continue;
+		if (c->outside_path == NULL || o->size > c->outside_newest) {
+			c->outside_newest = o->size;
+			c->outside_path = o->path;
+		}
+		if (!take_note(c, buf_view(&o->text), VERIFY_NO_SEQ, p))
+			return false;
+	}
+	return true;
+}
+
+static void
+say_freshness(struct check *c, const struct verify_walk_result *w)
+{
+	uint64_t covered = c->points.good;
+
+	if (w->size > 0 && !c->points.any_signed)
+		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
+		    "no signed checkpoint agrees with these records: nothing "
+		    "shows who wrote them");
+	else if (covered < w->size)
+		verify_report_note(c->r,
+		    "unsigned tail: records %" PRIu64 "-%" PRIu64
+		    " are not covered by a signed checkpoint",
+		    covered, w->size - 1);
+	if (c->outside_path == NULL)
+		verify_report_note(c->r,
+		    "no checkpoint from outside given: consistent at best, "
+		    "freshness unknown; records may be missing at the end");
+	else
+		verify_report_note(c->r,
+		    "newest checkpoint from outside: size %" PRIu64
+		    " (%s); whether records after it are missing is unknown",
+		    c->outside_newest, c->outside_path);
+}
+
+static void
+say_walk(struct check *c, const struct verify_walk_result *w)
+{
+	struct buf from, to;
+
+	buf_init(&from);
+	buf_init(&to);
+	text_put_time(&from, w->first_at);
+	text_put_time(&to, w->last_at);
+	verify_report_fact(c->r, "origin", "%s", c->j->origin);
+	verify_report_fact(c->r, "records", "%" PRIu64, w->size);
+	if (w->size > 0 && buf_text(&from) != NULL && buf_text(&to) != NULL)
+		verify_report_fact(
+		    c->r, "time", "%s to %s", buf_text(&from), buf_text(&to));
+	verify_report_fact(c->r, "signed", "%" PRIu64, c->points.good);
+	verify_report_fact(c->r, "purged", "%" PRIu64, w->purged);
+	if (w->unknown_kinds > 0)
+		verify_report_note(c->r,
+		    "%" PRIu64
+		    " records are of kinds that this version does not know: "
+		    "only their form and place were checked",
+		    w->unknown_kinds);
+	if (w->repeats > 0)
+		verify_report_note(c->r,
+		    "%" PRIu64
+		    " ids come again among recent events, first in record "
+		    "%" PRIu64 " (as in record %" PRIu64 ")",
+		    w->repeats, w->repeat_seq, w->repeat_of);
+	buf_release(&from);
+	buf_release(&to);
+}
+
+static bool
+check_all(struct check *c, const struct verify_outside *outside, size_t n)
+{
+	struct verify_walk_input in = {.db = c->db,
+	    .control = &c->j->control,
+	    .points = &c->points,
+	    .report = c->r};
+	struct verify_walk_result result;
+
+	if (!read_control(c))
+		return false;
+	choose_key(c);
+	check_meta(c);
+	if (!read_head(c) || !read_checkpoints(c) || !add_batches(c) ||
+	    !add_outside(c, outside, n))
+		return false;
+	verify_points_sort(&c->points);
+	in.head_size = c->head_size;
+	if (!verify_walk(&in, &result))
+		return sql_failed(c);
+	c->j->size = result.size;
+	c->j->purged = result.purged;
+	if (!verify_control_tables(&c->j->control, c->db, c->r))
+		return sql_failed(c);
+	say_walk(c, &result);
+	say_freshness(c, &result);
+	return true;
+}
+
+void
+verify_journal_run(const char *path, const struct verify_key *key,
+    const struct verify_outside *outside, size_t outsides,
+    struct verify_report *r, struct verify_journal *out)
+{
+	struct check c = {.r = r, .j = out, .given = key};
+	char why[512];
+
+	memset(out, 0, sizeof(*out));
+	verify_report_begin(r, path, "journal");
+	if (!is_database(path)) {
+		verify_report_finding(
+		    r, VERIFY_FILE, verify_nowhere(), "not an SQLite database");
+		return;
+	}
+	c.db = open_journal(path, why, sizeof(why));
+	if (c.db == NULL) {
+		verify_report_failure(r, "%s", why);
+		return;
+	}
+	check_file(&c);
+	/* One transaction: a live journal is seen as of one moment. */
+	if (db_seal(c.db, true) != 0 || db_exec(c.db, "BEGIN") != 0)
+		(void)sql_failed(&c); /* said */
+	else
+		(void)check_all(&c, outside, outsides); /* reported */
+	verify_points_release(&c.points);
+	db_close(c.db);
+}
+
+void
+verify_journal_release(struct verify_journal *j)
+{
+	verify_control_release(&j->control);
+}

@@ -1,0 +1,41 @@
+#ifndef EXPORT_VERIFY_JOURNAL_H
+#define EXPORT_VERIFY_JOURNAL_H
+
+/* A whole journal, verified from its file alone and against outside notes. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "export/verify_control.h"
+#include "export/verify_note.h"
+#include "export/verify_report.h"
+
+/* A signed checkpoint that did not come from the journal's own file. */
+struct verify_outside {
+	const char *path;
+	char origin[VERIFY_NAME_MAX + 1];
+	uint64_t size;
+	uint8_t root[32];
+	struct buf text; /* the note as it came */
+};
+
+struct verify_journal {
+	char origin[VERIFY_NAME_MAX + 1];
+	struct verify_key key; /* given, or the journal's own */
+	bool has_key;
+	uint64_t size;
+	uint64_t purged;
+	struct verify_control control;
+};
+
+/*
+ * Verifies and reports as one file. key NULL: the journal's own is used and
+ * that is said. `out` is for verify_cross() and then released.
+ */
+void verify_journal_run(const char *path, const struct verify_key *key,
+    const struct verify_outside *outside, size_t outsides,
+    struct verify_report *r, struct verify_journal *out);
+void verify_journal_release(struct verify_journal *j);
+
+#endif

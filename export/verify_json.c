@@ -1,0 +1,241 @@
+#include "export/verify_json.h"
+
+#include <string.h>
+
+#include "base/text.h"
+
+#define DEPTH_MAX 32
+
+struct scan {
+	const uint8_t *p;
+	const uint8_t *end;
+	struct verify_json *out;
+	const char *why;
+};
+
+static bool value(struct scan *s, unsigned depth, struct view *text);
+
+static bool
+fail(struct scan *s, const char *why)
+{
+	s->why = why;
+	return false;
+}
+
+static bool
+take(struct scan *s, uint8_t c)
+{
+	if (s->p == s->end || *s->p != c)
+		return false;
+	s->p++;
+	return true;
+}
+
+static bool
+is_hex(uint8_t c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+	    (c >= 'A' && c <= 'F');
+}
+
+static bool
+escape(struct scan *s)
+{
+	static const char simple[] = "\"\\/bfnrt";
+
+	s->p++;
+	if (s->p == s->end)
+		return false;
+	if (memchr(simple, *s->p, sizeof(simple) - 1) != NULL) {
+		s->p++;
+		return true;
+	}
+	if (*s->p != 'u' || s->end - s->p < 5)
+		return false;
+	for (int i = 1; i <= 4; i++)
+		if (!is_hex(s->p[i]))
+			return false;
+	s->p += 5;
+	return true;
+}
+
+static bool
+string(struct scan *s, struct view *inside)
+{
+	const uint8_t *start;
+
+	if (!take(s, '"'))
+		return fail(s, "string expected");
+	start = s->p;
+	while (s->p < s->end && *s->p != '"') {
+		if (*s->p < 0x20)
+			return fail(s, "control character in a string");
+		if (*s->p != '\\')
+			s->p++;
+		else if (!escape(s))
+			return fail(s, "bad escape in a string");
+	}
+	*inside = view_of(start, (size_t)(s->p - start));
+	return take(s, '"') || fail(s, "string does not end");
+}
+
+static bool
+digits(struct scan *s)
+{
+	const uint8_t *start = s->p;
+
+	while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
+		s->p++;
+	return s->p > start;
+}
+
+static bool
+number(struct scan *s)
+{
+	(void)take(s, '-'); /* optional */
+	if (!take(s, '0') && !digits(s))
+		return fail(s, "value expected");
+	if (take(s, '.') && !digits(s))
+		return fail(s, "bad number");
+	if (take(s, 'e') || take(s, 'E')) {
+		if (!take(s, '+'))
+			(void)take(s, '-'); /* optional */
+		if (!digits(s))
+			return fail(s, "bad number");
+	}
+	return true;
+}
+
+static bool
+word(struct scan *s, const char *w)
+{
+	size_t n = strlen(w);
+
+	if ((size_t)(s->end - s->p) < n || memcmp(s->p, w, n) != 0)
+		return fail(s, "value expected");
+	s->p += n;
+	return true;
+}
+
+/* Keeps a member of the outermost object; false when it came before. */
+static bool
+keep(struct scan *s, struct view name, struct view v)
+{
+	struct verify_json *out = s->out;
+	struct view *slot = NULL;
+
+	if (view_is(name, "type"))
+		slot = &out->type;
+	else if (view_is(name, "id"))
+		slot = &out->id;
+	else if (view_is(name, "client"))
+		slot = &out->client;
+	else if (view_is(name, "v"))
+		out->version_1 = view_is(v, "1");
+	else if (view_is(name, "text"))
+		out->has_text = v.n > 0 && v.p[0] == '"';
+	if (slot == NULL)
+		return true;
+	if (slot->p != NULL)
+		return fail(s, "member given twice");
+	if (v.n < 2 || v.p[0] != '"')
+		return fail(s, "type, id and client must be strings");
+	*slot = view_of(v.p + 1, v.n - 2);
+	return true;
+}
+
+static bool
+object(struct scan *s, unsigned depth)
+{
+	struct view name, v;
+
+	s->p++;
+	if (take(s, '}'))
+		return true;
+	do {
+		if (!string(s, &name))
+			return false;
+		if (!take(s, ':'))
+			return fail(s, "colon expected");
+		if (!value(s, depth, &v))
+			return false;
+		if (depth == 1 && !keep(s, name, v))
+			return false;
+	} while (take(s, ','));
+	return take(s, '}') || fail(s, "object does not end");
+}
+
+static bool
+array(struct scan *s, unsigned depth)
+{
+	struct view v;
+
+	s->p++;
+	if (take(s, ']'))
+		return true;
+	do {
+		if (!value(s, depth, &v))
+			return false;
+	} while (take(s, ','));
+	return take(s, ']') || fail(s, "array does not end");
+}
+
+static bool
+value(struct scan *s, unsigned depth, struct view *text)
+{
+	const uint8_t *start = s->p;
+	struct view inside;
+	bool ok;
+
+	if (s->p == s->end)
+		return fail(s, "value expected");
+	if (depth == DEPTH_MAX)
+		return fail(s, "nested too deep");
+	switch (*s->p) {
+	case '{':
+		ok = object(s, depth + 1);
+		break;
+	case '[':
+		ok = array(s, depth + 1);
+		break;
+	case '"':
+		ok = string(s, &inside);
+		break;
+	case 't':
+		ok = word(s, "true");
+		break;
+	case 'f':
+		ok = word(s, "false");
+		break;
+	case 'n':
+		ok = word(s, "null");
+		break;
+	default:
+		ok = number(s);
+		break;
+	}
+	*text = view_of(start, (size_t)(s->p - start));
+	return ok;
+}
+
+bool
+verify_json_scan(struct view text, struct verify_json *out, const char **why)
+{
+	struct scan s = {text.p, text.p + text.n, out, NULL};
+	struct view whole;
+
+	memset(out, 0, sizeof(*out));
+	if (text.n == 0 || text.p[0] != '{') {
+		*why = "not an object";
+		return false;
+	}
+	if (!value(&s, 0, &whole)) {
+		*why = s.why;
+		return false;
+	}
+	*why = "more after the object";
+	if (s.p != s.end)
+		return false;
+	*why = "not UTF-8";
+	return text_utf8_valid(text);
+}

@@ -1,0 +1,26 @@
+#ifndef EXPORT_VERIFY_JSON_H
+#define EXPORT_VERIFY_JSON_H
+
+/*
+ * Well-formedness of payload objects (RFC 8259, compact: no white space
+ * between tokens) in one pass without memory, for the verifier's main loop.
+ */
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+
+/* Members of the outermost object, as written between the quotes. */
+struct verify_json {
+	struct view type;
+	struct view id;
+	struct view client;
+	bool has_text;
+	bool version_1;
+};
+
+/* False with the reason when text is not one such object. */
+bool verify_json_scan(
+    struct view text, struct verify_json *out, const char **why);
+
+#endif

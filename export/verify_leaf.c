@@ -1,0 +1,306 @@
+#include "export/verify_leaf.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/text.h"
+
+#define COMMITMENT_TEXT 44 /* base64 of 32 bytes */
+#define BOOT_ID 8
+
+/* One line of the text, without its end. */
+struct cursor {
+	struct view rest;
+	struct view line;
+	unsigned number;
+};
+
+static const struct {
+	const char *name;
+	const char *const *fields; /* NULL: not laid down */
+} kinds[] = {
+    [1] = {"join", NULL},
+    [2] = {"leave", NULL},
+    [3] = {"post", NULL},
+    [4] = {"history", NULL},
+    [5] = {"delivery", NULL},
+    [6] = {"room", NULL},
+    [7] = {"member", NULL},
+    [8] = {"user", NULL},
+    [128] = {"open",
+	(const char *const[]){"journal", "origin", "vkey", "software", NULL}},
+    [129] = {"batch",
+	(const char *const[]){"adapter", "batch", "first", "last", "count",
+	    "size", "root", NULL}},
+    [130] = {"ack",
+	(const char *const[]){"adapter", "batch", "first", "last", "state",
+	    "location", "sha256", "bytes", "readback", NULL}},
+    [131] = {"purge",
+	(const char *const[]){
+	    "purge", "first", "last", "count", "leaves", "acks", NULL}},
+    [132] = {"incident",
+	(const char *const[]){
+	    "what", "since", "until", "refused", "late", NULL}},
+    [133] = {"beat", NULL},
+    [134] = {"policy", (const char *const[]){"required", "after", NULL}},
+};
+
+const char *
+verify_kind_name(unsigned kind)
+{
+	return kind < sizeof(kinds) / sizeof(kinds[0]) ? kinds[kind].name
+						       : NULL;
+}
+
+static bool
+next_line(struct cursor *c)
+{
+	const uint8_t *end;
+
+	if (c->rest.n == 0)
+		return false;
+	end = memchr(c->rest.p, '\n', c->rest.n);
+	c->number++;
+	if (end == NULL) {
+		c->line = c->rest;
+		c->rest.n = 0;
+		return false;
+	}
+	c->line = view_of(c->rest.p, (size_t)(end - c->rest.p));
+	c->rest = view_of(end + 1, c->rest.n - c->line.n - 1);
+	return true;
+}
+
+/* Takes the next word of the line: up to a single space or the end. */
+static struct view
+word(struct view *line)
+{
+	const uint8_t *space = memchr(line->p, ' ', line->n);
+	struct view w = *line;
+
+	if (space == NULL) {
+		*line = view_of(line->p + line->n, 0);
+		return w;
+	}
+	w.n = (size_t)(space - line->p);
+	*line = view_of(space + 1, line->n - w.n - 1);
+	return w;
+}
+
+/* The last word: true when nothing is left, not even a trailing space. */
+static bool
+line_done(struct view line, struct view last)
+{
+	return line.n == 0 && line.p == last.p + last.n;
+}
+
+static bool
+lower_hex(struct view v)
+{
+	for (size_t i = 0; i < v.n; i++)
+		if (!((v.p[i] >= '0' && v.p[i] <= '9') ||
+			(v.p[i] >= 'a' && v.p[i] <= 'f')))
+			return false;
+	return true;
+}
+
+static bool
+parse_head(struct cursor *c, struct verify_leaf *out, const char **why)
+{
+	struct view line, w;
+	uint64_t kind;
+
+	*why = "line does not end";
+	if (!next_line(c))
+		return false;
+	line = c->line;
+	*why = "does not begin with \"leaf/1\"";
+	if (!view_is(word(&line), "leaf/1"))
+		return false;
+	*why = "sequence number malformed";
+	if (!view_to_u64(word(&line), &out->seq) || out->seq > INT64_MAX / 256)
+		return false;
+	*why = "kind malformed";
+	w = word(&line);
+	if (!view_to_u64(w, &kind) || !line_done(line, w) || kind < 1 ||
+	    kind > 255)
+		return false;
+	out->kind = (unsigned)kind;
+	out->known = verify_kind_name(out->kind) != NULL;
+	return true;
+}
+
+static bool
+parse_time(struct cursor *c, struct verify_leaf *out, const char **why)
+{
+	struct view line, w;
+	uint64_t flags;
+
+	*why = "time line missing or not ended";
+	if (!next_line(c))
+		return false;
+	line = c->line;
+	*why = "time line malformed";
+	if (!view_is(word(&line), "t") || !view_to_u64(word(&line), &out->at) ||
+	    out->at > INT64_MAX || !view_to_u64(word(&line), &out->boot))
+		return false;
+	*why = "boot id malformed";
+	w = word(&line);
+	if (w.n != BOOT_ID || !lower_hex(w))
+		return false;
+	*why = "clock flags malformed";
+	w = word(&line);
+	if (!view_to_u64(w, &flags) || !line_done(line, w) || flags > 1)
+		return false;
+	out->flags = (unsigned)flags;
+	return true;
+}
+
+static bool
+parse_part(struct cursor *c, struct verify_leaf *out, const char **why)
+{
+	struct view line = c->line, w;
+	uint64_t part;
+
+	*why = "not a part line";
+	if (!view_is(word(&line), "p"))
+		return false;
+	*why = "part number out of order";
+	if (out->parts == VERIFY_PARTS_MAX ||
+	    !view_to_u64(word(&line), &part) || part != out->parts)
+		return false;
+	*why = "commitment malformed";
+	w = word(&line);
+	if (w.n != COMMITMENT_TEXT || !line_done(line, w) ||
+	    !text_get_base64_fixed(w, out->commitment[out->parts], 32))
+		return false;
+	out->parts++;
+	return true;
+}
+
+static bool
+value_valid(struct view v)
+{
+	static const char marks[] = "._:/+=@,-";
+
+	for (size_t i = 0; i < v.n; i++) {
+		uint8_t c = v.p[i];
+
+		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+		    (c >= 'a' && c <= 'z') ||
+		    memchr(marks, c, sizeof(marks) - 1) != NULL)
+			continue;
+		if (c != '%' || v.n - i < 3)
+			return false;
+		for (size_t k = i + 1; k <= i + 2; k++)
+			if (!((v.p[k] >= '0' && v.p[k] <= '9') ||
+				(v.p[k] >= 'A' && v.p[k] <= 'F')))
+				return false;
+		i += 2;
+	}
+	return v.n > 0;
+}
+
+static bool
+name_valid(struct view v)
+{
+	for (size_t i = 0; i < v.n; i++)
+		if (!((v.p[i] >= 'a' && v.p[i] <= 'z') ||
+			(i > 0 && v.p[i] >= '0' && v.p[i] <= '9')))
+			return false;
+	return v.n > 0;
+}
+
+static bool
+parse_field(struct cursor *c, struct verify_leaf *out, const char **why)
+{
+	struct view line = c->line;
+	struct verify_field f;
+
+	*why = "too many lines";
+	if (out->fields == VERIFY_FIELDS_MAX)
+		return false;
+	f.name = word(&line);
+	f.value = line;
+	*why = "field name malformed";
+	if (!name_valid(f.name))
+		return false;
+	*why = "field value malformed";
+	if (!value_valid(f.value))
+		return false;
+	out->field[out->fields++] = f;
+	return true;
+}
+
+/* The fields of a known control kind: exactly these, in this order. */
+static bool
+fields_match(struct verify_leaf *out, unsigned *line, const char **why)
+{
+	const char *const *names;
+	unsigned n = 0;
+
+	if (!out->known || kinds[out->kind].fields == NULL)
+		return true;
+	names = kinds[out->kind].fields;
+	*why = "another field expected here";
+	for (; names[n] != NULL; n++) {
+		*line = 3 + n;
+		if (n == out->fields || !view_is(out->field[n].name, names[n]))
+			return false;
+	}
+	*line = 3 + n;
+	*why = "more fields than this kind has";
+	return n == out->fields;
+}
+
+bool
+verify_leaf_parse(
+    struct view text, struct verify_leaf *out, unsigned *line, const char **why)
+{
+	struct cursor c = {.rest = text};
+	bool ok;
+
+	out->parts = 0;
+	out->fields = 0;
+	ok = parse_head(&c, out, why) && parse_time(&c, out, why);
+	while (ok && c.rest.n > 0) {
+		*why = "line does not end";
+		ok = next_line(&c) &&
+		    (out->kind < VERIFY_KIND_CONTROL
+			    ? parse_part(&c, out, why)
+			    : parse_field(&c, out, why));
+	}
+	*line = c.number == 0 ? 1 : c.number;
+	if (!ok)
+		return false;
+	*why = "no part line";
+	if (out->kind < VERIFY_KIND_CONTROL)
+		return out->parts > 0;
+	return fields_match(out, line, why);
+}
+
+bool
+verify_leaf_number(const struct verify_leaf *l, unsigned i, uint64_t *out)
+{
+	return i < l->fields && view_to_u64(l->field[i].value, out);
+}
+
+void
+verify_leaf_hash(struct view text, uint8_t out[32])
+{
+	static const uint8_t prefix = 0x00;
+	const struct view parts[] = {view_of(&prefix, 1), text};
+
+	crypto_sha256_parts(parts, 2, out);
+}
+
+void
+verify_commitment(struct view salt, struct view data, uint8_t out[32])
+{
+	static const char label[] = "part/1\n";
+	const struct view parts[] = {
+	    view_of(label, sizeof(label) - 1), salt, data};
+
+	crypto_sha256_parts(parts, 3, out);
+}

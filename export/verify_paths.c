@@ -1,0 +1,216 @@
+#include "export/verify_paths.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define DEPTH_MAX 16
+
+static enum verify_type
+type_of_content(const char *path)
+{
+	static const char database[] = "SQLite format 3";
+	static const char zstd[] = "\x28\xb5\x2f\xfd";
+	char head[16] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n;
+
+	if (fd < 0)
+		return VERIFY_TYPE_UNKNOWN;
+	n = read(fd, head, sizeof(head));
+	(void)close(fd); /* nothing was written */
+	if (n >= 16 && memcmp(head, database, 16) == 0)
+		return VERIFY_TYPE_JOURNAL;
+	if (n >= 4 && memcmp(head, zstd, 4) == 0)
+		return VERIFY_TYPE_BAG;
+	if (n >= 5 && memcmp(head, "<?xml", 5) == 0)
+		return VERIFY_TYPE_XML;
+	return VERIFY_TYPE_UNKNOWN;
+}
+
+static bool
+ends_in(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), m = strlen(suffix);
+
+	return n > m && strcmp(name + n - m, suffix) == 0;
+}
+
+static enum verify_type
+type_of_name(const char *name)
+{
+	static const struct {
+		const char *suffix;
+		enum verify_type type;
+	} suffixes[] = {
+	    {".db", VERIFY_TYPE_JOURNAL},
+	    {".tar.zst", VERIFY_TYPE_BAG},
+	    {".xml", VERIFY_TYPE_XML},
+	};
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+		if (ends_in(name, suffixes[i].suffix))
+			return suffixes[i].type;
+	return VERIFY_TYPE_UNKNOWN;
+}
+
+static bool
+append(struct verify_paths *p, const char *path, enum verify_type type)
+{
+	char *copy = strdup(path);
+
+	if (copy != NULL && p->count == p->cap) {
+		size_t cap = p->cap == 0 ? 16 : p->cap * 2;
+		struct verify_input *grown =
+		    reallocarray(p->input, cap, sizeof(*grown));
+
+		if (grown == NULL) {
+			free(copy);
+			copy = NULL;
+		} else {
+			p->input = grown;
+			p->cap = cap;
+		}
+	}
+	if (copy == NULL) {
+		errno = ENOMEM;
+		return false;
+	}
+	p->input[p->count++] = (struct verify_input){copy, type};
+	return true;
+}
+
+/*
+ * A strict archive's rendering is read through its side-car, which names and
+ * hashes it.
+ */
+static bool
+has_side_car(const char *path)
+{
+	char name[4096];
+	struct stat st;
+	size_t n = strlen(path);
+
+	if (ends_in(path, ".evidence.xml") || n < 4 ||
+	    n + sizeof(".evidence") > sizeof(name))
+		return false;
+	memcpy(name, path, n - 4);
+	memcpy(name + n - 4, ".evidence.xml", sizeof(".evidence.xml"));
+	return stat(name, &st) == 0;
+}
+
+static bool
+in_folder(struct verify_paths *p, const char *path, const char *name)
+{
+	enum verify_type type = type_of_name(name);
+
+	if (type == VERIFY_TYPE_UNKNOWN || name[0] == '.' ||
+	    (type == VERIFY_TYPE_JOURNAL && strcmp(name, "journal.db") != 0 &&
+		strncmp(name, "journal", 7) != 0)) {
+		p->passed_over++;
+		return true;
+	}
+	if (type == VERIFY_TYPE_XML && has_side_car(path))
+		return true;
+	return append(p, path, type);
+}
+
+static bool
+walk(struct verify_paths *p, const char *folder, unsigned depth)
+{
+	DIR *d = opendir(folder);
+	struct dirent *e;
+	bool ok = d != NULL;
+
+	while (ok && (e = readdir(d)) != NULL) {
+		struct stat st;
+		char *path;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		path = file_join(folder, e->d_name);
+		if (path == NULL || lstat(path, &st) != 0)
+			ok = false;
+		else if (S_ISDIR(st.st_mode))
+			ok = depth == DEPTH_MAX || walk(p, path, depth + 1);
+		else if (S_ISREG(st.st_mode))
+			ok = in_folder(p, path, e->d_name);
+		else
+			p->passed_over++;
+		free(path);
+	}
+	if (d != NULL)
+		(void)closedir(d); /* nothing was written */
+	return ok;
+}
+
+bool
+verify_paths_add(struct verify_paths *p, const char *path)
+{
+	enum verify_type type;
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return false;
+	if (S_ISDIR(st.st_mode))
+		return walk(p, path, 0);
+	if (access(path, R_OK) != 0)
+		return false;
+	type = type_of_name(path);
+	if (type == VERIFY_TYPE_UNKNOWN)
+		type = type_of_content(path);
+	if (type == VERIFY_TYPE_XML && has_side_car(path)) {
+		char *side = NULL;
+		bool ok = asprintf(&side, "%.*s.evidence.xml",
+			      (int)(strlen(path) - 4), path) >= 0 &&
+		    append(p, side, type);
+
+		free(side);
+		return ok;
+	}
+	return append(p, path, type);
+}
+
+static int
+by_type(const void *a, const void *b)
+{
+	const struct verify_input *x = a, *y = b;
+	bool xj = x->type == VERIFY_TYPE_JOURNAL;
+	bool yj = y->type == VERIFY_TYPE_JOURNAL;
+
+	return xj != yj ? (int)xj - (int)yj : strcmp(x->path, y->path);
+}
+
+/* A file named twice, or by its rendering and its side-car, is read once. */
+void
+verify_paths_sort(struct verify_paths *p)
+{
+	size_t n = 0;
+
+	if (p->count == 0)
+		return;
+	qsort(p->input, p->count, sizeof(*p->input), by_type);
+	for (size_t i = 0; i < p->count; i++) {
+		if (n > 0 &&
+		    strcmp(p->input[n - 1].path, p->input[i].path) == 0)
+			free(p->input[i].path);
+		else
+			p->input[n++] = p->input[i];
+	}
+	p->count = n;
+}
+
+void
+verify_paths_release(struct verify_paths *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		free(p->input[i].path);
+	free(p->input);
+	memset(p, 0, sizeof(*p));
+}

@@ -1,0 +1,98 @@
+#ifndef EXPORT_VERIFY_REPORT_H
+#define EXPORT_VERIFY_REPORT_H
+
+/*
+ * What a verification says: per file a table of checks with counts and
+ * verdicts, findings (what does not hold and where), and notes (what holds
+ * only as far as said). Kept until printed, at most VERIFY_FINDINGS_MAX
+ * findings a file; more are counted.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+
+#define VERIFY_FINDINGS_MAX 1000
+#define VERIFY_NO_SEQ UINT64_MAX
+
+enum verify_check {
+	VERIFY_FILE,
+	VERIFY_SYNTAX,
+	VERIFY_SEQUENCE,
+	VERIFY_TIME,
+	VERIFY_DERIVED,
+	VERIFY_TILES,
+	VERIFY_ROOTS,
+	VERIFY_SIGNATURES,
+	VERIFY_HEAD,
+	VERIFY_KEY,
+	VERIFY_COMMITMENTS,
+	VERIFY_COMPLETENESS,
+	VERIFY_PAYLOADS,
+	VERIFY_CONTROL,
+	VERIFY_TABLES,
+	VERIFY_PURGES,
+	VERIFY_PROOF,
+	VERIFY_RENDERING,
+	VERIFY_MANIFEST,
+	VERIFY_ACKS,
+	VERIFY_COVERAGE,
+	VERIFY_CHECKS
+};
+
+/* Where: a record or a range of them, a part of it, a line of its leaf. */
+struct verify_place {
+	uint64_t seq;  /* VERIFY_NO_SEQ: nowhere in particular */
+	uint64_t last; /* of a range; else = seq */
+	int part;      /* -1: none */
+	unsigned line; /* from 1; 0: none */
+};
+
+struct verify_report;
+
+struct verify_place verify_nowhere(void);
+struct verify_place verify_at(uint64_t seq);
+struct verify_place verify_at_range(uint64_t first, uint64_t last);
+struct verify_place verify_at_part(uint64_t seq, unsigned part);
+struct verify_place verify_at_line(uint64_t seq, unsigned line);
+
+/* NULL when out of memory. */
+struct verify_report *verify_report_new(void);
+void verify_report_free(struct verify_report *r);
+/* What follows is about this file; type is a static word like "journal". */
+void verify_report_begin(
+    struct verify_report *r, const char *path, const char *type);
+/* A line of identity of the current file: "origin", "records", ... */
+void verify_report_fact(struct verify_report *r, const char *name,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* n more things were put to this check. */
+void verify_report_count(
+    struct verify_report *r, enum verify_check check, uint64_t n);
+/* The check could not be made; reason is static text. */
+void verify_report_skip(
+    struct verify_report *r, enum verify_check check, const char *reason);
+void verify_report_finding(struct verify_report *r, enum verify_check check,
+    struct verify_place where, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void verify_report_note(struct verify_report *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The system failed (unreadable file, no memory): nothing was shown. */
+void verify_report_failure(struct verify_report *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Findings of the current file so far. */
+uint64_t verify_report_findings(const struct verify_report *r);
+
+/* 0 all holds, 1 evidence does not hold, 3 the system failed. */
+int verify_report_status(const struct verify_report *r);
+void verify_report_text(const struct verify_report *r, struct buf *out);
+/* One JSON object and a newline; false when out of memory. */
+bool verify_report_json(const struct verify_report *r, struct buf *out);
+
+/* On a terminal: "done of total records" on stderr, now and then. */
+void verify_report_progress(
+    struct verify_report *r, uint64_t done, uint64_t total);
+void verify_report_show_progress(struct verify_report *r, FILE *terminal);
+
+#endif

@@ -1,0 +1,28 @@
+#include "export/verify_sql.h"
+
+bool
+verify_sql_u64(sqlite3_stmt *s, int column, uint64_t *out)
+{
+	sqlite3_int64 v;
+
+	if (sqlite3_column_type(s, column) != SQLITE_INTEGER)
+		return false;
+	v = sqlite3_column_int64(s, column);
+	*out = (uint64_t)v;
+	return v >= 0;
+}
+
+struct view
+verify_sql_bytes(sqlite3_stmt *s, int column)
+{
+	static const uint8_t nothing[1];
+	const void *p;
+	int type = sqlite3_column_type(s, column);
+
+	if (type != SQLITE_BLOB && type != SQLITE_TEXT)
+		return view_of(nothing, 0);
+	p = sqlite3_column_blob(s, column);
+	if (p == NULL)
+		return view_of(nothing, 0);
+	return view_of(p, (size_t)sqlite3_column_bytes(s, column));
+}

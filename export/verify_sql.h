@@ -1,0 +1,17 @@
+#ifndef EXPORT_VERIFY_SQL_H
+#define EXPORT_VERIFY_SQL_H
+
+/* Typed columns of rows that nobody vouches for. */
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+/* False unless the column is an integer and not negative. */
+bool verify_sql_u64(sqlite3_stmt *s, int column, uint64_t *out);
+/* Bytes of a blob or text until the next step; empty for other types. */
+struct view verify_sql_bytes(sqlite3_stmt *s, int column);
+
+#endif

@@ -1,0 +1,113 @@
+#ifndef TESTS_UNIT_VERIFY_RUN_H
+#define TESTS_UNIT_VERIFY_RUN_H
+
+/* Runs the verifier in process and looks into its JSON report. */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "export/verify_archive.h"
+#include "export/verify_cross.h"
+#include "export/verify_journal.h"
+
+/* The report of one journal; status by json "status". Caller frees. */
+static inline json_t *
+run_journal(const char *path, const char *vkey,
+    const struct verify_outside *outside, size_t outsides)
+{
+	struct verify_report *r = verify_report_new();
+	struct verify_journal j;
+	struct verify_key key;
+	const char *why;
+	struct buf text;
+	json_t *o;
+
+	if (vkey != NULL && !verify_key_parse(view_text(vkey), &key, &why)) {
+		fprintf(stderr, "key: %s\n", why);
+		abort();
+	}
+	verify_journal_run(
+	    path, vkey == NULL ? NULL : &key, outside, outsides, r, &j);
+	verify_journal_release(&j);
+	buf_init(&text);
+	if (!verify_report_json(r, &text))
+		abort();
+	o = json_loadb((const char *)text.data, text.len, 0, NULL);
+	if (o == NULL)
+		abort();
+	buf_release(&text);
+	verify_report_free(r);
+	return o;
+}
+
+static inline int
+run_status(const json_t *o)
+{
+	return (int)json_integer_value(json_object_get(o, "status"));
+}
+
+/*
+ * A finding of the check (NULL: any) whose records include seq (-1: any) and
+ * whose reason contains the words (NULL: any).
+ */
+static inline bool
+run_found(const json_t *o, const char *check, int64_t seq, const char *words)
+{
+	const json_t *file, *f;
+	size_t i, k;
+
+	json_array_foreach(json_object_get(o, "files"), i, file)
+	{
+		json_array_foreach(json_object_get(file, "findings"), k, f)
+		{
+			const json_t *first = json_object_get(f, "seq");
+			const json_t *last = json_object_get(f, "last");
+			int64_t a = json_integer_value(first), b;
+			const char *reason =
+			    json_string_value(json_object_get(f, "reason"));
+
+			b = last == NULL ? a : json_integer_value(last);
+			if (check != NULL &&
+			    strcmp(check,
+				json_string_value(
+				    json_object_get(f, "check"))) != 0)
+				continue;
+			if (seq >= 0 && (first == NULL || seq < a || seq > b))
+				continue;
+			if (words == NULL || strstr(reason, words) != NULL)
+				return true;
+		}
+	}
+	return false;
+}
+
+static inline bool
+run_noted(const json_t *o, const char *words)
+{
+	const json_t *file, *n;
+	size_t i, k;
+
+	json_array_foreach(json_object_get(o, "files"), i, file)
+	{
+		json_array_foreach(json_object_get(file, "notes"), k, n)
+		{
+			if (strstr(json_string_value(n), words) != NULL)
+				return true;
+		}
+	}
+	return false;
+}
+
+static inline void
+run_print(const json_t *o)
+{
+	json_dumpf(o, stderr, JSON_INDENT(1));
+	fputc('\n', stderr);
+}
+
+#endif
