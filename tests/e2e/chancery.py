@@ -345,7 +345,7 @@ class Chancery:
 
     def room(self, name):
         rooms = self.cli_json("room", "list")
-        return next(r["room"] for r in rooms if r["name"] == name)
+        return next(r["uri"] for r in rooms if r["name"] == name)
 
     def start(self, timeout=30):
         self.lives += 1

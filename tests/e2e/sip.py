@@ -152,8 +152,10 @@ class Hub(threading.Thread):
             [time.monotonic() + seconds, seconds, job]))
 
     def run(self):
-        while not self.stopping:
+        while True:
             self.run_jobs()
+            if self.stopping:
+                break
             wait = self.run_timers()
             for key, mask in self.selector.select(wait):
                 if key.data is None:
@@ -185,6 +187,8 @@ class Hub(threading.Thread):
     def stop(self):
         self.do(lambda: setattr(self, "stopping", True))
         self.join(10)
+        if self.is_alive():
+            raise AssertionError("the hub does not stop")
 
 
 class Connection:

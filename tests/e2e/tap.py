@@ -64,7 +64,11 @@ class Result(unittest.TestResult):
 
     @staticmethod
     def tell(error):
-        traceback.print_exception(*error)
+        """The traceback without unittest's own frames."""
+        told = traceback.TracebackException(*error)
+        told.stack = traceback.StackSummary.from_list(
+            [f for f in told.stack if "/unittest/" not in f.filename])
+        print("".join(told.format()), file=sys.stderr, flush=True)
 
 
 def load(path):

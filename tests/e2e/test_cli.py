@@ -36,7 +36,7 @@ class Commands(unittest.TestCase):
         done = c.cli_json("user", "add", uri("bob"))
         self.assertIsInstance(done, dict)
         self.assertIn("bob", c.cli("user", "list").stdout)
-        users = {u["user"]: u for u in c.cli_json("user", "list")}
+        users = {u["uri"]: u for u in c.cli_json("user", "list")}
         self.assertEqual(set(users), {uri("ann"), uri("bob")})
         self.assertEqual(users[uri("ann")]["name"], "Ann Ä. <x>")
         guid = "11111111-aaaa-4000-8000-000000000001"
@@ -49,7 +49,7 @@ class Commands(unittest.TestCase):
         rooms = {r["name"]: r for r in c.cli_json("room", "list")}
         self.assertEqual({n: r["privacy"] for n, r in rooms.items()}, {
             "Open": "open", "Closed": "closed", "Secret": "secret"})
-        self.assertEqual(rooms["Closed"]["room"],
+        self.assertEqual(rooms["Closed"]["uri"],
                          "ma-chan://%s/%s" % (DOMAIN, guid))
         self.assertEqual(rooms["Closed"]["description"], "Only some")
         self.assertEqual(rooms["Closed"]["members"], 2)

@@ -172,7 +172,8 @@ class SignIn(unittest.TestCase):
                 to="sip:bob@" + DOMAIN, from_uri="sip:bob@" + DOMAIN,
                 from_tag="1", call_id=secrets.token_hex(8))
             self.assertEqual(final.status, 403, method)
-        stranger = c.client("bob", transport=transport).connect()
+        stranger = c.client("bob", transport=transport,
+                            password="guess").connect()
         final = stranger.invite("sip:chat@" + DOMAIN)
         self.assertIn(final.status, (401, 403, 407))
         ann.subscribe()
