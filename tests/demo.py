@@ -129,7 +129,7 @@ class Demo:
         for plugin in (dee, eve):
             self.c.helpers.append(plugin)
             plugin.login()
-            plugin.debug.wait("cmd:getinv")
+            plugin.debug.wait("'rpl:getinv'")
         found = dee.rooms()
         for plugin in (dee, eve):
             plugin.join(found[ROOM]["uri"], ROOM)

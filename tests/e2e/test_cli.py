@@ -63,7 +63,7 @@ class Commands(unittest.TestCase):
                 (("user", "add", "sip:ann@elsewhere.test"), "elsewhere"),
                 (("user", "add", "not a uri"), ""),
                 (("room", "add", "Open"), "Open"),
-                (("room", "add", "X", "--privacy", "odd"), "odd"),
+                (("room", "add", "X", "--privacy", "odd"), "secret"),
                 (("room", "add", "Y", "--id", "not-a-guid"), ""),
                 (("room", "member", "add", "Nowhere", uri("ann")), "Nowhere"),
                 (("room", "member", "add", "Open", uri("nobody")), "nobody"),
@@ -124,6 +124,9 @@ class Commands(unittest.TestCase):
             for path in ("journal", "signer", "chat"):
                 mode = os.stat(c.state / path).st_mode
                 self.assertEqual(stat.S_IMODE(mode) & 0o007, 0, path)
+            c.start()
+            c.journal.wait(lambda j: j.control("open"), "no open record")
+            c.stop()
             c.journal.check()
             c.verify()
 
@@ -165,20 +168,20 @@ class Configuration(unittest.TestCase):
             '"%s" required = true }\n'
         cases = [
             ("domain = 5\nbogus-key = 1\n", 2, "bogus-key"),
-            (self.GOOD + "listen tcp { address = \"127.0.0.1\" "
-             "port = 70000 }\n", 4, "port"),
+            (self.GOOD + "listen udp { port = 70000 }\n", 4, "70000"),
+            (self.GOOD + "listen tcp { port = 5062 }\n", 4, "tcp"),
             (self.GOOD + 'adapter x { program = "xml" }\n', 4, "directory"),
             (self.GOOD + required % "udp://127.0.0.1:514", 4, "RELP"),
             (self.GOOD + required % "tcp://127.0.0.1:514", 4, "acknowledg"),
             (self.GOOD + required % "tls://127.0.0.1:514", 4, "acknowledg"),
             (self.GOOD + "purge { after-s = -2 }\n", 4, "after-s"),
-            (self.GOOD + "purge { after-s = soon }\n", 4, "soon"),
+            (self.GOOD + "purge { after-s = soon }\n", 4, "after-s"),
             (self.GOOD + 'adapter a { program = "xml" directory = "x" '
              "colour = 1 }\n", 4, "colour"),
             (self.GOOD + 'listen tls { address = "127.0.0.1" port = 5061 }\n',
              4, "certificate"),
             (self.GOOD + "listen {\n", 0, ""),
-            ('state-dir = "state"\n', 0, "domain"),
+            ('state-dir = "state"\n', None, "domain is missing"),
             ('domain = "Not A Domain"\n', 1, "domain"),
             (self.GOOD + "limits { connections = 0 }\n", 4, "connections"),
         ]
@@ -187,7 +190,8 @@ class Configuration(unittest.TestCase):
                 done = self.check(text)
                 self.assertEqual(done.returncode, 2, done.stdout)
                 self.assertIn(word, done.stderr)
-                place = r"chancery\.conf:%s: " % (line or r"\d+")
+                place = r"chancery\.conf:%s: " % (line or r"\d+") \
+                    if line is not None else r"chancery\.conf: "
                 self.assertRegex(done.stderr, place)
 
     def test_missing_file(self):

@@ -23,8 +23,8 @@ class TwoPlugins(unittest.TestCase):
         return sipe.login()
 
     def ready(self, sipe):
-        """Group chat is up once getinv has been sent."""
-        sipe.debug.wait("cmd:getinv")
+        """Group chat is up once the reply to getinv is there."""
+        sipe.debug.wait("'rpl:getinv'")
         return sipe
 
     def test_over_tcp(self):
