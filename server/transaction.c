@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <osipparser2/osip_port.h>
+
 #define TICK_MS 200
 #define COOKIE "z9hG4bK" /* RFC 3261 section 8.1.1.7 */
 
@@ -161,6 +163,9 @@ transaction_layer_init(struct transaction_layer *l, uv_loop_t *loop)
 	ring_init(&l->all);
 	if (osip_init(&l->osip) != 0)
 		return -1;
+	/* What strangers send is not to be repeated in our log. */
+	for (int i = 0; i < END_TRACE_LEVEL; i++)
+		osip_trace_disable_level((osip_trace_level_t)i);
 	osip_set_cb_send_message(l->osip, on_send);
 	for (int i = 0; i < OSIP_MESSAGE_CALLBACK_COUNT; i++)
 		osip_set_message_callback(l->osip, i, on_message);

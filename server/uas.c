@@ -1,8 +1,7 @@
 #include "server/uas.h"
 
-#include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
-#include <strings.h>
 
 #include <osipparser2/osip_parser.h>
 
@@ -133,12 +132,21 @@ method_of(const struct head *h)
 	return NULL;
 }
 
+/* A URI of another kind than sip and sips: 416, whatever follows in it. */
 static bool
-scheme_is_sip(struct view uri)
+scheme_is_foreign(struct view uri)
 {
-	return (uri.n > 4 &&
-		   strncasecmp((const char *)uri.p, "sip:", 4) == 0) ||
-	    (uri.n > 5 && strncasecmp((const char *)uri.p, "sips:", 5) == 0);
+	const uint8_t *colon = memchr(uri.p, ':', uri.n);
+	struct view scheme;
+
+	if (colon == NULL || !isalpha(uri.p[0]))
+		return false;
+	scheme = view_of(uri.p, (size_t)(colon - uri.p));
+	for (size_t i = 0; i < scheme.n; i++)
+		if (!isalnum(scheme.p[i]) && strchr("+-.", scheme.p[i]) == NULL)
+			return false;
+	return !view_is_nocase(scheme, "sip") &&
+	    !view_is_nocase(scheme, "sips");
 }
 
 /* False when the request was answered: 420 names what is not understood. */
@@ -183,9 +191,7 @@ dispatch(struct sip *s, struct conn *c, const struct head *h, struct request *r)
 	const struct method *m = method_of(h);
 	struct identity who;
 
-	if (!scheme_is_sip(h->uri)) {
-		request_reply(r, 416, NULL);
-	} else if (m == NULL) {
+	if (m == NULL) {
 		refuse_method(r, 501);
 	} else if (!view_is(h->method, "CANCEL") && !check_require(h, r)) {
 		return;
@@ -233,6 +239,10 @@ uas_request(struct sip *s, struct conn *c, const struct head *h)
 			invite_take_info(d, h, r);
 		else
 			conn_doom(c, "out of memory");
+		return;
+	}
+	if (scheme_is_foreign(h->uri)) {
+		uas_malformed(s, c, h, 416, request_phrase(416));
 		return;
 	}
 	msg = parse(s, h);
