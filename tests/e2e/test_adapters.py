@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import unittest
+from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("CHANCERY_BUILD", ".build/dev")).resolve()
@@ -418,15 +419,246 @@ class ArchiveTests:
             self.assertEqual(a.close()[0], 2)
 
 
-class XmlTest(ArchiveTests, AdapterCase):
+def all_text(element):
+    return "".join(element.itertext()).strip()
+
+
+class XmlTests(ArchiveTests):
     PROGRAM = "xml"
+
+    def validate(self, schema, name, holds=True):
+        done = subprocess.run(
+            ["xmllint", "--nonet", "--noout", "--schema",
+             str(ROOT / "adapters" / schema), name],
+            cwd=self.folder, timeout=60, capture_output=True, text=True)
+        self.assertEqual(done.returncode == 0, holds, done.stderr)
+        return done.stderr
+
+    def rendering(self, receipt):
+        return re.sub(r"(\.evidence)?\.xml$", ".xml", receipt["location"])
+
+    def check_evidence(self, evidence, header):
+        self.assertEqual(evidence.tag, NS + "evidence")
+        self.assertEqual(all_text(evidence), "")
+        got = evidence.attrib
+        for name in ("batch", "id", "first", "last", "count", "size", "root",
+                     "note"):
+            self.assertEqual(got[name], str(header[name]), name)
+        for name in ("left", "right"):
+            self.assertEqual(got[name].split(), header[name])
+        self.assertEqual((got["origin"], got["vkey"], got["adapter"]),
+                         (ORIGIN, VKEY, "records"))
+        records = [{
+            "type": "event", "seq": int(r.get("seq")),
+            "kind": int(r.get("kind")), "leaf": r.get("leaf"),
+            "parts": [{"salt": p.get("salt"),
+                       "data": base64.b64decode(p.get("data")).decode()}
+                      for p in r]} for r in evidence]
+        self.assertEqual(
+            records, self.journal.events[header["first"]:header["last"] + 1])
+        for r in evidence:
+            self.assertEqual(r.get("name"), KIND_NAMES[int(r.get("kind"))])
+
+    def check_rendering(self, root, strict):
+        self.assertEqual(root.tag, "Conversations")
+        self.assertEqual(all_text(root), "")
+        rooms = root.findall("Conversation")
+        self.assertEqual([r.find("Channel").get("uri") for r in rooms],
+                         [ROOM, ROOM_2])
+        self.assertEqual([r.find("Channel").get("name") for r in rooms],
+                         ["Trading", "Other & <Room>"])
+        self.assertEqual([r.find("Channel").get("islogged") for r in rooms],
+                         [None if strict else "true"] * 2)
+        for room in rooms:
+            self.assertEqual([e.tag for e in room],
+                             ["Channel", "FirstMessage", "Messages",
+                              "StartTimeUTC", "EndTimeUTC"])
+            first, messages = room.find("FirstMessage"), room.find("Messages")
+            self.assertEqual(first.attrib, messages[0].attrib)
+            self.assertEqual([e.attrib for e in first],
+                             [e.attrib for e in messages[0]])
+            self.assertEqual(room.find("StartTimeUTC").attrib,
+                             messages[0].find("DateTimeUTC").attrib)
+            self.assertEqual(room.find("EndTimeUTC").attrib,
+                             messages[-1].find("DateTimeUTC").attrib)
+        shown = [(m.get("type"), m.get("content"), m.get("id"),
+                  m.find("Sender").get("uri"))
+                 for r in rooms for m in r.find("Messages")]
+        self.assertEqual(shown, [
+            ("JOIN", "", "0", "ann@example.test"),
+            ("JOIN", "", "0", "bob@example.test"),
+            ("CHAT", "Line one\nline\ttwo & <more> \"q\" ]\\ caf\u00e9 "
+             "\U0001f600\r", "118", "ann@example.test"),
+            ("BACKCHAT", '{"last":25}', "0", "bob@example.test"),
+            ("PART", "", "0", "bob@example.test"),
+            ("CHAT", "forbidden \ufffd\ufffd\ufffd end", "7",
+             "bob@example.test")])
+
+    def check_sender(self, message):
+        """The number is derived from the URI alone, as documented."""
+        sender = message.find("Sender").attrib
+        digest = hashlib.sha256(b"sender/1\nsip:ann@example.test").digest()
+        self.assertEqual(sender, {
+            "UserName": "Ann Berg", "uri": "ann@example.test", "email": "",
+            "internal": "true",
+            "id": str(int.from_bytes(digest[:4], "big") >> 1)})
+
+    def check_time(self, message):
+        # 2025-11-22T07:08:11.123458Z, two seconds and two microseconds on
+        us = START_US + 2 * 1000001
+        self.assertEqual(message.find("DateTimeUTC").attrib, {
+            "since1970": str(us // 1000),
+            "string": "2025-11-22T07:08:11.123458Z",
+            "long": str(us * 10 + 621355968000000000)})
+
+
+class XmlTest(XmlTests, AdapterCase):
     SUFFIX = ".xml"
 
+    def archive(self):
+        a = self.ready()
+        header, receipt = a.archive(self.journal, 1, 9)
+        self.check_receipt(header, receipt, "stored")
+        root = ElementTree.parse(self.folder / receipt["location"]).getroot()
+        return header, receipt, root
 
-class XmlStrictTest(ArchiveTests, AdapterCase):
-    PROGRAM = "xml"
+    def test_rendering_and_evidence(self):
+        header, receipt, root = self.archive()
+        self.check_rendering(root, strict=False)
+        self.check_evidence(root[-1], header)
+        messages = root[0].find("Messages")
+        self.check_sender(messages[0])
+        self.check_time(messages[0])
+        details = [{k[len(NS):]: v for k, v in m.attrib.items()
+                    if k.startswith(NS)} for m in messages]
+        self.assertEqual(details[3], {
+            "seq": "5", "auth": "digest-sha256", "device": "ff",
+            "first": "94", "last": "118", "count": "25"})
+        self.assertEqual(details[4], {
+            "seq": "8", "device": "ff", "reason": "lost", "joined": "3",
+            "late": "true", "happened": str(START_US)})
+        self.assertEqual(self.names(), [receipt["location"]])
+
+    def test_schema_accepts_ours(self):
+        _, receipt, _ = self.archive()
+        self.validate("chancery-compliance.xsd", receipt["location"])
+        # the additions are the only thing that the published rules refuse
+        why = self.validate("persistent-chat-legacy.xsd",
+                            receipt["location"], holds=False)
+        for line in why.splitlines():
+            self.assertRegex(line, "urn:chancery:compliance:1|islogged|"
+                             "fails to validate")
+
+    def test_schema_refuses_damage(self):
+        _, receipt, _ = self.archive()
+        path = self.folder / receipt["location"]
+        whole = path.read_text()
+        for old, new in (('type="CHAT"', 'type="CHATS"'),
+                         (' internal="true"', ""),
+                         ("<c:record", "<c:recort"),
+                         ('salt="', 'salt="AAAA'),
+                         (' c:seq="2"', "")):
+            path.write_text(whole.replace(old, new, 1).replace(
+                "</c:record", "</c:recort" if "recort" in new
+                else "</c:record", 1))
+            self.validate("chancery-compliance.xsd", receipt["location"],
+                          holds=False)
+
+    def test_whole_seconds_have_no_fraction(self):
+        self.journal = Journal()
+        for us in (0, 500000, 123450):
+            event = self.journal.post(ANN, "x", 1)
+            leaf = self.journal.events[event]["leaf"].split(" ")
+            leaf[3] = str(1763795289 * 1000000 + us)
+            self.journal.events[event]["leaf"] = " ".join(leaf)
+            self.journal.hashes[event] = leaf_hash(
+                self.journal.events[event]["leaf"].encode())
+        a = self.ready()
+        _, receipt = a.archive(self.journal, 0, 2)
+        root = ElementTree.parse(self.folder / receipt["location"]).getroot()
+        self.assertEqual(
+            [m.find("DateTimeUTC").get("string")
+             for m in root[0].find("Messages")],
+            ["2025-11-22T07:08:09Z", "2025-11-22T07:08:09.5Z",
+             "2025-11-22T07:08:09.12345Z"])
+
+    def test_batch_without_chat_is_evidence_only(self):
+        a = self.ready()
+        header, receipt = a.archive(self.journal, 0, 1)
+        root = ElementTree.parse(self.folder / receipt["location"]).getroot()
+        self.assertEqual([e.tag for e in root], [NS + "evidence"])
+        self.check_evidence(root[0], header)
+        self.validate("chancery-compliance.xsd", receipt["location"])
+
+    def test_unreadable_envelope_is_refused(self):
+        for part in ("not json", "[]", '{"room":"r"}', '{"user":"u"}'):
+            self.journal = Journal()
+            self.journal.add(1, part)
+            a = self.ready()
+            _, answer = a.archive(self.journal, 0, 0)
+            self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
+            self.assertIn("event 0", answer["reason"])
+            self.assertEqual(self.names(), [])
+
+    def test_document_type_is_not_read(self):
+        header, receipt, _ = self.archive()
+        path = self.folder / receipt["location"]
+        path.write_text(path.read_text().replace(
+            "<Conversations", '<!DOCTYPE x [<!ENTITY a "b">]>\n'
+            "<Conversations", 1))
+        a = self.ready()
+        events, end = a.read_back(header, receipt["location"])
+        self.assertEqual((events, end["type"]), ([], "error"))
+        self.assertIn("document type", end["reason"])
+
+
+class XmlStrictTest(XmlTests, AdapterCase):
     SUFFIX = ".evidence.xml"
     CONFIG = {"strict": True}
+
+    def test_rendering_keeps_to_the_published_rules(self):
+        a = self.ready(strict=True)
+        header, receipt = a.archive(self.journal, 1, 9)
+        rendering = self.rendering(receipt)
+        self.assertEqual(self.names(), sorted([rendering,
+                                               receipt["location"]]))
+        self.validate("persistent-chat-legacy.xsd", rendering)
+        raw = (self.folder / rendering).read_bytes()
+        self.assertNotIn(b"chancery", raw)
+        root = ElementTree.fromstring(raw)
+        self.check_rendering(root, strict=True)
+        self.check_sender(root[0].find("Messages")[0])
+        self.check_time(root[0].find("Messages")[0])
+        evidence = ElementTree.parse(
+            self.folder / receipt["location"]).getroot()
+        self.check_evidence(evidence, header)
+        self.validate("chancery-evidence.xsd", receipt["location"])
+        self.assertEqual(evidence.get("rendering"), rendering)
+        self.assertEqual(evidence.get("rendering-sha256"),
+                         hashlib.sha256(raw).hexdigest())
+
+    def test_number_that_does_not_fit_is_left_out(self):
+        self.journal = Journal()
+        for chat in (2147483647, 2147483648):
+            self.journal.post(ANN, "x", chat)
+        for strict, second in ((True, "0"), (False, "2147483648")):
+            a = self.ready(strict=strict, name="n%d" % strict)
+            _, receipt = a.archive(self.journal, 0, 1)
+            root = ElementTree.parse(
+                self.folder / self.rendering(receipt)).getroot()
+            self.assertEqual([m.get("id") for m in root[0].find("Messages")],
+                             ["2147483647", second])
+
+    def test_crash_between_the_files_is_mended(self):
+        a = self.ready(strict=True)
+        _, receipt = a.archive(self.journal, 1, 9)
+        rendering = self.folder / self.rendering(receipt)
+        whole = rendering.read_bytes()
+        (self.folder / receipt["location"]).unlink()
+        rendering.write_bytes(whole[:100])
+        _, again = a.archive(self.journal, 1, 9)
+        self.assertEqual(again, receipt)
+        self.assertEqual(rendering.read_bytes(), whole)
 
 
 class TarballTest(ArchiveTests, AdapterCase):
