@@ -188,6 +188,7 @@ count_failure(struct adapter_link *l)
 {
 	l->failures++;
 	l->not_before = now_of(l) + delay_of(l);
+	l->due = 0; /* the delay alone decides */
 	if (l->batch.n > 0)
 		log_warn("adapter %s: batch %" PRIu64 ": %s", l->conf->name,
 		    l->batch.n, l->failure);
@@ -236,6 +237,7 @@ fail_here(struct adapter_link *l, const char *what, struct view why)
 		log_error("adapter %s: %s", l->conf->name, text);
 	set_failure(l, text);
 	l->not_before = now_of(l) + JOURNAL_RETRY_MS;
+	l->due = 0;
 	finish_runs(l, UINT64_MAX, l->failure);
 }
 
@@ -326,6 +328,7 @@ on_cut_answer(struct adapter_link *l, enum keeper_answer a, struct view why)
 		fail_here(l, "the keeper refuses a batch", why);
 		break;
 	case KEEPER_LOST:
+		l->due = 0;
 		break;
 	}
 	memset(&l->batch, 0, sizeof l->batch);
@@ -561,11 +564,11 @@ on_drained(void *arg)
 }
 
 static void
-on_closed(void *arg, const char *why)
+on_closed(void *arg, const char *why, bool gone)
 {
 	struct adapter_link *l = arg;
 
-	if (l->stage == STAGE_IDLE) {
+	if (gone && l->stage == STAGE_IDLE) {
 		log_info("adapter %s: %s", l->conf->name, why);
 		drop_io(l);
 		rest(l);
@@ -573,7 +576,7 @@ on_closed(void *arg, const char *why)
 		return;
 	}
 	drop_io(l);
-	fail(l, false, "%s while %s", why, stage_names[l->stage]);
+	fail(l, !gone, "%s while %s", why, stage_names[l->stage]);
 }
 
 static const struct line_io_events io_events = {
@@ -839,6 +842,7 @@ adapter_link_status(const struct adapter_link *l, struct adapter_status *out)
 	out->failures = l->failures;
 	out->quarantined = l->failures >= QUARANTINE_AFTER;
 	out->failure = l->failure;
+	out->queued = l->io != NULL ? line_io_queued(l->io) : 0;
 }
 
 static void

@@ -54,6 +54,7 @@ struct adapter_status {
 	unsigned failures;   /* in a row */
 	bool quarantined;    /* too many: retried at the slowest pace */
 	const char *failure; /* newest reason, "" after a success */
+	size_t queued;       /* bytes that the process has not taken yet */
 };
 
 /* An acknowledged batch, for those who asked for a run. */

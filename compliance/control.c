@@ -197,9 +197,10 @@ on_line(void *arg, struct view line)
 }
 
 static void
-on_closed(void *arg, const char *why)
+on_closed(void *arg, const char *why, bool gone)
 {
 	(void)why; /* an administrator left */
+	(void)gone;
 	close_connection(arg);
 }
 

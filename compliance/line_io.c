@@ -50,13 +50,28 @@ line_io_free(struct line_io *io)
 }
 
 static void
-fail(struct line_io *io, const char *why)
+end(struct line_io *io, const char *why, bool gone)
 {
 	if (io->closed || io->freed)
 		return;
 	io->closed = true;
 	(void)uv_read_stop((uv_stream_t *)&io->pipe); /* always 0 */
-	io->events->closed(io->arg, why);
+	io->events->closed(io->arg, why, gone);
+}
+
+static void
+fail(struct line_io *io, const char *why)
+{
+	end(io, why, false);
+}
+
+static void
+fail_uv(struct line_io *io, int error)
+{
+	if (error == UV_EOF || error == UV_ECONNRESET || error == UV_EPIPE)
+		end(io, "closed by the other side", true);
+	else
+		fail(io, uv_strerror(error));
 }
 
 static void
@@ -99,9 +114,7 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
 	if (n == 0)
 		return;
 	if (n < 0) {
-		fail(io,
-		    n == UV_EOF ? "closed by the other side"
-				: uv_strerror((int)n));
+		fail_uv(io, (int)n);
 		return;
 	}
 	if (!line_reader_put(&io->in, view_of(bytes->base, (size_t)n))) {
@@ -188,7 +201,7 @@ on_written(uv_write_t *request, int status)
 	if (io->freed)
 		return;
 	if (status != 0) {
-		fail(io, uv_strerror(status));
+		fail_uv(io, status);
 		return;
 	}
 	if (io->out.len > 0)

@@ -7,6 +7,7 @@
  * may stop the reading while it is busy.
  */
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "base/buf.h"
@@ -18,8 +19,8 @@ struct line_io_events {
 	void (*line)(void *arg, struct view line);
 	/* The socket took everything; NULL when nobody cares. */
 	void (*drained)(void *arg);
-	/* Once: end of file, an error, or a line past the limit. */
-	void (*closed)(void *arg, const char *why);
+	/* Once. gone: by the other side; else an error, or a long line. */
+	void (*closed)(void *arg, const char *why, bool gone);
 };
 
 /* Takes fd over, also when it fails (NULL: out of memory, or no socket). */
