@@ -125,7 +125,10 @@ choose_key(struct check *c)
 	struct verify_key key;
 	bool parsed = false;
 
-	verify_report_count(c->r, VERIFY_KEY, 1);
+	if (c->given != NULL)
+		verify_report_count(c->r, VERIFY_KEY, 1);
+	else
+		verify_report_skip(c->r, VERIFY_KEY, "no key given");
 	if (own == NULL)
 		verify_report_finding(c->r, VERIFY_KEY, verify_nowhere(),
 		    "no open record states the key");

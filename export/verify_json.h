@@ -15,7 +15,6 @@ struct verify_json {
 	struct view type;
 	struct view id;
 	struct view client;
-	bool has_text;
 	bool version_1;
 };
 

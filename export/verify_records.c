@@ -37,7 +37,10 @@ choose_key(struct verify_records *s, const struct verify_key *given)
 	struct verify_key key;
 	bool parsed = false;
 
-	verify_report_count(s->report, VERIFY_KEY, 1);
+	if (given != NULL)
+		verify_report_count(s->report, VERIFY_KEY, 1);
+	else
+		verify_report_skip(s->report, VERIFY_KEY, "no key given");
 	if (own == NULL)
 		verify_report_finding(s->report, VERIFY_KEY, verify_nowhere(),
 		    "the archive states no key");

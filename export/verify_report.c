@@ -410,10 +410,12 @@ void
 verify_report_text(const struct verify_report *r, struct buf *out)
 {
 	uint64_t findings = 0;
+	size_t notes = 0;
 
 	for (size_t i = 0; i < r->subjects; i++) {
 		put_subject(out, &r->subject[i]);
 		findings += r->subject[i].all_findings;
+		notes += r->subject[i].notes;
 	}
 	if (r->out_of_memory)
 		buf_put_text(out, "out of memory: the report is incomplete\n");
@@ -421,6 +423,8 @@ verify_report_text(const struct verify_report *r, struct buf *out)
 	if (findings > 0)
 		buf_printf(out, " (%" PRIu64 " finding%s)", findings,
 		    findings == 1 ? "" : "s");
+	else if (notes > 0)
+		buf_put_text(out, ", within what the notes say");
 	buf_put_text(out, "\n");
 }
 

@@ -11,8 +11,9 @@
 #include "export/verify_sql.h"
 #include "export/verify_tiles.h"
 
-#define RECENT 65536 /* slots that remember ids of late events */
+#define RECENT 8192 /* slots that remember ids of late events */
 #define PROGRESS_STEP 65536
+#define MIX UINT64_C(0x9e3779b97f4a7c15) /* odd: loses nothing */
 
 /* A run of neighbouring records with the same finding. */
 struct run {
@@ -204,11 +205,18 @@ skip_bodies(struct walk *w, sqlite3_int64 id, bool silent)
 static void
 remember(struct walk *w, struct view id, char space)
 {
-	uint64_t mark = 0xcbf29ce484222325U ^ (uint8_t)space;
+	uint64_t mark = (uint64_t)space + id.n, word;
 	struct recent *slot;
+	size_t i = 0;
 
-	for (size_t i = 0; i < id.n; i++)
-		mark = (mark ^ id.p[i]) * 0x100000001b3U;
+	for (; i + 8 <= id.n; i += 8) {
+		memcpy(&word, id.p + i, 8);
+		mark = (mark ^ word) * MIX;
+		mark ^= mark >> 29;
+	}
+	word = 0;
+	memcpy(&word, id.p + i, id.n - i);
+	mark = (mark ^ word) * MIX;
 	mark ^= mark >> 32;
 	slot = &w->recent[mark % RECENT];
 	if (slot->mark == mark) {
