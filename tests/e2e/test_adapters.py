@@ -1,8 +1,4 @@
-"""The built-in adapters, driven over stdin and stdout as the engine does.
-
-A small journal is composed here with hashlib alone, so that what the
-adapters check and keep is judged by a second implementation.
-"""
+"""What the built-in archives keep, and what the helper refuses."""
 
 import base64
 import hashlib
@@ -10,278 +6,20 @@ import json
 import os
 import pathlib
 import re
-import selectors
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from xml.etree import ElementTree
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = (ROOT / os.environ.get("CHANCERY_BUILD", ".build/dev")).resolve()
-ORIGIN = "example.test/journal/0a1b2c3d"
-VKEY = ORIGIN + "+8c5b1bcd+AcJZ4Xs5wWv3aCeoNf5OoQx9sXhWx8wq0cHlQ0Q5o1fO"
-ROOM = "ma-chan://example.test/6b1f8c1e-0d57-4c0e-9c55-3f5a2d7b9e10"
-ROOM_2 = "ma-chan://example.test/00000000-0000-4000-8000-000000000002"
-ANN, BOB = "sip:ann@example.test", "sip:bob@example.test"
-START_US = 1763795289123456
-KIND_NAMES = {1: "join", 2: "leave", 3: "post", 4: "history", 5: "delivery",
-              6: "room", 7: "member", 8: "user", 128: "open", 129: "batch",
-              130: "ack"}
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from adapter_fixture import (  # noqa: E402
+    ANN, BUILD, KIND_NAMES, ORIGIN, ROOM, ROOM_2, ROOT, START_US, STEP_S,
+    VKEY, Adapter, AdapterCase, Journal, compact, leaf_hash)
+
 NS = "{urn:chancery:compliance:1}"
-STEP_S = 20
-
-
-def b64(raw):
-    return base64.b64encode(raw).decode()
-
-
-def compact(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def leaf_hash(leaf):
-    return hashlib.sha256(b"\0" + leaf).digest()
-
-
-def node_hash(left, right):
-    return hashlib.sha256(b"\1" + left + right).digest()
-
-
-def tree_root(hashes):
-    """RFC 6962 section 2.1."""
-    if len(hashes) == 1:
-        return hashes[0]
-    split = 1
-    while split * 2 < len(hashes):
-        split *= 2
-    return node_hash(tree_root(hashes[:split]), tree_root(hashes[split:]))
-
-
-def perfect_subtrees(hashes, first, end):
-    out = []
-    while first < end:
-        width = 1
-        while first % (width * 2) == 0 and first + width * 2 <= end:
-            width *= 2
-        out.append(tree_root(hashes[first:first + width]))
-        first += width
-    return out
-
-
-class Journal:
-    """Leaves, salts and parts, in the protocol's form."""
-
-    def __init__(self):
-        self.events = []
-        self.hashes = []
-
-    def add(self, kind, *parts, fields=(), step_us=1000001):
-        seq = len(self.events)
-        at = START_US + seq * step_us
-        leaf = "leaf/1 %d %d\nt %d %d 5eed5eed 0\n" % (seq, kind, at, at // 2)
-        out = []
-        for i, part in enumerate(parts):
-            data = part if isinstance(part, str) else compact(part)
-            salt = hashlib.sha256(b"salt %d %d" % (seq, i)).digest()
-            commitment = hashlib.sha256(
-                b"part/1\n" + salt + data.encode()).digest()
-            leaf += "p %d %s\n" % (i, b64(commitment))
-            out.append({"salt": b64(salt), "data": data})
-        for name, value in fields:
-            leaf += "%s %s\n" % (name, value)
-        self.events.append({"type": "event", "seq": seq, "kind": kind,
-                            "leaf": leaf, "parts": out})
-        self.hashes.append(leaf_hash(leaf.encode()))
-        return seq
-
-    def envelope(self, kind, user, **more):
-        return dict({"v": 1, "type": KIND_NAMES[kind], "id": "5eed5eed-%d"
-                     % len(self.events), "room": ROOM,
-                     "roomname": "Trading", "user": user,
-                     "name": user[4:7].capitalize() + " Berg"}, **more)
-
-    def join(self, user, **more):
-        return self.add(1, self.envelope(
-            1, user, auth="digest-sha256", device="0a1b2c", via="tls",
-            peer="192.0.2.7:50000", **more))
-
-    def post(self, user, text, chat, step_us=1000001, **more):
-        return self.add(
-            3, self.envelope(3, user, auth="digest-sha256", device="0a1b2c",
-                             chat=chat, client="abc@192.0.2.7 %d" % chat,
-                             **more),
-            {"v": 1, "text": text}, step_us=step_us)
-
-    def sample(self):
-        """One of everything; three of the records are not rendered."""
-        self.add(128, fields=[
-            ("journal", "0a1b2c3d-0000-4000-8000-000000000000"),
-            ("origin", ORIGIN), ("vkey", VKEY), ("software", "chancery/0.1")])
-        self.add(6, {"v": 1, "type": "room", "id": "5eed5eed-1",
-                     "action": "add", "room": ROOM, "roomname": "Trading",
-                     "privacy": "closed", "description": "", "by": "uid:0"})
-        self.join(ANN)
-        self.join(BOB)
-        self.post(ANN, "Line one\nline\ttwo & <more> \"q\" ]\\ caf\u00e9 "
-                  "\U0001f600\r", 118)
-        self.add(4, self.envelope(4, BOB, auth="digest-sha256", device="ff",
-                                  query={"last": 25}, first=94, last=118,
-                                  count=25))
-        self.add(5, {"v": 1, "type": "delivery", "id": "5eed5eed-6",
-                     "room": ROOM, "roomname": "Trading", "sets": [
-                         {"chats": "118", "to": [BOB + " ff"]}]})
-        self.post(BOB, "forbidden \x01\x0b\ufffe end", 7, room=ROOM_2,
-                  roomname="Other & <Room>")
-        self.add(2, self.envelope(2, BOB, device="ff", reason="lost",
-                                  joined=3, late=True, happened=START_US))
-        self.add(129, fields=[("adapter", "records"), ("batch", "1")])
-        return self
-
-    def batch(self, first, last, number=7, adapter="records", size=None):
-        size = size or len(self.events)
-        root = b64(tree_root(self.hashes[:size]))
-        left = perfect_subtrees(self.hashes, 0, first)
-        right = perfect_subtrees(self.hashes, last + 1, size)
-        return {"type": "batch", "batch": number,
-                "id": "%s/%s/%d" % (ORIGIN, adapter, number), "first": first,
-                "last": last, "count": last - first + 1, "size": size,
-                "root": root,
-                "note": "%s\n%d\n%s\n\n\u2014 %s %s\n" % (
-                    ORIGIN, size, root, ORIGIN, b64(b"s" * 68)),
-                "left": [b64(h) for h in left],
-                "right": [b64(h) for h in right]}
-
-
-class Adapter:
-    """One adapter program, with the engine's end of its pipes."""
-
-    def __init__(self, argv, name="records", protocol=1, **config):
-        self.name = name
-        self.pending = b""
-        self.process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
-        self.send({"type": "hello", "protocol": protocol, "adapter": name,
-                   "software": "chancery/0.1", "domain": "example.test",
-                   "origin": ORIGIN, "vkey": VKEY, "config": config})
-
-    def send(self, *messages):
-        self.send_raw("".join(compact(m) + "\n" for m in messages).encode())
-
-    def send_raw(self, raw):
-        try:
-            self.process.stdin.write(raw)
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
-
-    def receive(self):
-        """The next message that is no keep-alive; None at the end."""
-        while True:
-            while b"\n" not in self.pending:
-                with selectors.DefaultSelector() as s:
-                    s.register(self.process.stdout, selectors.EVENT_READ)
-                    if not s.select(STEP_S):
-                        raise TimeoutError("the adapter says nothing")
-                chunk = os.read(self.process.stdout.fileno(), 65536)
-                if not chunk:
-                    return None
-                self.pending += chunk
-            line, self.pending = self.pending.split(b"\n", 1)
-            message = json.loads(line)
-            if message["type"] != "alive":
-                return message
-
-    def archive(self, journal, first, last, **more):
-        header = journal.batch(first, last, adapter=self.name, **more)
-        self.send(header, *journal.events[first:last + 1])
-        self.send({"type": "end", "batch": header["batch"]})
-        return header, self.receive()
-
-    def read_back(self, header, location):
-        self.send({"type": "readback", "batch": header["batch"],
-                   "first": header["first"], "last": header["last"],
-                   "location": location})
-        events = []
-        while True:
-            message = self.receive()
-            if message is None or message["type"] != "event":
-                return events, message
-            events.append(message)
-
-    def close(self):
-        """End of input: exit code and log text."""
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            self.process.wait(STEP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        finally:
-            log = self.process.stderr.read().decode()
-            self.process.stdout.close()
-            self.process.stderr.close()
-        return self.process.returncode, log
-
-
-class AdapterCase(unittest.TestCase):
-    PROGRAM = "sample"
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="chancery-adapter-")
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.journal = Journal().sample()
-
-    def start(self, program=None, **config):
-        config.setdefault("directory", str(self.folder))
-        path = BUILD / "libexec" / (program or self.PROGRAM)
-        adapter = Adapter([str(path)], **config)
-        self.addCleanup(self.stop, adapter)
-        return adapter
-
-    @staticmethod
-    def stop(adapter):
-        if adapter.process.returncode is None:
-            adapter.close()
-
-    def ready(self, program=None, **config):
-        adapter = self.start(program, **config)
-        greeting = adapter.receive()
-        self.assertEqual(greeting["type"], "ready", greeting)
-        self.assertEqual(greeting["protocol"], 1)
-        self.assertEqual(greeting["program"], program or self.PROGRAM)
-        adapter.states = greeting["states"]
-        adapter.readback = greeting["readback"]
-        return adapter
-
-    def run_tool(self, *argv, cwd=None):
-        done = subprocess.run(argv, cwd=cwd or self.folder, timeout=60,
-                              capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
-        return done.stdout
-
-    def check_receipt(self, header, receipt, state):
-        self.assertEqual(receipt["type"], "receipt", receipt)
-        for name in ("batch", "count", "root"):
-            self.assertEqual(receipt[name], header[name])
-        self.assertEqual(receipt["state"], state)
-
-    def check_file(self, receipt):
-        raw = (self.folder / receipt["location"]).read_bytes()
-        self.assertEqual(receipt["bytes"], len(raw))
-        self.assertEqual(receipt["sha256"], hashlib.sha256(raw).hexdigest())
-        return raw
-
-    def names(self):
-        return sorted(p.name for p in self.folder.iterdir())
 
 
 class ArchiveTests:
@@ -739,411 +477,254 @@ class TarballTest(ArchiveTests, AdapterCase):
                              r"2025-11-22 07:08:17 ")
 
 
-SD_ELEMENT = re.compile(r'\[([^ \]]+)((?: [^ =]+="(?:[^"\\\]]|\\.)*")*)\]')
-SD_PARAM = re.compile(r' ([^ =]+)="((?:[^"\\\]]|\\.)*)"')
+class HelperTest(AdapterCase):
+    """The engine may be wrong or dead; the helper says so and goes on."""
 
+    PROGRAM = "sample"
 
-class Message:
-    """One RFC 5424 message."""
+    def refused(self, words, *messages, adapter=None):
+        a = adapter or self.ready()
+        a.send(*messages)
+        answer = a.receive()
+        self.assertEqual(answer["type"], "error", answer)
+        self.assertRegex(answer["reason"], words)
+        self.assertEqual(self.names(), [])
+        return a, answer
 
-    def __init__(self, line):
-        self.line = line
-        fields = line.split(" ", 6)
-        (self.head, self.time, self.host, self.app, self.process,
-         self.id, rest) = fields
-        self.sd = {}
-        while rest.startswith("["):
-            m = SD_ELEMENT.match(rest)
-            self.sd[m.group(1)] = {
-                k: re.sub(r'\\(["\\\]])', r"\1", v)
-                for k, v in SD_PARAM.findall(m.group(2))}
-            rest = rest[m.end():]
-        self.text = rest[1:]
-
-    @property
-    def evidence(self):
-        return self.sd["chancery@32473"]
-
-
-def rebuild(messages):
-    """The events (by seq) that the messages' pieces hold, as they came."""
-    pieces = {}
-    for m in messages:
-        sd = m.evidence
-        if "seq" in sd:
-            pieces.setdefault(int(sd["seq"]), {})[int(sd["piece"])] = sd
-    events = {}
-    for seq, found in pieces.items():
-        if len(found) != int(found[min(found)]["pieces"]):
-            continue  # a repeat of the batch brings the rest
-        text = {}
-        for n in sorted(found):
-            for name, value in found[n].items():
-                if re.fullmatch(r"leaf|(salt|data)\d+", name):
-                    text[name] = text.get(name, "") + value
-        parts = []
-        while "salt%d" % len(parts) in text:
-            parts.append({"salt": text["salt%d" % len(parts)],
-                          "data": base64.b64decode(
-                              text["data%d" % len(parts)]).decode()})
-        events[seq] = {"type": "event", "seq": seq,
-                       "kind": int(found[1]["kind"]),
-                       "leaf": text["leaf"].replace("|", "\n"),
-                       "parts": parts}
-    return events
-
-
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for(condition, what):
-    end = time.monotonic() + STEP_S
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("timed out: " + what)
-        time.sleep(0.02)
-
-
-class Collector:
-    """A real rsyslogd with one input, writing raw messages to a file."""
-
-    def __init__(self, folder, kind, tls=None):
-        self.folder, self.kind = folder, kind
-        self.output = folder / "messages"
-        self.port = free_port(socket.SOCK_DGRAM if kind == "udp" else
-                              socket.SOCK_STREAM)
-        self.process = None
-        module, action = {"relp": ("imrelp", ""), "tcp": ("imtcp", ""),
-                          "udp": ("imudp", "")}[kind]
-        setting = ""
-        if tls and kind == "relp":
-            setting = ('tls="on" tls.cacert="%s" tls.mycert="%s" '
-                       'tls.myprivkey="%s" tls.authmode="name" '
-                       'tls.permittedpeer=["client.example.test"]' % tls)
-        elif tls:
-            action = ('StreamDriver.Name="gtls" StreamDriver.Mode="1" '
-                      'StreamDriver.AuthMode="anon"')
-        conf = ['global(workDirectory="%s" maxMessageSize="8k"' % folder]
-        if tls and kind == "tcp":
-            conf[0] += (' defaultNetstreamDriverCAFile="%s" '
-                        'defaultNetstreamDriverCertFile="%s" '
-                        'defaultNetstreamDriverKeyFile="%s"' % tls)
-        conf[0] += ")"
-        conf += ['module(load="%s" %s)' % (module, action),
-                 'template(name="raw" type="string" string="%rawmsg%\\n")',
-                 'input(type="%s" address="127.0.0.1" port="%d" %s)'
-                 % (module, self.port, setting),
-                 'action(type="omfile" file="%s" template="raw")'
-                 % self.output]
-        self.conf = folder / "rsyslog.conf"
-        self.conf.write_text("\n".join(conf) + "\n")
-        folder.chmod(0o755)
-        if os.geteuid() == 0:
-            os.chown(folder, 65534, 65534)
-
-    def start(self):
-        rights = (["setpriv", "--reuid=65534", "--regid=65534",
-                   "--clear-groups"] if os.geteuid() == 0 else [])
-        self.log = open(self.folder / "log", "ab")
-        self.process = subprocess.Popen(
-            rights + ["rsyslogd", "-n", "-f", str(self.conf), "-i",
-                      str(self.folder / "pid")],
-            stdout=self.log, stderr=self.log)
-        wait_for(self.listening, "rsyslogd does not listen: "
-                 + (self.folder / "log").read_text())
-        return self
-
-    def listening(self):
-        if self.process.poll() is not None:
-            raise AssertionError((self.folder / "log").read_text())
-        table = "udp" if self.kind == "udp" else "tcp"
-        want = "0100007F:%04X" % self.port
-        lines = pathlib.Path("/proc/net/" + table).read_text().splitlines()
-        return any(want == line.split()[1] and
-                   line.split()[3] in ("0A", "07") for line in lines)
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(STEP_S)
-            self.log.close()
-            self.process = None
-
-    def messages(self):
-        if not self.output.exists():
-            return []
-        return [Message(line) for line in
-                self.output.read_text().split("\n")[:-1]]
-
-
-class SyslogTest(AdapterCase):
-    PROGRAM = "syslog"
-
-    def collector(self, kind, **more):
-        folder = self.folder / ("rsyslog-" + kind)
-        folder.mkdir()
-        self.folder.chmod(0o755)
-        c = Collector(folder, kind, **more).start()
-        self.addCleanup(c.stop)
-        return c
-
-    def check_messages(self, messages, header, limit=8192):
-        for m in messages:
-            self.assertLessEqual(len(m.line.encode()), limit)
-            self.assertEqual((m.head, m.host, m.app, m.process),
-                             ("<110>1", "example.test", "chancery", "-"))
-            self.assertEqual(m.evidence["origin"], ORIGIN)
-            self.assertEqual(m.evidence["adapter"], "records")
-            self.assertEqual(m.evidence["batch"], "7")
-        self.assertEqual(messages[0].id, "batch")
-        self.assertEqual(messages[-1].id, "end")
-        opened = {}
-        for m in messages:
-            if m.id == "batch":
-                for name in ("note", "left", "right"):
-                    opened[name] = (opened.get(name, "") +
-                                    m.evidence.get(name, ""))
-        self.assertEqual(base64.b64decode(opened["note"]).decode(),
-                         header["note"])
-        self.assertEqual(opened["left"], ",".join(header["left"]))
-        self.assertEqual(opened["right"], ",".join(header["right"]))
-        for name in ("first", "last", "count", "size", "root"):
-            self.assertEqual(messages[0].evidence[name], str(header[name]))
-
-    def send_sample(self, collector, scheme, state, limit=8192, **config):
-        a = self.ready(target="%s://127.0.0.1:%d" % (scheme, collector.port),
-                       **config)
-        self.assertEqual(a.states, [state])
-        self.assertFalse(a.readback)
+    def still_works(self, a):
         header, receipt = a.archive(self.journal, 1, 8)
-        self.check_receipt(header, receipt, state)
-        closings = 2 if scheme.startswith("relp") else 1
-        wait_for(lambda: [m.id for m in collector.messages()].count("end")
-                 == closings, "the end message")
-        messages = collector.messages()
-        self.check_messages(messages, header, limit)
-        seqs = [(int(m.evidence["seq"]), int(m.evidence["piece"]))
-                for m in messages if "seq" in m.evidence]
-        self.assertEqual(seqs, sorted(set(seqs)))
-        events = rebuild(messages)
-        self.assertEqual([events[n] for n in sorted(events)],
-                         self.journal.events[1:9])
-        return messages
-
-    def test_relp_is_stored(self):
-        c = self.collector("relp")
-        messages = self.send_sample(c, "relp", "stored")
-        names = [m.id for m in messages if m.evidence["piece"] == "1"]
-        self.assertEqual(names, ["batch", "room", "join", "join", "post",
-                                 "history", "delivery", "post", "leave",
-                                 "end", "end"])
-        post = next(m for m in messages if m.id == "post")
-        self.assertEqual(post.time, "2025-11-22T07:08:13.123460Z")
-        self.assertEqual(post.sd["chanceryEvent@32473"]["user"], ANN)
-        self.assertEqual(post.sd["chanceryEvent@32473"]["chat"], "118")
-        self.assertEqual(post.text, "Line one line two & <more> \"q\" ]\\ "
-                         "caf\u00e9 \U0001f600 ")
-        history = next(m for m in messages if m.id == "history")
-        self.assertEqual(history.sd["chanceryEvent@32473"]["query"],
-                         '{"last":25}')
-
-    def test_tcp_is_only_sent(self):
-        self.send_sample(self.collector("tcp"), "tcp", "sent")
-
-    def test_udp_is_only_sent_in_short_messages(self):
-        self.send_sample(self.collector("udp"), "udp", "sent", limit=2048)
-
-    def test_long_events_come_in_pieces(self):
-        texts = ["x" * n for n in (5000, 6000, 8192, 60000)]
-        texts.append("".join(chr(0x100 + i % 900) for i in range(30000)))
-        long = Journal()
-        for i, text in enumerate(texts):
-            long.post(ANN, text, i + 1)
-        long.add(5, {"v": 1, "type": "delivery", "room": ROOM, "sets": [
-            {"chats": "1-%d" % i, "to": [ANN + " %d" % n for n in range(400)]}
-            for i in range(5)]})
-        c = self.collector("relp")
-        a = self.ready(target="relp://127.0.0.1:%d" % c.port)
-        header, receipt = a.archive(long, 0, len(long.events) - 1)
         self.check_receipt(header, receipt, "stored")
-        wait_for(lambda: c.messages()[-1].id == "end", "the end message")
-        messages = c.messages()
-        self.check_messages(messages, header)
-        self.assertGreater(len(messages), 30)
-        self.assertEqual(rebuild(messages), dict(enumerate(long.events)))
+        self.assertEqual([json.loads(line) for line in
+                          self.check_file(receipt).splitlines()],
+                         self.journal.events[1:9])
+        self.assertEqual(a.close()[0], 0)
 
-    def test_collector_dies_within_a_batch(self):
-        big = Journal()
-        for i in range(400):
-            big.post(ANN, "post %d" % i, i + 1)
-        for kind in ("relp", "tcp"):
-            with self.subTest(kind):
-                self.die_within(big, kind)
+    def spoil_batch(self, words, change):
+        """A batch of the events 1 to 8 that `change` may alter."""
+        header = self.journal.batch(1, 8)
+        messages = [header] + json.loads(json.dumps(
+            self.journal.events[1:9])) + [{"type": "end", "batch": 7}]
+        changed = change(messages)
+        if isinstance(changed, list):
+            messages = changed
+        a, answer = self.refused(words, *messages)
+        self.assertEqual(answer["batch"], 7)
+        self.still_works(a)
+        for path in self.folder.iterdir():
+            path.unlink()
 
-    def die_within(self, big, kind):
-        c = self.collector(kind)
-        a = self.ready(target="%s://127.0.0.1:%d" % (kind, c.port))
-        header = big.batch(0, 399)
-        a.send(header, *big.events[:200])
-        wait_for(lambda: any(m.evidence.get("seq") for m in c.messages()) or
-                 kind == "tcp", "the first events")
-        c.stop(signal.SIGKILL)
-        a.send(*big.events[200:], {"type": "end", "batch": 7})
+    def test_sample_keeps_every_event(self):
+        a = self.ready()
+        self.assertFalse(a.readback)
+        self.still_works(a)
+
+    def test_every_batch_position_leads_to_the_root(self):
+        """left and right in all shapes: with hashes, without, ragged."""
+        small = Journal()
+        for i in range(12):
+            small.add(133, fields=[("n", i)])
+        a = self.ready()
+        for size in range(1, 13):
+            for first in range(size):
+                for last in range(first, size):
+                    header, receipt = a.archive(small, first, last,
+                                                size=size)
+                    self.check_receipt(header, receipt, "stored")
+
+    def test_event_is_missing(self):
+        self.spoil_batch("event 4 came where 3 was due",
+                         lambda m: m[:3] + m[4:])
+
+    def test_event_is_repeated(self):
+        self.spoil_batch("event 3 came where 4 was due",
+                         lambda m: m[:4] + m[3:])
+
+    def test_batch_ends_early(self):
+        self.spoil_batch("ended before event 8", lambda m: m[:-2] + m[-1:])
+
+    def test_batch_ends_late(self):
+        extra = self.journal.events[9]
+        self.spoil_batch("event 9 came where 9 was due",
+                         lambda m: m[:-1] + [extra] + m[-1:])
+
+    def test_end_of_another_batch(self):
+        self.spoil_batch("end of batch 8 within batch 7",
+                         lambda m: m[-1].update(batch=8))
+
+    def test_data_differs_from_its_commitment(self):
+        def change(m):
+            part = m[5]["parts"][0]
+            part["data"] = part["data"].replace("bob", "eve")
+        self.spoil_batch("do not open the leaf's commitments", change)
+
+    def test_salt_differs(self):
+        self.spoil_batch("commitments",
+                         lambda m: m[3]["parts"][0].update(
+                             salt=m[4]["parts"][0]["salt"]))
+
+    def test_part_is_missing(self):
+        self.spoil_batch("fewer than the leaf names",
+                         lambda m: m[4]["parts"].pop())
+
+    def test_part_is_too_much(self):
+        self.spoil_batch("commitments", lambda m: m[3]["parts"].append(
+            m[3]["parts"][0]))
+
+    def test_leaf_is_of_another_event(self):
+        self.spoil_batch("not the event's own", lambda m: m[3].update(
+            leaf=m[4]["leaf"]))
+
+    def test_leaf_was_changed_in_the_journal(self):
+        self.spoil_batch("do not lead to the batch's root",
+                         lambda m: m[3].update(leaf=m[3]["leaf"].replace(
+                             "5eed5eed 0", "5eed5eed 1")))
+
+    def test_root_differs(self):
+        self.spoil_batch("do not lead to the batch's root",
+                         lambda m: m[0].update(root=m[0]["right"][0]))
+
+    def test_proof_is_too_short_or_too_long(self):
+        for name, words in (("left", "left"), ("right", "root")):
+            self.spoil_batch(words, lambda m: m[0][name].pop())
+            self.spoil_batch(words, lambda m: m[0][name].append(
+                m[0]["root"]))
+
+    def test_header_contradicts_itself(self):
+        for change in ({"count": 9}, {"last": 0}, {"size": 8},
+                       {"first": -1}, {"root": "AAAA"}, {"left": "x"},
+                       {"left": ["x"]}, {"note": None}):
+            self.spoil_batch(".", lambda m: m[0].update(change))
+
+    def test_line_within_a_batch_is_no_json(self):
+        a = self.ready()
+        a.send(self.journal.batch(1, 8), self.journal.events[1])
+        a.send_raw(b'{"type":"event","seq":2,\xff\n')
+        a.send(*self.journal.events[3:9], {"type": "end", "batch": 7})
         answer = a.receive()
         self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
-        _, answer = a.archive(big, 0, 399)  # still down
+        self.still_works(a)
+
+    def test_unknown_messages_and_fields_are_ignored(self):
+        a = self.ready()
+        header = dict(self.journal.batch(1, 2), later="field")
+        a.send({"type": "later"}, header, self.journal.events[1],
+               {"type": "later"}, dict(self.journal.events[2], later=1),
+               {"type": "end", "batch": 7})
+        self.check_receipt(header, a.receive(), "stored")
+
+    def test_messages_out_of_turn_end_the_adapter(self):
+        header = self.journal.batch(1, 8)
+        for messages in ([{"type": "end", "batch": 7}],
+                         [self.journal.events[1]],
+                         [header, header],
+                         [header, {"type": "readback", "batch": 7,
+                                   "first": 1, "last": 8, "location": "x"}]):
+            a, _ = self.refused("out of turn", *messages)
+            self.assertEqual(a.close()[0], 2)
+
+    def test_read_back_that_was_not_offered(self):
+        a, _ = self.refused("not offered", {
+            "type": "readback", "batch": 7, "first": 1, "last": 8,
+            "location": "x"})
+        self.still_works(a)
+
+    def test_line_without_end_is_bounded(self):
+        a = self.ready()
+        a.send_raw(b"x" * (17 << 20))
+        answer = a.receive()
         self.assertEqual(answer["type"], "error")
-        before = c.messages()
-        c.start()
-        header, receipt = a.archive(big, 0, 399)
-        self.check_receipt(header, receipt,
-                           "stored" if kind == "relp" else "sent")
-        wait_for(lambda: c.messages()[-1].id == "end", "the end message")
-        messages = c.messages()
-        self.assertEqual(rebuild(messages), dict(enumerate(big.events)))
-        if kind == "relp":
-            self.assertGreater(len(before), 1)  # so there are repeats
-        by_piece = {}
-        for m in messages:
-            if "seq" in m.evidence:
-                key = (m.evidence["seq"], m.evidence["piece"])
-                self.assertEqual(by_piece.setdefault(key, m.line), m.line)
+        self.assertIn("longer than 16777216", answer["reason"])
+        self.assertEqual(a.close()[0], 2)
 
-    def test_stored_needs_every_acknowledgement(self):
-        """A collector that answers all but the last event."""
-        for then_closes in (False, True):
-            with self.subTest(then_closes=then_closes):
-                self.leave_last_unanswered(then_closes)
+    def test_handshake_must_fit(self):
+        a = self.start(protocol=2)
+        answer = a.receive()
+        self.assertEqual(answer["type"], "error")
+        self.assertIn("protocol 2", answer["reason"])
+        self.assertEqual(a.close()[0], 2)
+        a = self.start(directory=None)
+        self.assertEqual(a.receive()["type"], "error")
+        self.assertEqual(a.close()[0], 2)
+        a = self.start(directory=7)
+        self.assertEqual(a.receive()["type"], "error")
+        self.assertEqual(a.close()[0], 2)
 
-    def leave_last_unanswered(self, then_closes):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            a = self.ready(target="relp://127.0.0.1:%d"
-                           % server.getsockname()[1])
-            header = self.journal.batch(1, 2)
-            a.send(header, *self.journal.events[1:3],
-                   {"type": "end", "batch": 7})
-            link, _ = server.accept()
-            with link, link.makefile("rb") as reader:
-                answered = 0
-                while answered < 3:  # open, batch, event 1
-                    number, command, length = self.relp_frame(reader)
-                    link.sendall(self.relp_answer(number, command))
-                    answered += 1
-                self.relp_frame(reader)  # event 2 stays without answer
-                if then_closes:
-                    link.shutdown(socket.SHUT_WR)
-                answer = a.receive()
+    def test_handshake_comes_first(self):
+        path = str(BUILD / "libexec" / "sample")
+        for raw, status in ((b"", 0), (b"{}\n", 2), (b"[]\n", 2),
+                            (b'{"type":"end","batch":1}\n', 2),
+                            (b"{", 0)):
+            done = subprocess.run([path], input=raw, timeout=STEP_S,
+                                  capture_output=True)
+            self.assertEqual(done.returncode, status, raw)
+            if status:
+                self.assertEqual(json.loads(done.stdout)["type"], "error")
+
+    def test_slow_batch_is_kept_alive(self):
+        path = str(BUILD / "libexec" / "sample")
+        lines = [{"type": "hello", "protocol": 1, "adapter": "records",
+                  "software": "x", "domain": "x", "origin": ORIGIN,
+                  "vkey": VKEY, "config": {"directory": str(self.folder)}},
+                 self.journal.batch(1, 8)] + self.journal.events[1:9]
+        with subprocess.Popen([path], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL) as process:
+            for line in lines:
+                process.stdin.write(compact(line).encode() + b"\n")
+                process.stdin.flush()
+                time.sleep(0.8)
+            process.stdin.close()
+            said = [json.loads(line)["type"] for line in process.stdout]
+        self.assertEqual(said[0], "ready")
+        self.assertEqual(set(said[1:]), {"alive"})
+        self.assertGreaterEqual(len(said), 2)
+
+
+class ManualTest(AdapterCase):
+    """The adapter that the manual shows is run as it stands there."""
+
+    def setUp(self):
+        super().setUp()
+        text = (ROOT / "man" / "chancery-adapter.7").read_text()
+        code = text.split('.\\" sample: begin\n.Bd -literal\n')[1].split(
+            '.Ed\n.\\" sample: end\n')[0]
+        self.assertNotIn("\\", code)  # nothing that mdoc would alter
+        self.assertNotRegex(code, r"(?m)^[.']")
+        self.sample = self.folder / "sample.py"
+        self.sample.write_text(code)
+        self.sample.chmod(0o755)
+        self.archive = self.folder / "archive"
+        self.archive.mkdir()
+
+    def run_sample(self, **config):
+        a = Adapter([str(self.sample)], **config)
+        self.addCleanup(self.stop, a)
+        return a
+
+    def test_sample_archives_and_reads_back(self):
+        a = self.run_sample(directory=str(self.archive))
+        self.assertEqual(a.receive(), {
+            "type": "ready", "protocol": 1, "program": "sample.py",
+            "states": ["stored"], "readback": True})
+        for _ in range(2):
+            header, receipt = a.archive(self.journal, 1, 8)
+            self.check_receipt(header, receipt, "stored")
+            self.assertEqual([p.name for p in self.archive.iterdir()],
+                             ["00000007.jsonl"])
+            events, end = a.read_back(header, receipt["location"])
+            self.assertEqual(events, self.journal.events[1:9])
+            self.assertEqual(end["sha256"], receipt["sha256"])
+        self.assertEqual(a.close(), (0, ""))
+
+    def test_sample_reports_what_it_cannot_do(self):
+        a = self.run_sample()
+        self.assertEqual(a.receive()["type"], "error")
+        self.assertEqual(a.close()[0], 2)
+        a = self.run_sample(directory=str(self.archive))
+        a.receive()
+        self.archive.rmdir()
+        _, answer = a.archive(self.journal, 1, 8)
         self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
-
-    def test_refusal_by_the_collector_is_no_receipt(self):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            a = self.ready(target="relp://127.0.0.1:%d"
-                           % server.getsockname()[1])
-            a.send(self.journal.batch(1, 1), self.journal.events[1],
-                   {"type": "end", "batch": 7})
-            link, _ = server.accept()
-            with link, link.makefile("rb") as reader:
-                for _ in range(2):
-                    number, command, _ = self.relp_frame(reader)
-                    link.sendall(self.relp_answer(number, command))
-                number, _, _ = self.relp_frame(reader)
-                link.sendall(b"%s rsp 13 500 disk full\n" % number)
-                answer = a.receive()
-        self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
-
-    @staticmethod
-    def relp_frame(reader):
-        header = b""
-        while header.count(b" ") < 3 and not header.endswith(b"\n"):
-            byte = reader.read(1)
-            if not byte:
-                raise EOFError(header)
-            header += byte
-        number, command, length = header.split()[:3]
-        if int(length):
-            reader.read(int(length) + 1)
-        return number, command, int(length)
-
-    @staticmethod
-    def relp_answer(number, command):
-        body = b"200 OK"
-        if command == b"open":
-            body += b"\nrelp_version=0\nrelp_software=x\ncommands=syslog"
-        return b"%s rsp %d %s\n" % (number, len(body), body)
-
-    def test_nobody_listens(self):
-        for scheme in ("relp", "tcp"):
-            port = free_port(socket.SOCK_STREAM)
-            a = self.ready(target="%s://127.0.0.1:%d" % (scheme, port))
-            _, answer = a.archive(self.journal, 1, 8)
-            self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
-            self.assertEqual(a.close()[0], 0)
-
-    def test_target_must_be_understood(self):
-        for target in (None, "", "relp", "relp://", "relp://h", "relp://h:0",
-                       "relp://h:65536", "relp://:1", "http://h:1",
-                       "relp://a:b:1", "tls://h:1", "relp+tls://h:1"):
-            a = self.start(target=target)
-            self.assertEqual(a.receive()["type"], "error", target)
-            self.assertEqual(a.close()[0], 2, target)
-
-    def authority(self):
-        """A CA and certificates of localhost, a client, and another CA."""
-        made = {}
-        for ca in ("ca", "other"):
-            made[ca] = self.folder / (ca + ".pem")
-            self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt",
-                         "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-                         "30", "-subj", "/CN=" + ca, "-keyout",
-                         str(self.folder / (ca + ".key")), "-out",
-                         str(made[ca]))
-        for name in ("localhost", "client.example.test"):
-            stem = self.folder / name
-            self.openssl("req", "-newkey", "ec", "-pkeyopt",
-                         "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
-                         "/CN=" + name, "-addext",
-                         "subjectAltName=DNS:" + name, "-keyout",
-                         "%s.key" % stem, "-out", "%s.csr" % stem)
-            self.openssl("x509", "-req", "-in", "%s.csr" % stem, "-CA",
-                         str(made["ca"]), "-CAkey",
-                         str(self.folder / "ca.key"), "-CAcreateserial",
-                         "-days", "30", "-copy_extensions", "copy", "-out",
-                         "%s.pem" % stem)
-            os.chmod("%s.key" % stem, 0o644)
-            made[name] = ("%s.pem" % stem, "%s.key" % stem)
-        return made
-
-    def openssl(self, *argv):
-        self.run_tool("openssl", *argv)
-
-    def check_tls(self, kind, scheme, state):
-        made = self.authority()
-        c = self.collector(kind, tls=(made["ca"],) + made["localhost"])
-        certificate, key = made["client.example.test"]
-        own = {"certificate": certificate, "key": key}
-        self.send_sample(c, scheme, state, ca=str(made["ca"]),
-                         peer="localhost", **own)
-        count = len(c.messages())
-        target = "%s://127.0.0.1:%d" % (scheme, c.port)
-        for config in ({"ca": str(made["other"]), "peer": "localhost"},
-                       {"ca": str(made["ca"]), "peer": "elsewhere.test"},
-                       {"ca": str(made["ca"])},  # the peer is the host
-                       {"ca": str(self.folder / "missing"),
-                        "peer": "localhost"}):
-            a = self.ready(target=target, **dict(own, **config))
-            _, answer = a.archive(self.journal, 1, 8)
-            self.assertEqual((answer["type"], answer["batch"]), ("error", 7),
-                             config)
-        self.assertEqual(len(c.messages()), count)
-
-    def test_tls_checks_the_collector(self):
-        self.check_tls("tcp", "tls", "sent")
-
-    def test_relp_over_tls_checks_the_collector(self):
-        self.check_tls("relp", "relp+tls", "stored")
 
 
 if __name__ == "__main__":
