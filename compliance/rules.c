@@ -281,6 +281,24 @@ purge_ack(sqlite3 *db, const struct rules_purge *p, const char *adapter,
 	return true;
 }
 
+/*
+ * Whether the chat store lacks a record that is to be purged. It is told of
+ * users' events only, so control records after the last of them do not count.
+ */
+static int
+lacks_record(sqlite3 *db, const struct rules_purge *p)
+{
+	const uint64_t args[] = {p->applied, p->last};
+	uint64_t seq;
+
+	if (p->last < p->applied)
+		return 0;
+	return query(db,
+	    "SELECT seq FROM leaf WHERE seq BETWEEN ? AND ? AND kind < 128"
+	    " LIMIT 1",
+	    NULL, args, 2, &seq, 1);
+}
+
 static bool
 purge_range_valid(
     sqlite3 *db, const struct rules_purge *p, char *why, size_t why_len)
@@ -291,7 +309,10 @@ purge_range_valid(
 	if (p->last < p->first || p->last - p->first >= RULES_PURGE_MAX)
 		return fail(why, why_len,
 		    "a purge takes 1 to %d records at a time", RULES_PURGE_MAX);
-	if (p->last >= p->applied)
+	r = lacks_record(db, p);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (r == 1)
 		return fail(why, why_len,
 		    "the chat store has applied only up to %" PRIu64,
 		    p->applied);

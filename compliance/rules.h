@@ -44,7 +44,7 @@ bool rules_read_ack(sqlite3 *db, struct view fields, struct rules_ack *out,
 struct rules_purge {
 	uint64_t first;
 	uint64_t last;
-	uint64_t applied;     /* the chat store holds everything below */
+	uint64_t applied;     /* the chat store holds users' events below */
 	uint64_t signed_size; /* of the newest signed note */
 	uint64_t now;         /* microseconds since 1970 */
 	int64_t
