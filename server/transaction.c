@@ -1,5 +1,6 @@
 #include "server/transaction.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,6 +156,18 @@ on_kill(int type, osip_transaction_t *o)
 	(void)o;
 }
 
+/* What strangers send is not to be repeated in our log. */
+static void
+on_trace(const char *file, int line, osip_trace_level_t level,
+    const char *format, va_list ap)
+{
+	(void)file;
+	(void)line;
+	(void)level;
+	(void)format;
+	(void)ap;
+}
+
 int
 transaction_layer_init(struct transaction_layer *l, uv_loop_t *loop)
 {
@@ -163,9 +176,7 @@ transaction_layer_init(struct transaction_layer *l, uv_loop_t *loop)
 	ring_init(&l->all);
 	if (osip_init(&l->osip) != 0)
 		return -1;
-	/* What strangers send is not to be repeated in our log. */
-	for (int i = 0; i < END_TRACE_LEVEL; i++)
-		osip_trace_disable_level((osip_trace_level_t)i);
+	osip_trace_initialize_func(TRACE_LEVEL0, on_trace);
 	osip_set_cb_send_message(l->osip, on_send);
 	for (int i = 0; i < OSIP_MESSAGE_CALLBACK_COUNT; i++)
 		osip_set_message_callback(l->osip, i, on_message);

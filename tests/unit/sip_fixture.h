@@ -23,6 +23,7 @@
 #include "server/conn.h"
 #include "server/dialog.h"
 #include "server/flow.h"
+#include "server/invite.h"
 #include "server/session.h"
 #include "server/session_private.h"
 #include "server/sip.h"
@@ -198,6 +199,7 @@ struct client {
 	struct buf out; /* what the server has sent */
 	const char *user;
 	char from_tag[32], to_tag[64], call_id[64];
+	char branch[64]; /* ";branch=...", empty as SIPE has it */
 	unsigned cseq;
 };
 
@@ -395,13 +397,13 @@ client_put(struct client *c, struct buf *b, const char *method)
 {
 	buf_printf(b,
 	    "%s sip:chat@" FIX_DOMAIN " SIP/2.0\r\n"
-	    "Via: SIP/2.0/tcp 192.0.2.10:40001\r\n"
+	    "Via: SIP/2.0/%s 192.0.2.10:40001%s\r\n"
 	    "From: <sip:%s@" FIX_DOMAIN ">;tag=%s;epid=0a1b%s\r\n"
 	    "To: <sip:chat@" FIX_DOMAIN ">%s%s\r\nMax-Forwards: 70\r\n"
 	    "CSeq: %u %s\r\nUser-Agent: UCCAPI\r\nCall-ID: %s\r\n",
-	    method, c->user, c->from_tag, c->user,
-	    c->to_tag[0] == 0 ? "" : ";tag=", c->to_tag, c->cseq, method,
-	    c->call_id);
+	    method, conn_reliable(c->conn) ? "tcp" : "UDP", c->branch, c->user,
+	    c->from_tag, c->user, c->to_tag[0] == 0 ? "" : ";tag=", c->to_tag,
+	    c->cseq, method, c->call_id);
 }
 
 static inline void
@@ -431,6 +433,7 @@ client_invite_only(struct client *c, const char *more)
 	const char *at;
 	char lines[512];
 
+	client_forget(c);
 	c->cseq = 0;
 	c->to_tag[0] = 0;
 	(void)snprintf(lines, sizeof(lines),
