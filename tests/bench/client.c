@@ -103,6 +103,19 @@ client_scan(const uint8_t *p, size_t n, struct client_message *m)
 	return (size_t)(at - p) + body_len;
 }
 
+uint32_t
+client_cseq(struct view line)
+{
+	struct view v = header_value(line, 4);
+	const uint8_t *blank = memchr(v.p, ' ', v.n);
+	uint64_t n;
+
+	if (blank == NULL)
+		return 0;
+	v.n = (size_t)(blank - v.p);
+	return view_to_u64(v, &n) && n <= UINT32_MAX ? (uint32_t)n : 0;
+}
+
 struct view
 client_between(struct view v, const char *from, char until)
 {

@@ -13,7 +13,8 @@
 
 #include "base/buf.h"
 
-#define CLIENT_POST_LEN 278U /* of the body of a post */
+#define CLIENT_POST_LEN 278U  /* of the body of a post */
+#define CLIENT_WINDOW_MAX 64U /* posts of one sender without an answer */
 
 /* What all clients of a run have in common. */
 struct client_run {
@@ -38,8 +39,10 @@ struct client {
 	bool sender, challenged, wants_out;
 	uint16_t port;
 	uint32_t cseq;
-	uint64_t sent_at;  /* of the post that has no answer yet, else 0 */
-	uint64_t retry_at; /* of a post that was refused, else 0 */
+	/* When the post of CSeq n was sent, at n % CLIENT_WINDOW_MAX; else 0. */
+	uint64_t sent_at[CLIENT_WINDOW_MAX];
+	uint64_t retry_at; /* after a refusal, else 0 */
+	unsigned withheld; /* posts that were refused and wait for retry_at */
 	char user[80];     /* u00001@example.test */
 	struct buf post;   /* as sent each time, but for these places: */
 	size_t at_branch, at_cseq, at_stamp, at_text;
@@ -58,6 +61,8 @@ struct client_message {
 /* Length of the message at p; 0 when it is not complete. */
 size_t client_scan(const uint8_t *p, size_t n, struct client_message *m);
 bool client_has(struct view v, const char *text);
+/* The number of a CSeq line; 0 when it is none. */
+uint32_t client_cseq(struct view line);
 /* What stands between `from` and the next `until`; empty when not there. */
 struct view client_between(struct view v, const char *from, char until);
 

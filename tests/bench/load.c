@@ -3,7 +3,7 @@
  *
  * Signs members in (REGISTER with Digest by 407, INVITE, join), then lets the
  * senders of each room post: a sender posts again as soon as its own post was
- * answered 200. Every member answers each INFO. With --idle the members only
+ * answered 200 (with --window, it has so many posts under way). Every member answers each INFO. With --idle the members only
  * sit, and the memory of the first watched process is printed. Prints lines
  * "name value unit"; status 1 when the server did something unexpected.
  *
@@ -45,7 +45,7 @@
 static struct {
 	const char *address;
 	uint16_t port;
-	unsigned rooms, members, senders, seconds, warm_up, idle;
+	unsigned rooms, members, senders, seconds, warm_up, idle, window;
 } opt = {
     .address = "127.0.0.1",
     .rooms = 1,
@@ -53,6 +53,7 @@ static struct {
     .senders = 1,
     .seconds = 10,
     .warm_up = 1,
+    .window = 1,
 };
 
 static struct client_run common = {
@@ -107,7 +108,7 @@ static void
 post(struct client *c)
 {
 	client_put_post(c, &reply);
-	c->sent_at = now;
+	c->sent_at[c->cseq % CLIENT_WINDOW_MAX] = now;
 	outstanding++;
 }
 
@@ -220,16 +221,19 @@ joining(struct client *c, const struct client_message *m)
 static void
 posted(struct client *c, const struct client_message *m)
 {
-	uint64_t took = clock_ns(CLOCK_MONOTONIC) - c->sent_at;
+	uint64_t *sent_at =
+	    &c->sent_at[client_cseq(m->cseq) % CLIENT_WINDOW_MAX];
+	uint64_t took = clock_ns(CLOCK_MONOTONIC) - *sent_at;
 
-	if (c->sent_at == 0)
+	if (*sent_at == 0)
 		unexpected(c, "unexpected answer", m);
-	c->sent_at = 0;
+	*sent_at = 0;
 	outstanding--;
 	if (m->status != 200) {
 		if (m->status != 503)
 			unexpected(c, "post was answered", m);
 		refused += counting;
+		c->withheld++;
 		c->retry_at = now + RETRY_AFTER;
 		return;
 	}
@@ -339,7 +343,8 @@ turn_until(uint64_t end)
 			if (c->retry_at == 0 || now < c->retry_at)
 				continue;
 			c->retry_at = 0;
-			post(c);
+			for (; c->withheld > 0; c->withheld--)
+				post(c);
 			client_flush(c);
 		}
 	}
@@ -425,7 +430,8 @@ run_posting(void)
 	for (unsigned i = 0; i < client_count; i++) {
 		if (!clients[i].sender)
 			continue;
-		post(&clients[i]);
+		for (unsigned n = 0; n < opt.window; n++)
+			post(&clients[i]);
 		client_flush(&clients[i]);
 	}
 	turn_until(now + opt.warm_up * SECOND);
@@ -514,8 +520,9 @@ usage(void)
 	fputs("usage: load --port N [--address A] [--domain D] [--service S]\n"
 	      "            [--password P] [--rooms R] [--members M] "
 	      "[--senders S]\n"
-	      "            [--seconds T] [--warm-up T] [--idle N] "
-	      "[--watch NAME=PID]...\n",
+	      "            [--window W] [--seconds T] [--warm-up T] "
+	      "[--idle N]\n"
+	      "            [--watch NAME=PID]...\n",
 	    stderr);
 	exit(2);
 }
@@ -536,6 +543,7 @@ options(int argc, char **argv)
 	    {"service", required_argument, NULL, 'v'},
 	    {"warm-up", required_argument, NULL, 'u'},
 	    {"watch", required_argument, NULL, 'c'},
+	    {"window", required_argument, NULL, 'n'},
 	    {0},
 	};
 	int ch, at;
@@ -577,6 +585,10 @@ options(int argc, char **argv)
 			break;
 		case 'u':
 			opt.warm_up = number("warm-up", optarg, 0, 60);
+			break;
+		case 'n':
+			opt.window =
+			    number("window", optarg, 1, CLIENT_WINDOW_MAX);
 			break;
 		default:
 			usage();

@@ -114,10 +114,10 @@ def machine():
             "kernel": os.uname().release, "load_before": os.getloadavg()[0]}
 
 
-def figures(command, timeout):
+def figures(command, timeout, cwd=None):
     """Runs a program that prints "name value unit" lines: {name: value}."""
     done = subprocess.run([str(word) for word in command], text=True,
-                          capture_output=True, timeout=timeout)
+                          capture_output=True, timeout=timeout, cwd=cwd)
     if done.returncode != 0:
         raise RuntimeError("%s: exit %d: %s" % (
             command[0], done.returncode, done.stderr.strip()))
@@ -184,23 +184,22 @@ class Run:
         return figures(command, 300), [name for name, _ in watches]
 
 
-def bare(table):
+def bare(table, folder):
     """What the parts reach alone; the denominators of the rest."""
-    found = figures([BUILD / "tests/bench/bench_keeper"], 200)
+    found = figures([BUILD / "tests/bench/bench_keeper"], 200, cwd=folder)
     found.update(figures([BUILD / "tests/bench/bench_loopback"], 60))
     table.title("bare parts")
-    table.add("loopback TCP, 10 connections, out and back",
-              found["loopback_10"], "1/s")
-    table.add("loopback TCP, 100 connections, out and back",
-              found["loopback_100"], "1/s")
-    table.add("fdatasync of 512 appended bytes", found["fdatasync"], "1/s")
-    table.add("SQLite insert, 1 a commit", found["sqlite_1"], "1/s")
-    table.add("SQLite insert, 100 a commit", found["sqlite_100"], "1/s")
-    table.title("keeper alone")
-    table.add("events, 1 a commit", found["keeper_1"], "1/s",
-              raw=("SQLite", found["sqlite_1"]))
-    table.add("events, 100 a commit", found["keeper_100"], "1/s", 80000,
-              raw=("SQLite", found["sqlite_100"]))
+    table.add("fdatasync of 4 KiB", found["fdatasync_4k"], "1/s")
+    for n in (1, 100, 1000):
+        table.add("SQLite insert, %d a commit" % n,
+                  found["sqlite_insert_%d" % n], "1/s")
+    for n in (10, 100):
+        table.add("loopback TCP, %d connections, out and back" % n,
+                  found["loopback_%d" % n], "1/s")
+    table.title("keeper alone: events appended, no role around it")
+    for n, budget in ((1, None), (100, 80000), (1000, 80000)):
+        table.add("%d a commit" % n, found["keeper_append_%d" % n], "1/s",
+                  budget, raw=("SQLite", found["sqlite_insert_%d" % n]))
     return found
 
 
@@ -212,7 +211,7 @@ def scenario(table, prepared, raw, row, seconds):
         journal = run.chancery.journal.size()
         table.title(title)
         table.add("posts", found["post_rate"], "1/s", post_budget,
-                  raw=("fdatasync", raw["fdatasync"]))
+                  raw=("fdatasync", raw["fdatasync_4k"]))
         bare_name = "loopback_%d" % members
         table.add("deliveries", found["delivery_rate"], "1/s",
                   delivery_budget, raw=("loopback", raw[bare_name]))
@@ -276,7 +275,7 @@ def measure(table, folder, seconds):
     prepared = prepare(folder / "prepared")
     table.add("%d users and %d rooms made with chancery(8)" % (IDLE, ROOMS),
               time.monotonic() - start, "s")
-    raw = bare(table)
+    raw = bare(table, folder)
     for row in SCENARIOS:
         last, events = scenario(table, prepared, raw, row, seconds)
     idle(table, prepared)
