@@ -635,13 +635,17 @@ class Client:
         return str(self.envid), '<xccos ver="1" envid="%d" xmlns="%s">%s' \
             "</xccos>" % (self.envid, NS, inner)
 
-    def command(self, name, data, timeout=TIMEOUT):
-        """A cmd; its INFO must be answered 200; gives the Reply."""
+    def command_start(self, name, data, timeout=TIMEOUT):
+        """Sends a cmd, sees its INFO answered 200; gives the envid."""
         envid, body = self.envelope(
             '<cmd id="cmd:%s" seqid="1"><data>%s</data></cmd>' % (name, data))
         final = self.info(body, envid=envid).wait(timeout)
         if final.status != 200:
             raise AssertionError("cmd:%s: %s" % (name, final.start))
+        return envid
+
+    def reply(self, envid, name, timeout=TIMEOUT):
+        """The Reply to that command."""
         self.wait(lambda: envid in self.replies or self.lost,
                   "no rpl:%s" % name, timeout)
         if envid not in self.replies:
@@ -650,6 +654,10 @@ class Client:
         if reply.id != "rpl:" + name:
             self.fault("%s to cmd:%s" % (reply.id, name))
         return reply
+
+    def command(self, name, data, timeout=TIMEOUT):
+        return self.reply(self.command_start(name, data, timeout), name,
+                          timeout)
 
     def chanid(self, key, room):
         domain, _, guid = room.replace("ma-chan://", "").partition("/")
@@ -663,8 +671,11 @@ class Client:
         return self.command("bjoin", "".join(
             self.chanid(i, r) for i, r in enumerate(rooms)))
 
+    def part_start(self, room):
+        return self.command_start("part", '<chanib uri="%s"/>' % room)
+
     def part(self, room):
-        return self.command("part", '<chanib uri="%s"/>' % room)
+        return self.reply(self.part_start(room), "part")
 
     def search(self, text="", extended="false"):
         return self.command(
