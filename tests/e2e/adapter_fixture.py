@@ -221,6 +221,8 @@ class Adapter:
             log = self.process.stderr.read().decode()
             self.process.stdout.close()
             self.process.stderr.close()
+        if "Sanitizer" in log or "runtime error" in log:
+            raise AssertionError(log)
         return self.process.returncode, log
 
 
