@@ -141,6 +141,34 @@ read_header(struct xml *x)
 	    hashes_attribute(x, "right", &h->right);
 }
 
+/* An attribute that the format has not would be read by nobody here. */
+static void
+check_attributes(struct xml *x, const char *const *known)
+{
+	while (xmlTextReaderMoveToNextAttribute(x->reader) == 1) {
+		const xmlChar *name = xmlTextReaderConstName(x->reader);
+		size_t i = 0;
+
+		if (xmlTextReaderIsNamespaceDecl(x->reader) == 1)
+			continue;
+		while (
+		    known[i] != NULL && !xmlStrEqual(name, BAD_CAST known[i]))
+			i++;
+		if (known[i] == NULL)
+			broken(x, "attribute that the format has not");
+	}
+	(void)xmlTextReaderMoveToElement(x->reader); /* 0: had none */
+}
+
+static const char *const no_attributes[] = {NULL};
+static const char *const evidence_attributes[] = {"version", "software",
+    "origin", "vkey", "adapter", "batch", "id", "first", "last", "count",
+    "size", "root", "note", "left", "right", "rendering", "rendering-sha256",
+    NULL};
+static const char *const record_attributes[] = {
+    "seq", "kind", "name", "purged", "leaf", NULL};
+static const char *const part_attributes[] = {"number", "salt", "data", NULL};
+
 static bool
 on_evidence(struct xml *x)
 {
@@ -151,6 +179,7 @@ on_evidence(struct xml *x)
 		return false;
 	}
 	x->evidence = true;
+	check_attributes(x, evidence_attributes);
 	if (!read_header(x) || side_car != (x->rendering_name != NULL)) {
 		broken(x, "evidence element: header malformed");
 		return false;
@@ -190,6 +219,7 @@ on_record(struct xml *x)
 	bool ok;
 
 	record_done(x);
+	check_attributes(x, record_attributes);
 	memset(&x->rec, 0, sizeof(x->rec));
 	ok = x->inside && leaf != NULL &&
 	    number_attribute(x, "seq", &x->rec.seq) &&
@@ -220,6 +250,7 @@ on_part(struct xml *x)
 	unsigned i = x->rec.parts;
 	uint64_t number;
 
+	check_attributes(x, part_attributes);
 	if (!x->open || i == VERIFY_RECORD_PARTS ||
 	    !number_attribute(x, "number", &number) || number != i ||
 	    !base64_attribute(x, "salt", &x->salt[i]) ||
@@ -266,8 +297,11 @@ on_rendering_node(struct xml *x, bool end)
 	}
 	if (xmlTextReaderConstNamespaceUri(x->reader) == NULL &&
 	    xmlStrEqual(xmlTextReaderConstLocalName(x->reader),
-		BAD_CAST "Conversations"))
+		BAD_CAST "Conversations")) {
+		if (!end)
+			check_attributes(x, no_attributes);
 		return true;
+	}
 	broken(x, "root element is not Conversations");
 	return false;
 }
