@@ -23,7 +23,7 @@ struct scan_record {
 	unsigned kind;
 	struct view leaf;
 	unsigned parts; /* parts named by the leaf; 0 for control records */
-	bool purged;	/* the leaf names parts that are no longer here */
+	bool purged;    /* the leaf names parts that are no longer here */
 	struct {
 		struct view salt;
 		struct view data;

@@ -52,8 +52,7 @@ published_vkey_and_signature(void **state)
 	    text_get_base64_fixed(view_text(GO_BLOB), blob, sizeof blob));
 	assert_true(
 	    crypto_verify(key.public, GO_TEXT, strlen(GO_TEXT), blob + 4));
-	assert_int_equal(blob[0] << 24 | blob[1] << 16 | blob[2] << 8 | blob[3],
-	    (int)0xc74f20a3);
+	assert_memory_equal(blob, "\xc7\x4f\x20\xa3", 4);
 }
 
 static void

@@ -1,0 +1,218 @@
+#include "tests/unit/keeper_fixture.h"
+
+static void
+send_control(struct end *e, uint64_t ref, unsigned kind, const char *fields)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, ref);
+	buf_put_u8(&b, (uint8_t)kind);
+	buf_put_text(&b, fields);
+	send_frame(e->fd, WIRE_CONTROL, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+static uint64_t
+expect_recorded(struct end *e, uint64_t ref)
+{
+	struct view payload;
+	uint16_t type;
+
+	do {
+		assert_int_equal(receive(e, &type, &payload, WAIT_MS), 1);
+	} while (type == WIRE_STATE);
+	if (type == WIRE_REFUSED)
+		fail_msg("refused: %.*s", (int)payload.n - 8,
+		    (const char *)payload.p + 8);
+	assert_int_equal(type, WIRE_RECEIPT);
+	struct reader r = reader_of(payload);
+	uint64_t seq;
+
+	assert_int_equal(reader_u32(&r), 1);
+	assert_int_equal(reader_u64(&r), ref);
+	seq = reader_u64(&r);
+	(void)reader_u64(&r);
+	assert_true(reader_done(&r));
+	return seq;
+}
+
+static void
+expect_refused(struct end *e, uint64_t ref, const char *words)
+{
+	struct reader r = expect(e, WIRE_REFUSED);
+
+	assert_int_equal(reader_u64(&r), ref);
+	if (memmem(r.p, r.n, words, strlen(words)) == NULL)
+		fail_msg(
+		    "not \"%s\": %.*s", words, (int)r.n, (const char *)r.p);
+}
+
+static void
+send_batch(
+    struct fixture *f, uint64_t ref, unsigned n, unsigned first, unsigned last)
+{
+	struct scan *s = open_scan(f);
+	struct buf left, right, b64;
+	uint64_t size = scan_size(s);
+	uint8_t root[32];
+	char fields[512];
+
+	buf_init(&left);
+	buf_init(&right);
+	buf_init(&b64);
+	assert_int_equal(
+	    scan_range_proof(s, first, last, size, &left, &right, root), 0);
+	text_put_base64(&b64, root, sizeof root);
+	(void)snprintf(fields, sizeof fields,
+	    "adapter records\nbatch %u\nfirst %u\nlast %u\ncount %u\nsize %u\n"
+	    "root %s\n",
+	    n, first, last, last - first + 1, (unsigned)size, buf_text(&b64));
+	send_control(&f->engine, ref, EVENT_BATCH, fields);
+	buf_release(&left);
+	buf_release(&right);
+	buf_release(&b64);
+	scan_close(s);
+}
+
+static void
+send_purge(struct end *e, uint64_t ref, uint64_t first, uint64_t last)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, ref);
+	buf_put_u64(&b, first);
+	buf_put_u64(&b, last);
+	send_frame(e->fd, WIRE_PURGE, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+static bool
+file_has(const char *path, const char *needle)
+{
+	struct buf b;
+	bool has;
+
+	buf_init(&b);
+	if (access(path, F_OK) != 0)
+		return false;
+	assert_int_equal(file_read(path, 64U << 20, &b), 0);
+	has =
+	    b.len > 0 && memmem(b.data, b.len, needle, strlen(needle)) != NULL;
+	buf_release(&b);
+	return has;
+}
+
+static void
+purge_over_the_wire(void **state)
+{
+	static const char ack[] =
+	    "adapter records\nbatch 1\nfirst 0\nlast 101\nstate stored\n"
+	    "location x.xml\nsha256 -\nbytes 9\nreadback yes\n";
+	struct fixture f;
+	char wal[300];
+	uint64_t seq, until;
+
+	(void)state;
+	setup(&f, NULL);
+	(void)snprintf(wal, sizeof wal, "%s-wal", f.journal);
+	up(&f);
+	link_test(&f, "engine", &f.engine);
+	assert_int_equal(post(&f.server, 100), 2);
+	send_control(&f.engine, 1, EVENT_POLICY, "required -\nafter 0\n");
+	expect_refused(&f.engine, 1, "keeper's own");
+	send_control(&f.engine, 2, EVENT_POST, "text x\n");
+	expect_refused(&f.engine, 2, "keeper's own");
+	send_purge(&f.engine, 3, 0, 101);
+	expect_refused(&f.engine, 3, "applied only up to 0");
+	send_u64(&f.server, WIRE_APPLIED, 102);
+	nap(50);
+	send_purge(&f.engine, 4, 0, 101);
+	expect_refused(&f.engine, 4, "never sent");
+	send_control(&f.engine, 5, EVENT_ACK, ack);
+	expect_refused(&f.engine, 5, "never sent");
+	send_batch(&f, 6, 1, 0, 101);
+	assert_int_equal(expect_recorded(&f.engine, 6), 102);
+	send_purge(&f.engine, 7, 0, 101);
+	expect_refused(&f.engine, 7, "not stored");
+	send_control(&f.engine, 8, EVENT_ACK, ack);
+	seq = expect_recorded(&f.engine, 8);
+	assert_int_equal(seq, 103);
+	wait_note(&f, 104);
+	/* A batch and an ack are always published. */
+	send_purge(&f.engine, 9, 0, UINT64_MAX);
+	expect_refused(&f.engine, 9, "records at a time");
+	assert_true(
+	    file_has(f.journal, "CANARY-93b1") || file_has(wal, "CANARY-93b1"));
+	send_purge(&f.engine, 10, 0, 101);
+	assert_int_equal(expect_recorded(&f.engine, 10), 104);
+	for (until = now_ms() + WAIT_MS;
+	     file_has(wal, "CANARY-93b1") || file_has(f.journal, "CANARY-93b1");
+	     nap(10))
+		assert_true(now_ms() < until);
+	wait_note(&f, 105);
+	/* What is gone is replayed without parts, and life goes on. */
+	{
+		uint64_t size;
+		bool writable;
+
+		assert_int_equal(hello(&f, 0, &writable, &size), 100);
+		assert_int_equal(size, 105);
+	}
+	assert_int_equal(post(&f.server, 1), 105);
+	teardown(&f);
+}
+
+/* A reader in the middle of its work delays the emptying, no more. */
+static void
+purge_waits_for_readers(void **state)
+{
+	static const char ack[] =
+	    "adapter records\nbatch 1\nfirst 0\nlast 101\nstate stored\n"
+	    "location x.xml\nsha256 -\nbytes 9\nreadback yes\n";
+	struct fixture f;
+	sqlite3 *reader;
+	char wal[300], why[256];
+	uint64_t until;
+
+	(void)state;
+	setup(&f, NULL);
+	(void)snprintf(wal, sizeof wal, "%s-wal", f.journal);
+	up(&f);
+	link_test(&f, "engine", &f.engine);
+	(void)post(&f.server, 100);
+	send_u64(&f.server, WIRE_APPLIED, 102);
+	send_batch(&f, 1, 1, 0, 101);
+	(void)expect_recorded(&f.engine, 1);
+	send_control(&f.engine, 2, EVENT_ACK, ack);
+	(void)expect_recorded(&f.engine, 2);
+	wait_note(&f, 104);
+	reader = db_open(f.journal, DB_READ, DB_SYNC_FULL, why, sizeof why);
+	assert_non_null(reader);
+	assert_int_equal(db_exec(reader, "BEGIN"), 0);
+	assert_true(db_int(reader, "SELECT COUNT(*) FROM body", 0) == 200);
+	send_purge(&f.engine, 3, 0, 101);
+	assert_int_equal(expect_recorded(&f.engine, 3), 104);
+	nap(100);
+	assert_true(file_has(wal, "CANARY-93b1"));
+	assert_int_equal(post(&f.server, 1), 105);
+	assert_int_equal(db_exec(reader, "COMMIT"), 0);
+	db_close(reader);
+	/* One copy is left: that of the event just posted. */
+	for (until = now_ms() + WAIT_MS; file_has(wal, "CANARY-93b1"); nap(10))
+		assert_true(now_ms() < until);
+	teardown(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(purge_over_the_wire),
+	    cmocka_unit_test(purge_waits_for_readers),
+	};
+
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

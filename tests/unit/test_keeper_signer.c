@@ -1,0 +1,179 @@
+#include "tests/unit/keeper_fixture.h"
+
+static void
+no_signer_no_records(void **state)
+{
+	struct fixture f;
+	uint64_t size;
+	bool writable;
+	struct reader r;
+
+	(void)state;
+	setup(&f, NULL);
+	start_keeper(&f);
+	assert_int_equal(hello(&f, 0, &writable, &size), 0);
+	assert_false(writable);
+	send_post(&f.server, 77, "{\"v\":1}");
+	r = expect(&f.server, WIRE_REFUSED);
+	assert_int_equal(reader_u64(&r), 77);
+	assert_true(r.n > 0);
+	start_signer(&f);
+	link_signer(&f);
+	wait_writable(&f.server, true, NULL, 0);
+	assert_int_equal(post(&f.server, 1), 2);
+	/* Later the keeper does without one, and catches up afterwards. */
+	wait_note(&f, 3);
+	stop(&f.signer, SIGKILL);
+	assert_int_equal(post(&f.server, 400), 3);
+	start_signer(&f);
+	link_signer(&f);
+	wait_note(&f, 403);
+	assert_int_equal(post(&f.server, 1), 403);
+	wait_note(&f, 404);
+	teardown(&f);
+}
+
+/* Why the keeper refuses, with the signer at hand. */
+static void
+refusal(struct fixture *f, char *why, size_t why_len)
+{
+	uint64_t size;
+	bool writable;
+	struct reader r;
+
+	start_keeper(f);
+	start_signer(f);
+	(void)hello(f, 0, &writable, &size);
+	assert_false(writable);
+	link_signer(f);
+	nap(200);
+	send_post(&f->server, 5, "{\"v\":1}");
+	do {
+		r = expect(&f->server, WIRE_REFUSED);
+	} while (reader_u64(&r) != 5);
+	(void)snprintf(why, why_len, "%.*s", (int)r.n, (const char *)r.p);
+}
+
+static void
+copy_file(const char *from, const char *to)
+{
+	struct buf b;
+
+	buf_init(&b);
+	assert_int_equal(file_read(from, 64U << 20, &b), 0);
+	assert_int_equal(file_replace(to, buf_view(&b), 0600), 0);
+	give_to_user(to);
+	buf_release(&b);
+}
+
+static void
+restored_backup_is_refused(void **state)
+{
+	char copy[300], why[1024];
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	(void)snprintf(copy, sizeof copy, "%s/copy.db", f.dir);
+	up(&f);
+	(void)post(&f.server, 10);
+	stop(&f.keeper, 0);
+	stop(&f.signer, 0);
+	copy_file(f.journal, copy);
+	up(&f);
+	(void)post(&f.server, 10);
+	wait_note(&f, 22);
+	stop(&f.keeper, 0);
+	stop(&f.signer, 0);
+	copy_file(copy, f.journal);
+	refusal(&f, why, sizeof why);
+	assert_non_null(strstr(why, "12 records"));
+	assert_non_null(strstr(why, "signed 22"));
+	teardown(&f);
+}
+
+static void
+fork_is_refused(void **state)
+{
+	char copy[300], state_file[160], state_copy[160], why[1024];
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	(void)snprintf(copy, sizeof copy, "%s/copy.db", f.dir);
+	(void)snprintf(state_file, sizeof state_file, "%s/state", f.signer_dir);
+	(void)snprintf(state_copy, sizeof state_copy, "%s/state.copy", f.dir);
+	copy_file(f.journal, copy);
+	copy_file(state_file, state_copy);
+	up(&f);
+	(void)post(&f.server, 10);
+	wait_note(&f, 12);
+	stop(&f.keeper, 0);
+	stop(&f.signer, 0);
+	/* Another history, longer than the signed one, under the same key. */
+	copy_file(copy, f.journal);
+	copy_file(state_file, copy);
+	copy_file(state_copy, state_file);
+	up(&f);
+	(void)post(&f.server, 20);
+	stop(&f.keeper, 0);
+	stop(&f.signer, 0);
+	copy_file(copy, state_file);
+	refusal(&f, why, sizeof why);
+	assert_non_null(strstr(why, "first 12 records"));
+	assert_non_null(strstr(why, "fork"));
+	teardown(&f);
+}
+
+static void
+foreign_key_is_refused(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {9};
+	struct crypto_key *key = crypto_key_new(seed);
+	uint8_t public[CRYPTO_PUBLIC_LEN];
+	char why[1024];
+	struct buf vkey;
+	struct fixture f;
+
+	(void)state;
+	buf_init(&vkey);
+	crypto_key_public(key, public);
+	note_put_vkey(&vkey, view_text(ORIGIN), public);
+	setup(&f, buf_text(&vkey));
+	refusal(&f, why, sizeof why);
+	assert_non_null(strstr(why, "belongs to the key"));
+	assert_non_null(strstr(why, buf_text(&vkey)));
+	teardown(&f);
+	buf_release(&vkey);
+	crypto_key_free(key);
+}
+
+static void
+lost_signer_state_is_refused(void **state)
+{
+	char path[160], why[1024];
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	(void)snprintf(path, sizeof path, "%s/state", f.signer_dir);
+	assert_int_equal(unlink(path), 0);
+	refusal(&f, why, sizeof why);
+	assert_non_null(strstr(why, "signed last"));
+	teardown(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(no_signer_no_records),
+	    cmocka_unit_test(restored_backup_is_refused),
+	    cmocka_unit_test(fork_is_refused),
+	    cmocka_unit_test(foreign_key_is_refused),
+	    cmocka_unit_test(lost_signer_state_is_refused),
+	};
+
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

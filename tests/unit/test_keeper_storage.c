@@ -1,0 +1,157 @@
+#include "tests/unit/keeper_fixture.h"
+
+static void
+send_late_leave(struct end *e, uint64_t ref)
+{
+	struct buf b;
+
+	buf_init(&b);
+	put_event(&b, ref, EVENT_LEAVE,
+	    "{\"v\":1,\"type\":\"leave\",\"late\":true,\"happened\":5}", NULL);
+	send_frame(e->fd, WIRE_EVENT, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+/* Reads the counts of all incidents of a kind. */
+static unsigned
+incidents(
+    struct fixture *f, const char *what, uint64_t *refused, uint64_t *late)
+{
+	struct scan *s = open_scan(f);
+	struct scan_record r;
+	unsigned n = 0;
+
+	*refused = *late = 0;
+	while (scan_next(s, &r) == 1) {
+		struct leaf leaf;
+		struct view token;
+		uint64_t value, since, until;
+		const char *why;
+
+		if (r.kind != EVENT_INCIDENT)
+			continue;
+		assert_true(leaf_parse(r.leaf, &leaf, &why));
+		assert_true(leaf_field(leaf.fields, "what", &token));
+		if (!view_is(token, what))
+			continue;
+		n++;
+		assert_true(leaf_field_number(leaf.fields, "since", &since));
+		assert_true(leaf_field_number(leaf.fields, "until", &until));
+		assert_true(since <= until && since > 1600000000000000);
+		assert_true(leaf_field_number(leaf.fields, "refused", &value));
+		*refused += value;
+		assert_true(leaf_field_number(leaf.fields, "late", &value));
+		*late += value;
+	}
+	scan_close(s);
+	return n;
+}
+
+static void
+full_disk_refuses_and_recovers(void **state)
+{
+	struct fixture f;
+	uint64_t refused, late, committed = 0, said_no = 0, size;
+	char why[768] = "";
+	bool writable;
+
+	(void)state;
+	setup(&f, NULL);
+	f.keeper_file_limit = 400000;
+	up(&f);
+	/* One by one until the file may not grow any more. */
+	while (said_no == 0) {
+		struct view payload;
+		uint16_t type;
+
+		send_post(&f.server, committed, "{\"v\":1,\"text\":\"hello\"}");
+		do {
+			assert_int_equal(
+			    receive(&f.server, &type, &payload, WAIT_MS), 1);
+		} while (type == WIRE_STATE);
+		if (type == WIRE_RECEIPT)
+			committed++;
+		else if (type == WIRE_REFUSED)
+			said_no++;
+		assert_true(committed < 100000);
+	}
+	assert_true(committed > 20);
+	for (unsigned i = 0; i < 5; i++) {
+		struct reader r;
+
+		send_post(&f.server, 900000 + i, "{\"v\":1}");
+		r = expect(&f.server, WIRE_REFUSED);
+		assert_int_equal(reader_u64(&r), 900000 + i);
+		said_no++;
+	}
+	nap(600); /* more than one failed try */
+	assert_int_equal(kill(f.keeper.pid, SIGUSR1), 0);
+	wait_writable(&f.server, true, why, sizeof why);
+	send_late_leave(&f.server, 1);
+	send_late_leave(&f.server, 2);
+	(void)expect(&f.server, WIRE_RECEIPT);
+	nap(1300);
+	assert_true(incidents(&f, "storage", &refused, &late) >= 2);
+	assert_int_equal(refused, said_no);
+	assert_int_equal(late, 2);
+	/* All that was receipted, the two late ones, and nothing else. */
+	assert_int_equal(hello(&f, 0, &writable, &size), committed + 2);
+	wait_note(&f, size);
+	stop(&f.keeper, 0);
+	stop(&f.signer, 0);
+	up(&f);
+	assert_int_equal(post(&f.server, 1), size);
+	teardown(&f);
+}
+
+/* A group that meets the limit half way leaves nothing of itself. */
+static void
+full_disk_within_a_group(void **state)
+{
+	static char text[60000];
+	struct fixture f;
+	uint64_t size, committed = 0, said_no = 0;
+	bool writable;
+
+	(void)state;
+	setup(&f, NULL);
+	memset(text, 'y', sizeof text - 1);
+	f.keeper_file_limit = 3000000;
+	up(&f);
+	for (unsigned i = 0; i < 200; i++)
+		send_post(&f.server, i, text);
+	while (committed + said_no < 200) {
+		struct view payload;
+		uint16_t type;
+		struct reader r;
+
+		assert_int_equal(
+		    receive(&f.server, &type, &payload, WAIT_MS), 1);
+		r = reader_of(payload);
+		if (type == WIRE_RECEIPT)
+			committed += reader_u32(&r);
+		else if (type == WIRE_REFUSED)
+			said_no++;
+	}
+	assert_true(said_no > 0);
+	assert_int_equal(kill(f.keeper.pid, SIGUSR1), 0);
+	do {
+		nap(100);
+		(void)hello(&f, UINT64_MAX, &writable, &size);
+	} while (!writable);
+	assert_int_equal(hello(&f, 0, &writable, &size), committed);
+	wait_note(&f, size);
+	teardown(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(full_disk_refuses_and_recovers),
+	    cmocka_unit_test(full_disk_within_a_group),
+	};
+
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
