@@ -34,7 +34,7 @@
 
 #define FIXTURE_ORIGIN "example.test/journal/0a1b2c3d"
 #define FIXTURE_UUID "0a1b2c3d-0000-4000-8000-000000000001"
-#define FIXTURE_WAIT_MS 15000
+#define FIXTURE_WAIT_MS 60000
 
 /* Plays the keeper: one loop with the engine's parts, one real journal. */
 struct fixture {

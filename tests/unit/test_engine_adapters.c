@@ -214,8 +214,8 @@ on_exit_of_process(uv_process_t *process, int64_t status, int signum)
 static void
 start_process(struct probe *p)
 {
-	char *args[] = {(char *)"python3", p->script, (char *)p->mode, p->f.dir,
-	    p->bad, NULL};
+	char *args[] = {(char *)"python3", (char *)"-IS", p->script,
+	    (char *)p->mode, p->f.dir, p->bad, NULL};
 	int pair[2];
 
 	assert_int_equal(
@@ -293,7 +293,7 @@ probe_init(struct probe *p, const char *mode, unsigned bad)
 	    .program = (char *)"probe",
 	    .directory = (char *)"/some/\"where\"",
 	    .interval_s = 3600,
-	    .timeout_s = 5};
+	    .timeout_s = 30};
 	p->env = (struct adapter_env){.loop = &p->f.loop,
 	    .journal = p->f.journal_path,
 	    .domain = "example.test",
@@ -494,9 +494,9 @@ static const struct {
 	unsigned restarts;
 	size_t text_bytes;
 } misdeeds[] = {
-    {"mute", "silent for 1 s while starting", 1, 10},
-    {"hangs", "silent for 1 s while sent", 1, 10},
-    {"rb-hangs", "silent for 1 s while readback", 1, 10},
+    {"mute", "silent for 3 s while starting", 1, 10},
+    {"hangs", "silent for 3 s while sent", 1, 10},
+    {"rb-hangs", "silent for 3 s while readback", 1, 10},
     {"garbage", "not one JSON object on a line", 1, 10},
     {"endless", "a line is too long while starting", 1, 10},
     {"talks", "gave a receipt that nobody asked for", 1, 10},
@@ -535,7 +535,7 @@ test_misdeeds(void **state)
 
 		probe_init(&p, misdeeds[i].mode, 1);
 		if (strstr(misdeeds[i].failure, "silent") != NULL)
-			p.conf.timeout_s = 1;
+			p.conf.timeout_s = 3;
 		fixture_posts(&p.f, 9, misdeeds[i].text_bytes);
 		probe_start(&p);
 		run_until_acked(&p, 1);
@@ -611,8 +611,8 @@ test_slow_but_alive(void **state)
 
 	(void)state;
 	probe_init(&p, "slow", 0);
-	p.conf.timeout_s = 1;
-	fixture_posts(&p.f, 12, 10);
+	p.conf.timeout_s = 2;
+	fixture_posts(&p.f, 18, 10);
 	probe_start(&p);
 	run_until_acked(&p, 1);
 	assert_int_equal(p.restarts, 0);
