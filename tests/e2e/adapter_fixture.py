@@ -152,12 +152,12 @@ class Journal:
 class Adapter:
     """One adapter program, with the engine's end of its pipes."""
 
-    def __init__(self, argv, name="records", protocol=1, **config):
+    def __init__(self, argv, name="records", protocol=1, env=None, **config):
         self.name = name
         self.pending = b""
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
+            stderr=subprocess.PIPE, env=env)
         self.send({"type": "hello", "protocol": protocol, "adapter": name,
                    "software": "chancery/0.1", "domain": "example.test",
                    "origin": ORIGIN, "vkey": VKEY, "config": config})
@@ -228,6 +228,7 @@ class Adapter:
 
 class AdapterCase(unittest.TestCase):
     PROGRAM = "sample"
+    ENVIRONMENT = {}
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="chancery-adapter-")
@@ -238,7 +239,8 @@ class AdapterCase(unittest.TestCase):
     def start(self, program=None, **config):
         config.setdefault("directory", str(self.folder))
         path = BUILD / "libexec" / (program or self.PROGRAM)
-        adapter = Adapter([str(path)], **config)
+        adapter = Adapter([str(path)],
+                          env=dict(os.environ, **self.ENVIRONMENT), **config)
         self.addCleanup(self.stop, adapter)
         return adapter
 

@@ -158,6 +158,11 @@ class Collector:
 
 class SyslogTest(AdapterCase):
     PROGRAM = "syslog"
+    # the sanitizer must see through the library to name it
+    ENVIRONMENT = {
+        "ASAN_OPTIONS": "fast_unwind_on_malloc=0",
+        "LSAN_OPTIONS": "print_suppressions=0:suppressions=%s"
+                        % pathlib.Path(__file__).with_name("librelp.supp")}
 
     def collector(self, kind, **more):
         folder = self.folder / ("rsyslog-" + kind)
