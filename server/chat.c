@@ -557,6 +557,13 @@ chat_counters(const struct chat *c, struct chat_counters *out)
 	};
 }
 
+void
+chat_stop(struct chat *c)
+{
+	delivery_flush(c);
+	record_flush(c->record);
+}
+
 static void
 on_handle_closed(uv_handle_t *handle)
 {

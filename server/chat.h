@@ -48,7 +48,15 @@ void chat_counters(const struct chat *c, struct chat_counters *out);
  */
 void chat_submit_pending(
     struct chat *c, void (*done)(void *arg, const char *why), void *arg);
-/* Every session must be gone; record is freed by its owner afterwards. */
+/*
+ * Before the process ends: hands over what is known of deliveries. People
+ * stay in their rooms; the next start records that they left.
+ */
+void chat_stop(struct chat *c);
+/*
+ * Sessions are forgotten without a word, requests under way are refused;
+ * record is freed by its owner afterwards.
+ */
 void chat_free(struct chat *c);
 
 #endif

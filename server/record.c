@@ -518,7 +518,10 @@ on_commit(uv_timer_t *timer)
 	struct record *r = timer->data;
 
 	if (store_failed(r->store)) {
-		if (r->link != NULL && store_recover(r->store) == 0) {
+		if (r->link == NULL || uv_now(r->loop) < r->sync_at + SYNC_MS)
+			return;
+		r->sync_at = uv_now(r->loop);
+		if (store_recover(r->store) == 0) {
 			log_info("chat.db can be written again");
 			say_hello(r);
 		}
@@ -580,6 +583,13 @@ record_refuse_all(struct record *r, const char *why)
 {
 	for (uint64_t ref = r->head; ref < r->next; ref++)
 		refuse_op(r, ref, why);
+}
+
+void
+record_flush(struct record *r)
+{
+	if (r->link != NULL)
+		ipc_flush(r->link);
 }
 
 void

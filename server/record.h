@@ -88,6 +88,8 @@ void record_settle(
     struct record *r, struct record_op *op, uint64_t seq, uint64_t at);
 /* Refuses all that is under way, before the end of the process. */
 void record_refuse_all(struct record *r, const char *why);
+/* Gives what was handed over to the system, before the process ends. */
+void record_flush(struct record *r);
 /* chat.db has changes that are to be committed soon. */
 void record_touch(struct record *r);
 void record_counters(const struct record *r, struct record_counters *out);

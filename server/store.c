@@ -26,7 +26,7 @@ static const char schema[] =
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)"
     " STRICT, WITHOUT ROWID;"
     "CREATE TABLE position(id INTEGER PRIMARY KEY CHECK(id=1),"
-    " applied INTEGER NOT NULL) STRICT;"
+    " applied INTEGER NOT NULL, probes INTEGER NOT NULL) STRICT;"
     "CREATE TABLE user(id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE,"
     " name TEXT NOT NULL, ha1_md5 BLOB, ha1_sha256 BLOB) STRICT;"
     "CREATE TABLE room(id INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE,"
@@ -46,7 +46,7 @@ static const char schema[] =
     "CREATE TABLE pending(id INTEGER PRIMARY KEY, boot INTEGER NOT NULL,"
     " number INTEGER NOT NULL, kind INTEGER NOT NULL, json TEXT NOT NULL,"
     " UNIQUE(boot,number)) STRICT;"
-    "INSERT INTO position VALUES(1,0);"
+    "INSERT INTO position VALUES(1,0,0);"
     "COMMIT;";
 
 #define ROOM_COLUMNS                                                           \
@@ -57,6 +57,7 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_COMMIT] = "COMMIT",
     [STORE_ROLLBACK] = "ROLLBACK",
     [STORE_SET_APPLIED] = "UPDATE position SET applied=?1",
+    [STORE_PROBE] = "UPDATE position SET probes=probes+1",
     [STORE_ADD_USER] = "INSERT INTO user(uri,name,ha1_md5,ha1_sha256)"
 		       " VALUES(?1,?2,?3,?4)",
     [STORE_GET_USER] =
@@ -160,9 +161,9 @@ store_u64(sqlite3_stmt *st, int column)
 static void
 fail(struct store *s, const char *what)
 {
-	if (!s->failed)
+	if (!s->complained)
 		log_error("%s: %s: %s", s->path, what, sqlite3_errmsg(s->db));
-	s->failed = true;
+	s->failed = s->complained = true;
 	for (size_t i = 0; i < STORE_STATEMENTS; i++)
 		(void)sqlite3_reset(s->statements[i]);
 	if (sqlite3_get_autocommit(s->db) == 0 &&
@@ -222,7 +223,7 @@ store_commit(struct store *s)
 	}
 	if (store_write(s, store_statement(s, STORE_COMMIT)) != 0)
 		return -1;
-	s->in_transaction = false;
+	s->in_transaction = s->complained = false;
 	s->applied_written = s->applied;
 	return 0;
 }
@@ -269,13 +270,13 @@ int
 store_recover(struct store *s)
 {
 	s->failed = false;
-	/* A write of the same value: is there room again? */
-	s->applied_written = UINT64_MAX;
-	s->applied = (uint64_t)db_int(s->db, "SELECT applied FROM position", 0);
-	if (store_commit(s) == 0)
-		return 0;
-	s->applied_written = s->applied;
-	return -1;
+	s->applied = s->applied_written =
+	    (uint64_t)db_int(s->db, "SELECT applied FROM position", 0);
+	/* Is there room again? A write without a change would not tell. */
+	if (store_begin(s) != 0 ||
+	    store_write(s, store_statement(s, STORE_PROBE)) != 0)
+		return -1;
+	return store_commit(s);
 }
 
 uint64_t

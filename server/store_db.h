@@ -15,6 +15,7 @@ enum store_statement {
 	STORE_COMMIT,
 	STORE_ROLLBACK,
 	STORE_SET_APPLIED,
+	STORE_PROBE,
 	STORE_ADD_USER,
 	STORE_GET_USER,
 	STORE_LIST_USERS,
@@ -52,6 +53,7 @@ struct store {
 	int wal_fd;
 	bool in_transaction;
 	bool failed;
+	bool complained; /* since the last commit that succeeded */
 };
 
 /* The statement, reset and without parameters; NULL on failure. */

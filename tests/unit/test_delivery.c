@@ -266,6 +266,28 @@ test_flush_before_leave(void **state)
 	rig_free(rig);
 }
 
+/* What is known when the server stops is handed over at once. */
+static void
+test_stop(void **state)
+{
+	struct rig *rig = rig_ready();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+	struct request r;
+
+	(void)state;
+	join(rig, ann, OPS);
+	post(rig, ann, &r, OPS_URI, "hello");
+	keeper_store_all(rig);
+	answer(rig, ann, SESSION_DELIVERED);
+	chat_stop(rig->chat);
+	keeper_read(rig);
+	assert_int_equal(last_event(rig)->kind, EVENT_DELIVERY);
+	assert_has(last_event(rig)->envelope, "{\"chats\":\"1\"");
+	keeper_store_all(rig);
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 /* Rooms without news get no event; each with news gets its own. */
 static void
 test_rooms_apart(void **state)
@@ -383,6 +405,7 @@ main(void)
 	    cmocka_unit_test(test_one_event_for_a_room),
 	    cmocka_unit_test(test_every_copy_once),
 	    cmocka_unit_test(test_flush_before_leave),
+	    cmocka_unit_test(test_stop),
 	    cmocka_unit_test(test_rooms_apart),
 	    cmocka_unit_test(test_large_flush_is_split),
 	    cmocka_unit_test(test_refused_deliveries_come_again),

@@ -3,6 +3,10 @@
  * starts again, and when chat.db lacks what the journal holds.
  */
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
 #include <jansson.h>
 
 #include "base/file.h"
@@ -484,6 +488,63 @@ test_purged_events_are_skipped(void **state)
 	rig_free(rig);
 }
 
+/*
+ * chat.db cannot be written for a while: what it lost is asked for again,
+ * and nobody gets anything twice.
+ */
+static void
+test_chat_db_fails(void **state)
+{
+	struct rig *rig = rig_ready();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+	struct rlimit old, small = {0};
+	struct request r, held;
+	char name[160];
+	struct stat st;
+
+	(void)state;
+	join(rig, ann, OPS);
+	run_for(rig, 400);
+	(void)snprintf(name, sizeof name, "%s-wal", rig->path);
+	assert_int_equal(stat(name, &st), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_cur = (rlim_t)st.st_size;
+	small.rlim_max = old.rlim_max;
+	assert_ptr_not_equal(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	post(rig, ann, &r, OPS_URI, "recorded");
+	keeper_store_all(rig);
+	/* It is in the journal: its author and its readers have it. */
+	assert_int_equal(r.status, 200);
+	assert_int_equal(count_sent(ann, ">recorded<"), 1);
+	run_for(rig, 400);
+	assert_true(store_failed(rig->store));
+	assert_int_equal(record_state(rig->record), RECORD_WAIT);
+	post(rig, ann, &held, OPS_URI, "held");
+	run(rig);
+	assert_int_equal(held.status, 0);
+	rig->hello = UINT64_MAX;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	run_for(rig, 1300);
+	assert_int_equal(rig->hello, 8);
+	for (size_t i = 0; i < rig->count; i++)
+		if (rig->events[i].stored && rig->events[i].seq >= rig->hello)
+			keeper_replay(rig, &rig->events[i]);
+	keeper_live(rig, true);
+	assert_int_equal(record_state(rig->record), RECORD_OPEN);
+	assert_int_equal(count_sent(ann, ">recorded<"), 1);
+	keeper_store_all(rig);
+	assert_int_equal(held.status, 200);
+	command(rig, ann, "bccontext",
+	    CHANIB(OPS_URI) "<bcq><last cnt=\"9\"/></bcq>");
+	keeper_store_all(rig);
+	assert_has(last_sent(ann), ">recorded<");
+	assert_has(last_sent(ann), ">held<");
+	answer(rig, ann, SESSION_DELIVERED);
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 /* The position that the keeper may purge up to is on disk first. */
 static void
 test_position_is_told(void **state)
@@ -662,6 +723,7 @@ main(void)
 	    cmocka_unit_test(test_server_restart),
 	    cmocka_unit_test(test_projection_is_rebuilt),
 	    cmocka_unit_test(test_purged_events_are_skipped),
+	    cmocka_unit_test(test_chat_db_fails),
 	    cmocka_unit_test(test_position_is_told),
 	    cmocka_unit_test(test_broken_keeper),
 	    cmocka_unit_test(test_administration),
