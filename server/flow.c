@@ -6,7 +6,7 @@
 #include "server/session_private.h"
 
 /* A client that is late with its REGISTER is not thrown out at once. */
-#define LATE_MS 60000
+#define LATE_MS 5000
 
 struct flow *
 flow_get(const struct conn *c)

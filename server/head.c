@@ -223,31 +223,37 @@ scan_start_line(
 	}
 }
 
-/* Joins continuation lines and refuses bytes that no header may hold. */
+/*
+ * Joins continuation lines. Bytes that no header may hold are reported, and
+ * masked so that an answer can repeat what is around them.
+ */
 static const char *
 unfold(uint8_t *p, size_t n)
 {
+	const char *why = NULL;
 	bool ascii = true;
 
 	for (size_t i = 0; i < n; i++) {
 		if (p[i] >= 0x80) {
 			ascii = false;
-		} else if (p[i] == '\r') {
-			if (i + 1 >= n || p[i + 1] != '\n')
-				return "bare carriage return in header";
+		} else if (p[i] == '\r' && i + 1 < n && p[i + 1] == '\n') {
 			if (i + 2 < n && is_blank(p[i + 2]))
 				p[i] = p[i + 1] = ' ';
 			else
 				i++;
 		} else if (p[i] == '\n') {
-			return "line without carriage return";
+			note(&why, "line without carriage return");
 		} else if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f) {
-			return "control character in header";
+			note(&why, "control character in header");
+			p[i] = '?';
 		}
 	}
-	if (!ascii && !text_utf8_valid(view_of(p, n)))
-		return "header is not UTF-8";
-	return NULL;
+	if (ascii || text_utf8_valid(view_of(p, n)))
+		return why;
+	for (size_t i = 0; i < n; i++)
+		if (p[i] >= 0x80)
+			p[i] = '?';
+	return "header is not UTF-8";
 }
 
 static void
