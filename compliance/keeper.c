@@ -18,7 +18,9 @@
 #define RETRY_FIRST_MS 250
 #define RETRY_LAST_MS 2000
 #define STEADY_MS 10000 /* after that long an outage is a new one */
+#define STOP_MS 2000    /* for the last signature */
 #define LATE_MS 1000    /* late events are counted for so long */
+#define STOP_MS 1000    /* for the last signature */
 #define TRUNCATE_MS 500 /* between tries to empty the WAL */
 #define WAL_PAGES 1000  /* between checkpoints */
 #define OPEN_FILES 64
@@ -477,13 +479,9 @@ on_beat(uv_timer_t *timer)
 		log_warn("%s: %s", k->path, journal_error(k->journal));
 }
 
-static void
-on_stop(void *arg)
+void
+keeper_end(struct keeper *k)
 {
-	struct keeper *k = arg;
-
-	commit_queue(k);
-	keeper_report_late(k);
 	if (keeper_writable(k) && journal_note_waits(k->journal))
 		(void)journal_store_note(k->journal); /* as above */
 	if (k->server.link != NULL)
@@ -491,6 +489,55 @@ on_stop(void *arg)
 	if (k->engine.link != NULL)
 		ipc_flush(k->engine.link);
 	uv_stop(&k->loop);
+}
+
+static void
+on_stop_timer(uv_timer_t *timer)
+{
+	log_warn("the last records are not signed yet");
+	keeper_end(timer->data);
+}
+
+/* The others have ended; only the signature of the last records is awaited. */
+void
+keeper_finish(struct keeper *k)
+{
+	if (!k->stopping ||
+	    journal_signed_size(k->journal) < journal_size(k->journal))
+		return;
+	if (keeper_writable(k) && journal_note_waits(k->journal))
+		(void)journal_store_note(k->journal); /* the loop ends anyway */
+	uv_stop(&k->loop);
+}
+
+static void
+on_stop_limit(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	log_warn("stopping before the last records are signed");
+	uv_stop(&k->loop);
+}
+
+static void
+on_stop(void *arg)
+{
+	struct keeper *k = arg;
+
+	commit_queue(k);
+	keeper_report_late(k);
+	if (k->server.link != NULL)
+		ipc_flush(k->server.link);
+	if (k->engine.link != NULL)
+		ipc_flush(k->engine.link);
+	if (!keeper_writable(k) || !k->signing.compared) {
+		uv_stop(&k->loop);
+		return;
+	}
+	k->stopping = true;
+	(void)uv_timer_start(&k->stop_timer, on_stop_limit, STOP_MS, 0);
+	keeper_sign(k);
+	keeper_finish(k);
 }
 
 static void
@@ -518,7 +565,7 @@ init_loop(struct keeper *k)
 {
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->replay_timer,
-	    &k->truncate_timer};
+	    &k->truncate_timer, &k->stop_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");

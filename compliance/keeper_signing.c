@@ -123,8 +123,8 @@ keeper_sign(struct keeper *k)
 	struct buf proof;
 	struct buf *out;
 
-	if (!s->compared || s->busy || s->resting || k->signer.link == NULL ||
-	    !journal_writable(k->journal) ||
+	if (!s->compared || s->busy || k->signer.link == NULL ||
+	    (s->resting && !k->stopping) || !journal_writable(k->journal) ||
 	    (size == s->size && journal_signed_size(k->journal) == size))
 		return;
 	buf_init(&proof);
@@ -145,6 +145,14 @@ keeper_sign(struct keeper *k)
 	buf_put_view(out, buf_view(&proof));
 	ipc_end(k->signer.link);
 	buf_release(&proof);
+}
+
+bool
+keeper_signature_awaited(const struct keeper *k)
+{
+	return k->signing.compared && k->signer.link != NULL &&
+	    keeper_writable(k) &&
+	    journal_signed_size(k->journal) != journal_size(k->journal);
 }
 
 void
@@ -224,6 +232,8 @@ on_note(struct keeper *k, struct view payload)
 	if (!uv_is_active((uv_handle_t *)&k->note_timer))
 		(void)uv_timer_start(&k->note_timer, on_store, STORE_MS, 0);
 	rest(k, REST_MS);
+	if (k->stopping && !keeper_signature_awaited(k))
+		keeper_end(k);
 	return true;
 }
 
@@ -244,6 +254,8 @@ on_refused(struct keeper *k, struct view payload)
 	    s->why, sizeof s->why, "%.*s", (int)why.n, (const char *)why.p);
 	rest(k, RETRY_MS);
 	keeper_update(k);
+	if (k->stopping)
+		keeper_end(k);
 	return true;
 }
 
@@ -262,4 +274,6 @@ keeper_signer_down(struct keeper *k)
 	k->signing.told = k->signing.compared = false;
 	k->signing.busy = k->signing.resting = false;
 	(void)uv_timer_stop(&k->rest_timer); /* always 0 */
+	if (k->stopping)
+		keeper_end(k);
 }

@@ -87,6 +87,7 @@ struct keeper {
 	struct buf queue_bytes;
 	uv_check_t after_poll;
 
+	bool stopping;     /* waits for the last note, no longer than STOP_MS */
 	bool in_service;   /* the opening records are there */
 	bool doomed;       /* journal and signer contradict each other */
 	char doom[768];    /* and how */
@@ -105,7 +106,8 @@ struct keeper {
 
 	struct keeper_signing signing;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
-	    late_timer, replay_timer, truncate_timer;
+	    late_timer, replay_timer, truncate_timer, stop_timer;
+	bool stopping; /* ends when the last record is signed */
 };
 
 /* ---- keeper.c ---- */
@@ -114,6 +116,10 @@ bool keeper_writable(const struct keeper *k);
 /* Tells the peers when being writable changed. */
 void keeper_update(struct keeper *k);
 void keeper_drop(struct keeper_peer *p, const char *why);
+/* Ends the loop when stopping and the newest head is signed and stored. */
+void keeper_finish(struct keeper *k);
+/* Leaves the loop. */
+void keeper_end(struct keeper *k);
 
 /* ---- keeper_records.c ---- */
 
@@ -137,6 +143,8 @@ void keeper_signer_down(struct keeper *k);
 void keeper_compare(struct keeper *k);
 /* Sends the newest head to the signer when it has time. */
 void keeper_sign(struct keeper *k);
+/* Whether a signature that can come is not there yet. */
+bool keeper_signature_awaited(const struct keeper *k);
 /* The next note that covers record seq is kept as a checkpoint. */
 void keeper_publish_after(struct keeper *k, uint64_t seq);
 
