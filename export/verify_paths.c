@@ -1,16 +1,12 @@
 #include "export/verify_paths.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/file.h"
-
-#define DEPTH_MAX 16
 
 static enum verify_type
 type_of_content(const char *path)
@@ -61,29 +57,33 @@ type_of_name(const char *name)
 }
 
 static bool
+grow(struct verify_paths *p)
+{
+	size_t cap = p->cap == 0 ? 16 : p->cap * 2;
+	struct verify_input *grown =
+	    reallocarray(p->input, cap, sizeof(*grown));
+
+	if (grown == NULL)
+		return false;
+	p->input = grown;
+	p->cap = cap;
+	return true;
+}
+
+static bool
 append(struct verify_paths *p, const char *path, enum verify_type type)
 {
-	char *copy = strdup(path);
+	struct verify_input *in;
 
-	if (copy != NULL && p->count == p->cap) {
-		size_t cap = p->cap == 0 ? 16 : p->cap * 2;
-		struct verify_input *grown =
-		    reallocarray(p->input, cap, sizeof(*grown));
-
-		if (grown == NULL) {
-			free(copy);
-			copy = NULL;
-		} else {
-			p->input = grown;
-			p->cap = cap;
-		}
-	}
-	if (copy == NULL) {
+	if (p->count == p->cap && !grow(p)) {
 		errno = ENOMEM;
 		return false;
 	}
-	p->input[p->count++] = (struct verify_input){copy, type};
-	return true;
+	in = &p->input[p->count];
+	in->type = type;
+	in->path = strdup(path);
+	p->count += in->path != NULL;
+	return in->path != NULL;
 }
 
 /*
@@ -122,31 +122,43 @@ in_folder(struct verify_paths *p, const char *path, const char *name)
 }
 
 static bool
-walk(struct verify_paths *p, const char *folder, unsigned depth)
+take_entry(struct verify_paths *p, const FTSENT *e)
 {
-	DIR *d = opendir(folder);
-	struct dirent *e;
-	bool ok = d != NULL;
-
-	while (ok && (e = readdir(d)) != NULL) {
-		struct stat st;
-		char *path;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		path = file_join(folder, e->d_name);
-		if (path == NULL || lstat(path, &st) != 0)
-			ok = false;
-		else if (S_ISDIR(st.st_mode))
-			ok = depth == DEPTH_MAX || walk(p, path, depth + 1);
-		else if (S_ISREG(st.st_mode))
-			ok = in_folder(p, path, e->d_name);
-		else
-			p->passed_over++;
-		free(path);
+	switch (e->fts_info) {
+	case FTS_F:
+		return in_folder(p, e->fts_path, e->fts_name);
+	case FTS_D:
+	case FTS_DP:
+		return true;
+	case FTS_DNR:
+	case FTS_ERR:
+	case FTS_NS:
+		errno = e->fts_errno;
+		return false;
+	default:
+		p->passed_over++; /* links, devices: never followed */
+		return true;
 	}
-	if (d != NULL)
-		(void)closedir(d); /* nothing was written */
+}
+
+static bool
+walk(struct verify_paths *p, const char *folder)
+{
+	char *root = strdup(folder);
+	char *const roots[] = {root, NULL};
+	FTS *tree;
+	FTSENT *e = NULL;
+	bool ok;
+
+	tree = root == NULL ? NULL
+			    : fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	ok = tree != NULL;
+	while (ok && (errno = 0, e = fts_read(tree)) != NULL)
+		ok = take_entry(p, e);
+	ok = ok && errno == 0;
+	if (tree != NULL)
+		(void)fts_close(tree); /* nothing was written */
+	free(root);
 	return ok;
 }
 
@@ -159,7 +171,7 @@ verify_paths_add(struct verify_paths *p, const char *path)
 	if (stat(path, &st) != 0)
 		return false;
 	if (S_ISDIR(st.st_mode))
-		return walk(p, path, 0);
+		return walk(p, path);
 	if (access(path, R_OK) != 0)
 		return false;
 	type = type_of_name(path);

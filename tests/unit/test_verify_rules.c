@@ -1,0 +1,245 @@
+/* Journals, sound in form and signature, whose records break the rules. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/verify_fixture.h"
+#include "tests/unit/verify_run.h"
+
+/* Journals whose control records break the rules, otherwise sound. */
+static void
+check_story(void (*story)(struct fix *), const char *check, int64_t seq,
+    const char *words)
+{
+	struct fix f;
+	char folder[64], path[160];
+	json_t *o;
+
+	snprintf(folder, sizeof(folder), "/tmp/verify.XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/story.db", folder);
+	fix_init(&f, 7);
+	fix_open(&f);
+	story(&f);
+	f.note_size = f.n;
+	fix_write(&f, path);
+	o = run_journal(path, f.vkey, NULL, 0);
+	if (check == NULL
+		? run_status(o) != 0
+		: run_status(o) != 1 || !run_found(o, check, seq, words)) {
+		run_print(o);
+		fail_msg("expected %s at %lld: %s",
+		    check == NULL ? "no finding" : check, (long long)seq,
+		    words == NULL ? "" : words);
+	}
+	json_decref(o);
+	unlink(path);
+	rmdir(folder);
+	fix_free(&f);
+}
+
+static const char sha[] =
+    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+static void
+purge_unacked(struct fix *f)
+{
+	fix_control(f, 134, "required records,xml\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_batch(f, "xml", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 0, 2, "records:5");
+}
+
+static void
+purge_beyond(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_post(f, "b");
+	fix_purge(f, 1, 0, 5, "records:4");
+}
+
+static void
+purge_never(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter -1\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 0, 2, "records:4");
+}
+
+static void
+purge_early(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 3600\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 0, 2, "records:4");
+}
+
+static void
+purge_wrong_ack(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 0, 2, "records:3");
+}
+
+static void
+purge_twice(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 0, 2, "records:4");
+	fix_purge(f, 2, 1, 2, "records:4");
+}
+
+static void
+purge_miscounted(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	f->rec[2].purged = true;
+	fix_control(f, 131,
+	    "purge 1\nfirst 0\nlast 2\ncount 2\nleaves %s\nacks records:4\n",
+	    sha);
+	buf_put_text(&f->sql, "INSERT INTO purge_range VALUES(0,2,1,5);");
+}
+
+static void
+ack_unknown(struct fix *f)
+{
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+}
+
+static void
+batch_gap(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 0);
+	fix_batch(f, "records", 2, 2, 2);
+}
+
+static void
+batch_root(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_control(f, 129,
+	    "adapter records\nbatch 1\nfirst 0\nlast 1\ncount 2\nsize 2\n"
+	    "root AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n");
+	buf_put_text(&f->sql, "INSERT INTO batch VALUES('records',1,0,1,2);");
+}
+
+static void
+second_open(struct fix *f)
+{
+	fix_open(f);
+}
+
+static void
+time_back(struct fix *f)
+{
+	struct buf b;
+
+	fix_post(f, "a");
+	buf_init(&b);
+	fix_head(f, 133, &b);
+	f->rec[f->n].at = f->rec[1].at;
+	buf_clear(&b);
+	buf_printf(&b, "leaf/1 2 133\nt %" PRIu64 " 0 01234abc 0\nmembers 0\n",
+	    f->rec[1].at);
+	fix_seal(f, &b);
+}
+
+static void
+time_held(struct fix *f)
+{
+	struct buf b;
+
+	buf_init(&b);
+	fix_head(f, 133, &b);
+	buf_clear(&b);
+	buf_printf(&b, "leaf/1 1 133\nt %" PRIu64 " 0 01234abc 1\nmembers 0\n",
+	    f->rec[1].at);
+	fix_seal(f, &b);
+}
+
+static void
+wrong_type(struct fix *f)
+{
+	fix_event(f, 2, "{\"v\":1,\"type\":\"join\",\"id\":\"x-1\"}", NULL);
+}
+
+static void
+not_json(struct fix *f)
+{
+	fix_event(f, 2, "{\"v\":1,\"type\":\"leave\",\"id\":\"x-1\",}", NULL);
+}
+
+static void
+purge_sound(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 1\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_post(f, "b");
+	fix_purge(f, 1, 0, 2, "records:4");
+}
+
+/* The same kind of story without a breach. */
+static void
+test_rule_kept(void **in)
+{
+	(void)in;
+	check_story(purge_sound, NULL, -1, NULL);
+}
+
+static void
+test_stories(void **in)
+{
+	(void)in;
+	check_story(purge_unacked, "purges", 6, "adapter xml had not");
+	check_story(purge_beyond, "purges", 6, "had not stored");
+	check_story(purge_never, "purges", 5, "never to purge");
+	check_story(purge_early, "purges", 5, "3600 s");
+	check_story(purge_wrong_ack, "purges", 5, "does not cover");
+	check_story(purge_twice, "purges", 6, "overlaps");
+	check_story(purge_miscounted, "purges", 5, "holds 1");
+	check_story(purge_miscounted, "purges", 5, "digest");
+	check_story(ack_unknown, "control", 1, "was not cut");
+	check_story(batch_gap, "control", 3, "does not begin");
+	check_story(batch_root, "roots", 2, "batch record's root");
+	check_story(second_open, "control", 1, "not the first");
+	check_story(wrong_type, "payloads", 1, "type");
+	check_story(not_json, "payloads", 1, "JSON");
+	check_story(time_back, "time", 2, "not after");
+	check_story(time_held, "time", 1, "held back");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rule_kept),
+	    cmocka_unit_test(test_stories),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
