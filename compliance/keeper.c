@@ -15,12 +15,7 @@
 #include "compliance/wire.h"
 
 #define BEAT_MS 60000
-#define RETRY_FIRST_MS 250
-#define RETRY_LAST_MS 2000
-#define STEADY_MS 10000 /* after that long an outage is a new one */
 #define STOP_MS 2000    /* for the last signature */
-#define LATE_MS 1000    /* late events are counted for so long */
-#define STOP_MS 1000    /* for the last signature */
 #define TRUNCATE_MS 500 /* between tries to empty the WAL */
 #define WAL_PAGES 1000  /* between checkpoints */
 #define OPEN_FILES 64
@@ -483,7 +478,7 @@ void
 keeper_end(struct keeper *k)
 {
 	if (keeper_writable(k) && journal_note_waits(k->journal))
-		(void)journal_store_note(k->journal); /* as above */
+		(void)journal_store_note(k->journal); /* ends anyway */
 	if (k->server.link != NULL)
 		ipc_flush(k->server.link);
 	if (k->engine.link != NULL)
@@ -499,26 +494,6 @@ on_stop_timer(uv_timer_t *timer)
 }
 
 /* The others have ended; only the signature of the last records is awaited. */
-void
-keeper_finish(struct keeper *k)
-{
-	if (!k->stopping ||
-	    journal_signed_size(k->journal) < journal_size(k->journal))
-		return;
-	if (keeper_writable(k) && journal_note_waits(k->journal))
-		(void)journal_store_note(k->journal); /* the loop ends anyway */
-	uv_stop(&k->loop);
-}
-
-static void
-on_stop_limit(uv_timer_t *timer)
-{
-	struct keeper *k = timer->data;
-
-	log_warn("stopping before the last records are signed");
-	uv_stop(&k->loop);
-}
-
 static void
 on_stop(void *arg)
 {
@@ -526,18 +501,13 @@ on_stop(void *arg)
 
 	commit_queue(k);
 	keeper_report_late(k);
-	if (k->server.link != NULL)
-		ipc_flush(k->server.link);
-	if (k->engine.link != NULL)
-		ipc_flush(k->engine.link);
-	if (!keeper_writable(k) || !k->signing.compared) {
-		uv_stop(&k->loop);
+	if (!keeper_signature_awaited(k)) {
+		keeper_end(k);
 		return;
 	}
 	k->stopping = true;
-	(void)uv_timer_start(&k->stop_timer, on_stop_limit, STOP_MS, 0);
+	(void)uv_timer_start(&k->stop_timer, on_stop_timer, STOP_MS, 0);
 	keeper_sign(k);
-	keeper_finish(k);
 }
 
 static void

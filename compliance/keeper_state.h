@@ -87,7 +87,7 @@ struct keeper {
 	struct buf queue_bytes;
 	uv_check_t after_poll;
 
-	bool stopping;     /* waits for the last note, no longer than STOP_MS */
+	bool stopping;     /* ends when the last record is signed */
 	bool in_service;   /* the opening records are there */
 	bool doomed;       /* journal and signer contradict each other */
 	char doom[768];    /* and how */
@@ -107,7 +107,6 @@ struct keeper {
 	struct keeper_signing signing;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
 	    late_timer, replay_timer, truncate_timer, stop_timer;
-	bool stopping; /* ends when the last record is signed */
 };
 
 /* ---- keeper.c ---- */
@@ -116,8 +115,6 @@ bool keeper_writable(const struct keeper *k);
 /* Tells the peers when being writable changed. */
 void keeper_update(struct keeper *k);
 void keeper_drop(struct keeper_peer *p, const char *why);
-/* Ends the loop when stopping and the newest head is signed and stored. */
-void keeper_finish(struct keeper *k);
 /* Leaves the loop. */
 void keeper_end(struct keeper *k);
 
