@@ -152,12 +152,13 @@ class Journal:
 class Adapter:
     """One adapter program, with the engine's end of its pipes."""
 
-    def __init__(self, argv, name="records", protocol=1, env=None, **config):
+    def __init__(self, argv, name="records", protocol=1, env=None,
+                 before=None, **config):
         self.name = name
         self.pending = b""
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=env)
+            stderr=subprocess.PIPE, env=env, preexec_fn=before)
         self.send({"type": "hello", "protocol": protocol, "adapter": name,
                    "software": "chancery/0.1", "domain": "example.test",
                    "origin": ORIGIN, "vkey": VKEY, "config": config})

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -129,24 +130,52 @@ class ArchiveTests:
         self.assertEqual(events, self.journal.events[:9])
 
     def test_no_room_is_an_error_that_repeats_can_mend(self):
+        small = (64 << 10, resource.RLIM_INFINITY)
+
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, small)
+
+        big = Journal()
+        for i in range(300):
+            big.post(ANN, hashlib.sha256(b"%d" % i).hexdigest() * 9, i)
+        a = self.ready(before=limit, **self.CONFIG)
+        _, answer = a.archive(big, 0, 299)
+        self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
+        self.assertIn("File too large", answer["reason"])
+        self.assertEqual(self.names(), [])
+        resource.prlimit(a.process.pid, resource.RLIMIT_FSIZE,
+                         (small[1], small[1]))
+        header, receipt = a.archive(big, 0, 299)
+        self.check_receipt(header, receipt, "stored")
+
+    def test_death_while_writing_is_mended_by_the_repeat(self):
+        big = Journal()
+        for i in range(1500):
+            big.post(ANN, "post %d" % i, i + 1, step_us=1)
         a = self.ready(**self.CONFIG)
-        if os.geteuid() != 0:
-            self.skipTest("a full file system needs root")
-        self.run_tool("mount", "-t", "tmpfs", "-o", "size=64k", "none",
-                      str(self.folder))
-        try:
-            big = Journal()
-            for i in range(300):
-                big.post(ANN, hashlib.sha256(b"%d" % i).hexdigest() * 9, i)
-            _, answer = a.archive(big, 0, 299)
-            self.assertEqual(answer["type"], "error")
-            self.assertIn("No space left", answer["reason"])
-            self.assertEqual(self.names(), [])
-            _, receipt = a.archive(self.journal, 0, 8)
-            self.assertEqual(receipt["type"], "receipt", receipt)
-        finally:
+        _, receipt = a.archive(big, 0, 1499)
+        whole = {p.name: p.read_bytes() for p in self.folder.iterdir()}
+        died_early = 0
+        for delay in range(0, 120, 8):
+            for path in self.folder.iterdir():
+                path.unlink()
+            a = self.ready(**self.CONFIG)
+            a.send(big.batch(0, 1499), *big.events,
+                   {"type": "end", "batch": 7})
+            time.sleep(delay / 1000)
+            a.process.send_signal(signal.SIGKILL)
             a.close()
-            self.run_tool("umount", str(self.folder), cwd="/")
+            for name in self.names():
+                if not name.endswith(".part"):
+                    self.assertEqual((self.folder / name).read_bytes(),
+                                     whole[name])
+            died_early += receipt["location"] not in self.names()
+            a = self.ready(**self.CONFIG)
+            _, again = a.archive(big, 0, 1499)
+            self.assertEqual(again, receipt)
+            self.assertEqual(self.names(), sorted(whole))
+        self.assertGreater(died_early, 0)
 
     def test_directory_must_be_there(self):
         for config in ({"directory": "relative"},
