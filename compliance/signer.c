@@ -23,7 +23,8 @@
 #include "compliance/tree.h"
 #include "compliance/wire.h"
 
-#define FILE_MAX 1024 /* key and state are far smaller */
+#define FILE_MAX 1024    /* key and state are far smaller */
+#define UNLINKED_MS 5000 /* the parent gives a new link by then, or never */
 
 struct signer {
 	char *state_path;
@@ -318,8 +319,21 @@ struct service {
 	struct role *role;
 	struct signer *signer; /* NULL: refuses all, for the reason in why */
 	struct ipc *keeper;
+	uv_timer_t unlinked;
+	int status;
 	char why[512];
 };
+
+/* Both ends live but have no link: the parent makes one for a new process. */
+static void
+on_unlinked(uv_timer_t *timer)
+{
+	struct service *v = timer->data;
+
+	log_warn("no link to the keeper: starting anew");
+	v->status = 3;
+	uv_stop(&v->loop);
+}
 
 static void
 drop_keeper(struct service *v, const char *why)
@@ -329,6 +343,7 @@ drop_keeper(struct service *v, const char *why)
 	log_warn("link to the keeper ended: %s", why);
 	ipc_free(v->keeper);
 	v->keeper = NULL;
+	(void)uv_timer_start(&v->unlinked, on_unlinked, UNLINKED_MS, 0);
 }
 
 static void
@@ -391,6 +406,7 @@ on_link(void *arg, const char *peer, int fd)
 		return;
 	}
 	drop_keeper(v, "a new one came");
+	(void)uv_timer_stop(&v->unlinked); /* always 0 */
 	v->keeper = ipc_new(&v->loop, fd, on_frame, on_closed, v);
 	if (v->keeper == NULL)
 		log_fatal("link to the keeper: out of memory");
@@ -418,6 +434,8 @@ signer_main(const struct conf *conf, int parent_fd)
 
 	if (dir == NULL || uv_loop_init(&v.loop) != 0)
 		log_fatal("out of memory");
+	(void)uv_timer_init(&v.loop, &v.unlinked); /* always 0 */
+	v.unlinked.data = &v;
 	v.role = role_new(&v.loop, parent_fd, on_link, on_stop, &v);
 	if (process_drop(conf->user_signer, 64) != 0)
 		log_fatal("rights cannot be dropped: %s", strerror(errno));
@@ -430,5 +448,5 @@ signer_main(const struct conf *conf, int parent_fd)
 		ipc_flush(v.keeper);
 	signer_close(v.signer);
 	free(dir);
-	return 0;
+	return v.status;
 }

@@ -33,6 +33,56 @@ no_signer_no_records(void **state)
 	teardown(&f);
 }
 
+/* A stop in good order leaves every record signed. */
+static void
+stop_signs_the_last_record(void **state)
+{
+	struct fixture f;
+	struct scan *s;
+	uint64_t size;
+	struct buf note;
+
+	(void)state;
+	setup(&f, NULL);
+	buf_init(&note);
+	up(&f);
+	(void)post(&f.server, 3000);
+	stop(&f.keeper, 0);
+	s = open_scan(&f);
+	assert_int_equal(scan_size(s), 3002);
+	assert_int_equal(scan_note(s, &size, &note), 0);
+	assert_int_equal(size, 3002);
+	scan_close(s);
+	buf_release(&note);
+	teardown(&f);
+}
+
+/* Without a link for long, the signer asks for a new one by ending. */
+static void
+signer_ends_without_a_link(void **state)
+{
+	struct fixture f;
+	int fd[2], status;
+	uint64_t since;
+
+	(void)state;
+	setup(&f, NULL);
+	start_signer(&f);
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	give_link(&f.signer, "keeper", fd[0]);
+	nap(100);
+	since = now_ms();
+	send_frame(fd[1], WIRE_RECEIPT, view_of(NULL, 0), -1);
+	assert_int_equal(waitpid(f.signer.pid, &status, 0), f.signer.pid);
+	assert_true(now_ms() - since >= 4000);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+	assert_int_equal(close(fd[1]), 0);
+	end_close(&f.signer.control);
+	f.signer.pid = 0;
+	teardown(&f);
+}
+
 /* Why the keeper refuses, with the signer at hand. */
 static void
 refusal(struct fixture *f, char *why, size_t why_len)
@@ -168,6 +218,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(no_signer_no_records),
+	    cmocka_unit_test(stop_signs_the_last_record),
+	    cmocka_unit_test(signer_ends_without_a_link),
 	    cmocka_unit_test(restored_backup_is_refused),
 	    cmocka_unit_test(fork_is_refused),
 	    cmocka_unit_test(foreign_key_is_refused),
