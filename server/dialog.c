@@ -150,7 +150,7 @@ first_layout(struct dialog *d, const struct head *h, struct view target)
 		    head_get(h, HEAD_FROM), head_get(h, HEAD_CALL_ID),
 		    buf_view(&contact), buf_view(&routes)};
 
-		ok = lay_out(d, &p);
+		ok = lay_out(d, &p) && d->local_tag.n == DIALOG_TAG_LEN;
 	}
 	buf_release(&local);
 	buf_release(&contact);

@@ -337,6 +337,53 @@ scan_cseq(struct head *out, const char **why)
 		note(why, "CSeq method does not match the request");
 }
 
+/*
+ * Length of v up to the first c that is not within quotes or <>; *open tells
+ * whether one of these was still open at the end.
+ */
+static size_t
+span(struct view v, uint8_t c, bool *open)
+{
+	bool quoted = false, angle = false;
+	size_t i;
+
+	for (i = 0; i < v.n; i++) {
+		if (quoted && v.p[i] == '\\')
+			i++;
+		else if (v.p[i] == '"')
+			quoted = !quoted;
+		else if (quoted)
+			continue;
+		else if (v.p[i] == '<')
+			angle = true;
+		else if (v.p[i] == '>')
+			angle = false;
+		else if (v.p[i] == c && !angle)
+			break;
+	}
+	*open = quoted || angle;
+	return i < v.n ? i : v.n;
+}
+
+static size_t
+span_to(struct view v, uint8_t c)
+{
+	bool open;
+
+	return span(v, c, &open);
+}
+
+/* Parameters that are added to such a value would not be seen as such. */
+static bool
+is_open(struct view v)
+{
+	bool open;
+
+	/* No header has a line end: the whole value is looked at. */
+	(void)span(v, '\n', &open);
+	return open;
+}
+
 static void
 check_fields(struct head *out, const char **why)
 {
@@ -346,6 +393,10 @@ check_fields(struct head *out, const char **why)
 		seen[out->field[i].id]++;
 	if (seen[HEAD_VIA] == 0)
 		note(why, "missing Via");
+	if (is_open(head_get(out, HEAD_FROM)))
+		note(why, "quote or bracket without end in From");
+	if (is_open(head_get(out, HEAD_TO)))
+		note(why, "quote or bracket without end in To");
 	for (size_t i = 0; i < sizeof(single) / sizeof(*single); i++) {
 		unsigned times = seen[single[i].id];
 
@@ -420,29 +471,6 @@ head_each(const struct head *h, enum head_id id, size_t *at, struct view *value)
 		}
 	}
 	return false;
-}
-
-/* Length of v up to the first c that is not within quotes or <>. */
-static size_t
-span_to(struct view v, uint8_t c)
-{
-	bool quoted = false, angle = false;
-
-	for (size_t i = 0; i < v.n; i++) {
-		if (quoted && v.p[i] == '\\')
-			i++;
-		else if (v.p[i] == '"')
-			quoted = !quoted;
-		else if (quoted)
-			continue;
-		else if (v.p[i] == '<')
-			angle = true;
-		else if (v.p[i] == '>')
-			angle = false;
-		else if (v.p[i] == c && !angle)
-			return i;
-	}
-	return v.n;
 }
 
 bool

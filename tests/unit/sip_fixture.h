@@ -234,7 +234,8 @@ client_feed(struct client *c, const void *p, size_t n)
 {
 	uint8_t *copy = malloc(n + 1);
 
-	memcpy(copy, p, n);
+	if (n > 0)
+		memcpy(copy, p, n);
 	conn_feed(c->conn, copy, n);
 	free(copy);
 	transport_flush(c->fix->sip->transport);
