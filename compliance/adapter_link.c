@@ -164,10 +164,17 @@ expire_runs(struct adapter_link *l)
 
 /* ---- failures ---- */
 
+/* An adapter's own words: one line, whole characters. */
 static void
-set_failure(struct adapter_link *l, const char *why)
+tidy(char *text)
 {
-	(void)snprintf(l->failure, sizeof l->failure, "%s", why);
+	size_t n = strlen(text);
+
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			text[i] = '?';
+	while (n > 0 && !text_utf8_valid(view_of(text, n)))
+		text[--n] = '\0';
 }
 
 /* Doubles with each failure up to the pace of quarantine. */
@@ -212,6 +219,7 @@ fail(struct adapter_link *l, bool restart, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(l->failure, sizeof l->failure, fmt, ap); /* may cut */
 	va_end(ap);
+	tidy(l->failure);
 	count_failure(l);
 	if (restart) {
 		drop_io(l);
@@ -233,9 +241,10 @@ fail_here(struct adapter_link *l, const char *what, struct view why)
 
 	(void)snprintf(text, sizeof text, "%s: %.*s", what, (int)why.n,
 	    (const char *)why.p);
+	tidy(text);
 	if (strcmp(text, l->failure) != 0)
 		log_error("adapter %s: %s", l->conf->name, text);
-	set_failure(l, text);
+	memcpy(l->failure, text, sizeof text);
 	l->not_before = now_of(l) + JOURNAL_RETRY_MS;
 	l->due = 0;
 	finish_runs(l, UINT64_MAX, l->failure);
@@ -416,7 +425,7 @@ on_ready(struct adapter_link *l, struct adapter_says *s)
 }
 
 static void
-on_alive(struct adapter_link *l, struct adapter_says *s)
+ignore(struct adapter_link *l, struct adapter_says *s)
 {
 	(void)l;
 	(void)s;
@@ -467,15 +476,14 @@ on_receipt(struct adapter_link *l, struct adapter_says *s)
 static void
 on_error(struct adapter_link *l, struct adapter_says *s)
 {
-	if ((l->stage != STAGE_SENDING && l->stage != STAGE_SENT &&
-		l->stage != STAGE_READBACK) ||
-	    s->batch != l->batch.n) {
+	bool has_it = l->stage == STAGE_SENDING || l->stage == STAGE_SENT ||
+	    l->stage == STAGE_READBACK;
+
+	if (s->has_batch && (!has_it || s->batch != l->batch.n))
 		fail(l, true, "reports an error of a batch that it has not");
-		return;
-	}
-	/* In the middle of a batch only a new process is a clean start. */
-	fail(l, l->stage == STAGE_SENDING, "%.*s", (int)s->reason.n,
-	    (const char *)s->reason.p);
+	else
+		fail(l, !s->has_batch, "%.*s", (int)s->reason.n,
+		    (const char *)s->reason.p);
 }
 
 static void
@@ -531,11 +539,12 @@ on_readback_end(struct adapter_link *l, struct adapter_says *s)
 static void (*const handlers[])(
     struct adapter_link *l, struct adapter_says *s) = {
     [SAID_READY] = on_ready,
-    [SAID_ALIVE] = on_alive,
+    [SAID_ALIVE] = ignore,
     [SAID_RECEIPT] = on_receipt,
     [SAID_ERROR] = on_error,
     [SAID_EVENT] = on_event,
     [SAID_READBACK_END] = on_readback_end,
+    [SAID_OTHER] = ignore,
 };
 
 static void

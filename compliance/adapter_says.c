@@ -146,10 +146,13 @@ parse_receipt(struct adapter_says *s)
 static const char *
 parse_error(struct adapter_says *s)
 {
-	if (!get_number(s->json, "batch", &s->batch))
-		return "error without a batch";
-	if (!get_short_text(s->json, "reason", &s->reason))
+	s->has_batch = json_object_get(s->json, "batch") != NULL;
+	if (s->has_batch && !get_number(s->json, "batch", &s->batch))
+		return "error with a malformed batch";
+	if (!get_text(s->json, "reason", &s->reason))
 		return "error without a reason";
+	if (s->reason.n > ADAPTER_SAYS_TEXT_MAX)
+		s->reason.n = ADAPTER_SAYS_TEXT_MAX;
 	return NULL;
 }
 
@@ -217,7 +220,7 @@ adapter_says_parse(struct view line, struct adapter_says *out, const char **why)
 	*why = "not one JSON object on a line";
 	if (!json_is_object(out->json))
 		return -1;
-	*why = "a line without a known type";
+	*why = "a line without a type";
 	if (!get_text(out->json, "type", &type))
 		return -1;
 	for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
@@ -227,7 +230,9 @@ adapter_says_parse(struct view line, struct adapter_says *out, const char **why)
 			return *why == NULL ? 0 : -1;
 		}
 	}
-	return -1;
+	out->said = SAID_OTHER;
+	*why = NULL;
+	return 0;
 }
 
 void

@@ -14,7 +14,7 @@
 #include "compliance/leaf.h"
 
 #define ADAPTER_SAYS_PROTOCOL 1
-/* Longest location and reason that are kept. */
+/* Longest program and location, and what is kept of a reason. */
 #define ADAPTER_SAYS_TEXT_MAX 1024
 
 enum adapter_said {
@@ -23,7 +23,8 @@ enum adapter_said {
 	SAID_RECEIPT,
 	SAID_ERROR,
 	SAID_EVENT,
-	SAID_READBACK_END
+	SAID_READBACK_END,
+	SAID_OTHER /* a type that a later protocol may know: to be ignored */
 };
 
 /* What an adapter can promise of a batch; as bits 1 << state in a set. */
@@ -45,6 +46,7 @@ struct adapter_says {
 	unsigned promises;
 	bool readback;
 	/* receipt, error, readback-end */
+	bool has_batch; /* an error may be about none */
 	uint64_t batch;
 	uint64_t count;
 	uint8_t root[32];

@@ -25,6 +25,17 @@ time_text(uint64_t us)
 	return text;
 }
 
+/* Words for people, which may have been cut within a character. */
+static json_t *
+words(const char *text)
+{
+	size_t n = strlen(text);
+
+	while (n > 0 && !text_utf8_valid(view_of(text, n)))
+		n--;
+	return json_stringn(text, n);
+}
+
 static json_t *
 number(uint64_t n)
 {
@@ -54,7 +65,7 @@ journal_status(struct engine *e, uint64_t *signed_size)
 	set(o, "size", number(scan_size(e->scan)));
 	set(o, "signed", number(*signed_size));
 	set(o, "purged_to", number(scan_purged_to(e->scan)));
-	set(o, "purge_failure", json_string(purger_failure(e->purger)));
+	set(o, "purge_failure", words(purger_failure(e->purger)));
 	return o;
 }
 
@@ -66,8 +77,7 @@ keeper_status(const struct engine *e)
 
 	set(o, "linked", json_boolean(s->linked));
 	set(o, "writable", json_boolean(s->linked && s->writable));
-	set(o, "why",
-	    json_string(s->linked ? s->why : "the keeper is not running"));
+	set(o, "why", words(s->linked ? s->why : "the keeper is not running"));
 	return o;
 }
 
@@ -137,7 +147,7 @@ adapter_status(struct engine *e, size_t i, uint64_t signed_size)
 	set(o, "state", json_string(adapter_stage_name(s.stage)));
 	set(o, "quarantined", json_boolean(s.quarantined));
 	set(o, "failures", number(s.failures));
-	set(o, "failure", json_string(s.failure));
+	set(o, "failure", words(s.failure));
 	if (scan_cursor(e->scan, conf->name, &c) != 0) {
 		set(o, "failure", json_string(scan_error(e->scan)));
 		return o;
