@@ -41,7 +41,7 @@ struct client {
 	uint32_t cseq;
 	/* When the post of CSeq n was sent, at n % CLIENT_WINDOW_MAX; else 0. */
 	uint64_t sent_at[CLIENT_WINDOW_MAX];
-	uint64_t retry_at; /* after a refusal, else 0 */
+	uint64_t retry_at; /* after a refusal */
 	unsigned withheld; /* posts that were refused and wait for retry_at */
 	char user[80];     /* u00001@example.test */
 	struct buf post;   /* as sent each time, but for these places: */

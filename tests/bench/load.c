@@ -3,9 +3,11 @@
  *
  * Signs members in (REGISTER with Digest by 407, INVITE, join), then lets the
  * senders of each room post: a sender posts again as soon as its own post was
- * answered 200 (with --window, it has so many posts under way). Every member answers each INFO. With --idle the members only
- * sit, and the memory of the first watched process is printed. Prints lines
- * "name value unit"; status 1 when the server did something unexpected.
+ * answered 200 (with --window, it has so many posts under way; with --rate, all
+ * senders together post so many a second, answered or not). Every member
+ * answers each INFO. With --idle the members only sit, and the memory of the
+ * first watched process is printed. Prints lines "name value unit"; status 3
+ * when the server did something unexpected.
  *
  * One process, one read buffer, messages put together from prepared pieces:
  * the generator must not be what limits the figures, and prints its own CPU
@@ -45,7 +47,7 @@
 static struct {
 	const char *address;
 	uint16_t port;
-	unsigned rooms, members, senders, seconds, warm_up, idle, window;
+	unsigned rooms, members, senders, seconds, warm_up, idle, window, rate;
 } opt = {
     .address = "127.0.0.1",
     .rooms = 1,
@@ -71,7 +73,7 @@ static struct buf reply;
 static bool posting, counting;
 static uint64_t accepted, delivered;        /* since the first post */
 static uint64_t posts, deliveries, refused; /* in the measured time */
-static uint64_t outstanding;
+static uint64_t outstanding, withheld;
 static uint64_t last_traffic;
 static struct buf latencies; /* uint64_t, ns */
 static struct watch watches[WATCH_MAX];
@@ -234,6 +236,7 @@ posted(struct client *c, const struct client_message *m)
 			unexpected(c, "post was answered", m);
 		refused += counting;
 		c->withheld++;
+		withheld++;
 		c->retry_at = now + RETRY_AFTER;
 		return;
 	}
@@ -242,7 +245,7 @@ posted(struct client *c, const struct client_message *m)
 		posts++;
 		buf_put(&latencies, &took, sizeof took);
 	}
-	if (posting)
+	if (posting && opt.rate == 0)
 		post(c);
 }
 
@@ -333,20 +336,48 @@ turn(int ms)
 	}
 }
 
+/* Posts again what was refused and has waited. */
+static void
+repeat(void)
+{
+	for (unsigned i = 0; i < client_count; i++) {
+		struct client *c = &clients[i];
+		if (c->withheld == 0 || now < c->retry_at)
+			continue;
+		withheld -= c->withheld;
+		for (; c->withheld > 0; c->withheld--)
+			post(c);
+		client_flush(c);
+	}
+}
+
+/* One post each 1/rate seconds, by the senders in turn. */
+static void
+pace(void)
+{
+	static uint64_t next;
+	static unsigned at;
+
+	if (next == 0)
+		next = now;
+	for (; next <= now; next += SECOND / opt.rate) {
+		do
+			at = (at + 1) % client_count;
+		while (!clients[at].sender);
+		post(&clients[at]);
+		client_flush(&clients[at]);
+	}
+}
+
 static void
 turn_until(uint64_t end)
 {
 	while (now < end) {
-		turn(50);
-		for (unsigned i = 0; posting && i < client_count; i++) {
-			struct client *c = &clients[i];
-			if (c->retry_at == 0 || now < c->retry_at)
-				continue;
-			c->retry_at = 0;
-			for (; c->withheld > 0; c->withheld--)
-				post(c);
-			client_flush(c);
-		}
+		turn(opt.rate > 0 ? 1 : 50);
+		if (posting && withheld > 0)
+			repeat();
+		if (posting && opt.rate > 0)
+			pace();
 	}
 }
 
@@ -428,7 +459,7 @@ run_posting(void)
 	settle(300 * MS);
 	posting = true;
 	for (unsigned i = 0; i < client_count; i++) {
-		if (!clients[i].sender)
+		if (!clients[i].sender || opt.rate > 0)
 			continue;
 		for (unsigned n = 0; n < opt.window; n++)
 			post(&clients[i]);
@@ -520,9 +551,9 @@ usage(void)
 	fputs("usage: load --port N [--address A] [--domain D] [--service S]\n"
 	      "            [--password P] [--rooms R] [--members M] "
 	      "[--senders S]\n"
-	      "            [--window W] [--seconds T] [--warm-up T] "
-	      "[--idle N]\n"
-	      "            [--watch NAME=PID]...\n",
+	      "            [--window W] [--rate R] [--seconds T] "
+	      "[--warm-up T]\n"
+	      "            [--idle N] [--watch NAME=PID]...\n",
 	    stderr);
 	exit(2);
 }
@@ -537,6 +568,7 @@ options(int argc, char **argv)
 	    {"members", required_argument, NULL, 'm'},
 	    {"password", required_argument, NULL, 'w'},
 	    {"port", required_argument, NULL, 'p'},
+	    {"rate", required_argument, NULL, 'e'},
 	    {"rooms", required_argument, NULL, 'r'},
 	    {"seconds", required_argument, NULL, 't'},
 	    {"senders", required_argument, NULL, 's'},
@@ -585,6 +617,9 @@ options(int argc, char **argv)
 			break;
 		case 'u':
 			opt.warm_up = number("warm-up", optarg, 0, 60);
+			break;
+		case 'e':
+			opt.rate = number("rate", optarg, 1, 100000);
 			break;
 		case 'n':
 			opt.window =

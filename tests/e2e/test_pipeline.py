@@ -35,7 +35,7 @@ class Pipeline(unittest.TestCase):
         c.init().add_users("ann", "bob")
         self.hall = c.add_room("Hall")
         c.start()
-        return c
+        self.run_adapters(c)    # the set-up; the next batch is the test's
 
     def talk(self, c, texts=CANARIES):
         ann, bob = c.sign_in("ann"), c.sign_in("bob")
@@ -70,10 +70,8 @@ class Pipeline(unittest.TestCase):
             payloads = {e["seq"]: e for e in self.payloads
                         if e["kind"] == "post"}
             self.run_adapters(c)
-            purges = c.journal.wait(
-                lambda j: j.control("purge"), "no purge", 60)
-            c.journal.wait(lambda j: not j.posts(), "bodies stay", 60)
-            self.purge_record(c, purges, before)
+            c.journal.wait(lambda j: not j.events(), "bodies stay", 60)
+            self.purge_record(c, c.journal.control("purge"), before)
             self.read_archives(c, payloads)
             c.stop()
             self.nothing_left(c)
@@ -183,12 +181,13 @@ class Pipeline(unittest.TestCase):
             self.run_adapters(c, ("records", "vault"))
             c.cli("adapter", "run", "siem", check=False)
             self.assertEqual(c.journal.posts(), CANARIES)
-            self.assertEqual(c.journal.control("purge"), [])
+            first = c.journal.events("post")[0]["seq"]
+            for purge in c.journal.control("purge"):
+                self.assertLess(int(purge["last"]), first)
             adapters = {a["name"]: a for a in c.cli_json("adapter", "list")}
             self.assertEqual(set(adapters), set(NAMES))
             self.sink.start()
             self.run_adapters(c, ("siem",))
-            c.journal.wait(lambda j: j.control("purge"), "no purge", 60)
             c.journal.wait(lambda j: not j.posts(), "bodies stay", 60)
             seqs = archives.syslog_seqs(self.sink.lines())
             self.assertEqual(sorted(set(seqs)),
@@ -212,7 +211,7 @@ class Pipeline(unittest.TestCase):
             self.start(c)
             self.talk(c)
             self.run_adapters(c)
-            c.journal.wait(lambda j: j.control("purge"), "no purge", 60)
+            c.journal.wait(lambda j: not j.posts(), "bodies stay", 60)
             c.restart()
             ann = c.sign_in("ann")
             ann.join(self.hall)
