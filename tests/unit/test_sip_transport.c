@@ -1,0 +1,449 @@
+/*
+ * Connections on real sockets: limits of number, silence, slowness and
+ * unread output; TLS with a certificate made for the test.
+ */
+
+#include <sys/socket.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/sip_fixture.h"
+
+#define OPTIONS                                                                \
+	"OPTIONS sip:" FIX_DOMAIN " SIP/2.0\r\n"                               \
+	"Via: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKo\r\n"                       \
+	"From: <sip:ann@" FIX_DOMAIN ">;tag=1\r\nTo: <sip:" FIX_DOMAIN ">\r\n" \
+	"Call-ID: o\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+
+static struct fix fix;
+static char folder[] = "/tmp/chancery-tls-XXXXXX";
+static char certificate[64], key[64];
+
+static void
+listen_on(enum conf_transport transport)
+{
+	char why[256] = "";
+
+	fix_conf(&fix);
+	fix.listens[0].transport = transport;
+	fix.listens[0].address = (char *)(uintptr_t) "127.0.0.1";
+	fix.listens[0].certificate = certificate;
+	fix.listens[0].key = key;
+	fix.conf.listen_count = 1;
+	fix_start(&fix);
+	if (sip_bind(fix.sip, why, sizeof(why)) < 0 ||
+	    sip_listen(fix.sip, why, sizeof(why)) < 0)
+		fail_msg("%s", why);
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	fix_stop(&fix);
+	return 0;
+}
+
+static int
+dial(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	a.sin_port = htons((uint16_t)transport_port(fix.sip->transport, 0));
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	return fd;
+}
+
+/* Lets the server work until the socket has something, or time is over. */
+static bool
+readable(int fd, unsigned ms)
+{
+	uint64_t until = uv_hrtime() / 1000000 + ms;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	do {
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+		if (poll(&p, 1, 5) > 0)
+			return true;
+	} while (uv_hrtime() / 1000000 < until);
+	return false;
+}
+
+static void
+say(int fd, const char *text)
+{
+	assert_int_equal(
+	    send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* 1: data, 0: closed, -1: nothing in time. */
+static int
+hear(int fd, unsigned ms, char *out, size_t n)
+{
+	ssize_t got;
+
+	if (!readable(fd, ms))
+		return -1;
+	got = recv(fd, out, n - 1, 0);
+	out[got > 0 ? got : 0] = 0;
+	return got > 0;
+}
+
+static void
+test_tcp(void **state)
+{
+	char text[4096];
+	int fd;
+
+	(void)state;
+	listen_on(CONF_TCP);
+	fd = dial();
+	say(fd, OPTIONS OPTIONS);
+	assert_int_equal(hear(fd, 2000, text, sizeof(text)), 1);
+	assert_non_null(strstr(text, "SIP/2.0 200 OK\r\n"));
+	assert_int_equal(fix.sip->transport->stream_count, 1);
+	close(fd);
+	for (int i = 0; i < 200 && fix.sip->transport->stream_count > 0; i++) {
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+		uv_sleep(5);
+	}
+	assert_int_equal(fix.sip->transport->stream_count, 0);
+	assert_int_equal(fix.sip->transport->hosts.count, 0);
+}
+
+static void
+count_limit(unsigned all, unsigned per_address, unsigned allowed)
+{
+	char text[4096];
+	int fd[8];
+
+	listen_on(CONF_TCP);
+	fix.conf.limits.connections = all;
+	fix.conf.limits.connections_per_address = per_address;
+	for (unsigned i = 0; i <= allowed; i++) {
+		fd[i] = dial();
+		if (i == allowed) {
+			assert_int_equal(
+			    hear(fd[i], 2000, text, sizeof(text)), 0);
+			break;
+		}
+		say(fd[i], OPTIONS);
+		assert_int_equal(hear(fd[i], 2000, text, sizeof(text)), 1);
+	}
+	assert_int_equal(fix.sip->transport->refused, 1);
+	/* A place that becomes free is given again. */
+	close(fd[allowed]);
+	close(fd[0]);
+	for (int i = 0; i < 200 && fix.sip->transport->stream_count >= allowed;
+	     i++) {
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+		uv_sleep(5);
+	}
+	fd[0] = dial();
+	say(fd[0], OPTIONS);
+	assert_int_equal(hear(fd[0], 2000, text, sizeof(text)), 1);
+	for (unsigned i = 0; i < allowed; i++)
+		close(fd[i]);
+}
+
+static void
+test_connections(void **state)
+{
+	(void)state;
+	count_limit(3, 100, 3);
+}
+
+static void
+test_connections_per_address(void **state)
+{
+	(void)state;
+	count_limit(100, 2, 2);
+}
+
+static void
+test_silence(void **state)
+{
+	char text[4096];
+	int quiet, alive;
+
+	(void)state;
+	listen_on(CONF_TCP);
+	fix.conf.limits.idle_s = 2;
+	quiet = dial();
+	alive = dial();
+	assert_int_equal(hear(quiet, 1200, text, sizeof(text)), -1);
+	say(alive, "\r\n\r\n");
+	assert_int_equal(hear(alive, 1000, text, sizeof(text)), 1);
+	assert_int_equal(hear(quiet, 3000, text, sizeof(text)), 0);
+	assert_int_equal(fix.sip->transport->stream_count, 1);
+	close(quiet);
+	close(alive);
+}
+
+static void
+test_message_that_is_never_complete(void **state)
+{
+	static const char start[] = "OPTIONS sip:x SIP/2.0\r\nFoo: ";
+	char text[4096];
+	int fd, i;
+
+	(void)state;
+	listen_on(CONF_TCP);
+	fix.conf.limits.message_s = 1;
+	fd = dial();
+	say(fd, start);
+	for (i = 0; i < 40; i++) {
+		int got = hear(fd, 100, text, sizeof(text));
+
+		if (got == 0)
+			break;
+		assert_int_equal(got, -1);
+		(void)send(fd, "y", 1, MSG_NOSIGNAL);
+	}
+	assert_in_range(i, 5, 30);
+	close(fd);
+}
+
+static void
+test_reader_that_does_not_read(void **state)
+{
+	struct transport *t;
+	struct conn *c;
+	char text[4096];
+	int fd;
+
+	(void)state;
+	listen_on(CONF_TCP);
+	fd = dial();
+	say(fd, OPTIONS);
+	assert_int_equal(hear(fd, 2000, text, sizeof(text)), 1);
+	t = fix.sip->transport;
+	c = conn_hold(RING_OF(t->idle.next, struct conn, idle));
+	for (int i = 0; i < 40000 && conn_alive(c); i++) {
+		struct buf *b = conn_begin(c);
+
+		for (int line = 0; line < 10; line++)
+			buf_put_text(b,
+			    "0123456789012345678901234567890123456"
+			    "789012345678901234567890123456789\r\n");
+		conn_end(c);
+		if (i % 100 == 0)
+			uv_run(&fix.loop, UV_RUN_NOWAIT);
+	}
+	assert_false(conn_alive(c));
+	/* What was held for it is bounded: 8 MiB and a message. */
+	assert_true(c->out.len + (c->pending == NULL ? 0 : c->pending->size) <
+	    (9U << 20));
+	uv_run(&fix.loop, UV_RUN_NOWAIT);
+	assert_int_equal(t->stream_count, 0);
+	conn_drop(c);
+	close(fd);
+}
+
+/* ---- TLS ---- */
+
+static void
+write_pem(const char *path, const gnutls_datum_t *d)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(d->data, 1, d->size, f), d->size);
+	assert_int_equal(fclose(f), 0);
+}
+
+static int
+make_certificate(void **state)
+{
+	gnutls_x509_privkey_t k;
+	gnutls_x509_crt_t c;
+	gnutls_datum_t pem;
+	time_t now = time(NULL);
+
+	(void)state;
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	(void)snprintf(certificate, sizeof(certificate), "%s/c.pem", folder);
+	(void)snprintf(key, sizeof(key), "%s/k.pem", folder);
+	if (gnutls_x509_privkey_init(&k) < 0 || gnutls_x509_crt_init(&c) < 0 ||
+	    gnutls_x509_privkey_generate(k, GNUTLS_PK_ECDSA,
+		GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0) < 0 ||
+	    gnutls_x509_crt_set_version(c, 3) < 0 ||
+	    gnutls_x509_crt_set_serial(c, "\1", 1) < 0 ||
+	    gnutls_x509_crt_set_activation_time(c, now - 60) < 0 ||
+	    gnutls_x509_crt_set_expiration_time(c, now + 3600) < 0 ||
+	    gnutls_x509_crt_set_dn(c, "CN=localhost", NULL) < 0 ||
+	    gnutls_x509_crt_set_key(c, k) < 0 ||
+	    gnutls_x509_crt_sign2(c, c, k, GNUTLS_DIG_SHA256, 0) < 0 ||
+	    gnutls_x509_crt_export2(c, GNUTLS_X509_FMT_PEM, &pem) < 0)
+		return -1;
+	write_pem(certificate, &pem);
+	gnutls_free(pem.data);
+	if (gnutls_x509_privkey_export2(k, GNUTLS_X509_FMT_PEM, &pem) < 0)
+		return -1;
+	write_pem(key, &pem);
+	gnutls_free(pem.data);
+	gnutls_x509_crt_deinit(c);
+	gnutls_x509_privkey_deinit(k);
+	return 0;
+}
+
+static int
+remove_certificate(void **state)
+{
+	(void)state;
+	(void)unlink(certificate);
+	(void)unlink(key);
+	return rmdir(folder);
+}
+
+static int
+handshake(gnutls_session_t s, int fd)
+{
+	int rc;
+
+	do {
+		rc = gnutls_handshake(s);
+		if (rc == GNUTLS_E_AGAIN)
+			(void)readable(fd, 1000);
+	} while (rc < 0 && gnutls_error_is_fatal(rc) == 0);
+	return rc;
+}
+
+static void
+talk_tls(const char *priority, bool works)
+{
+	gnutls_certificate_credentials_t credentials;
+	gnutls_session_t s;
+	char text[4096] = "";
+	ssize_t n = GNUTLS_E_AGAIN;
+	int fd;
+
+	fd = dial();
+	assert_int_equal(
+	    gnutls_certificate_allocate_credentials(&credentials), 0);
+	assert_int_equal(gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK), 0);
+	assert_int_equal(gnutls_priority_set_direct(s, priority, NULL), 0);
+	assert_int_equal(
+	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, credentials), 0);
+	gnutls_transport_set_int(s, fd);
+	assert_int_equal(handshake(s, fd) == 0, works);
+	if (works) {
+		assert_int_equal(
+		    gnutls_record_send(s, OPTIONS, sizeof(OPTIONS) - 1),
+		    (ssize_t)sizeof(OPTIONS) - 1);
+		for (int i = 0; i < 100 && n == GNUTLS_E_AGAIN; i++) {
+			(void)readable(fd, 100);
+			n = gnutls_record_recv(s, text, sizeof(text) - 1);
+		}
+		assert_true(n > 0);
+		assert_non_null(strstr(text, "SIP/2.0 200 OK\r\n"));
+		/* The client's end is a proper one, and so is ours. */
+		assert_int_equal(gnutls_bye(s, GNUTLS_SHUT_WR), 0);
+		n = GNUTLS_E_AGAIN;
+		for (int i = 0; i < 100 && n == GNUTLS_E_AGAIN; i++) {
+			(void)readable(fd, 100);
+			n = gnutls_record_recv(s, text, sizeof(text) - 1);
+		}
+		assert_int_equal(n, 0);
+	}
+	gnutls_deinit(s);
+	gnutls_certificate_free_credentials(credentials);
+	close(fd);
+	for (int i = 0; i < 200 && fix.sip->transport->stream_count > 0; i++) {
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+		uv_sleep(5);
+	}
+	assert_int_equal(fix.sip->transport->stream_count, 0);
+}
+
+static void
+test_tls(void **state)
+{
+	(void)state;
+	listen_on(CONF_TLS);
+	talk_tls("NORMAL", true);
+	talk_tls("NORMAL:-VERS-ALL:+VERS-TLS1.2", true);
+	talk_tls("NORMAL:-VERS-ALL:+VERS-TLS1.1", false);
+}
+
+static void
+test_tls_gets_nonsense(void **state)
+{
+	static const char *const rows[] = {
+	    OPTIONS, "\x16\x03\x01\xff\xff", "\x16\x03\x01\x40\x01\x01"};
+	char text[4096];
+
+	(void)state;
+	listen_on(CONF_TLS);
+	fix.conf.limits.message_s = 1;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		int fd = dial(), got;
+
+		say(fd, rows[i]);
+		while ((got = hear(fd, 4000, text, sizeof(text))) > 0)
+			assert_null(strstr(text, "SIP/2.0"));
+		assert_int_equal(got, 0);
+		close(fd);
+	}
+	talk_tls("NORMAL", true);
+}
+
+static void
+test_bad_listeners(void **state)
+{
+	char why[256] = "";
+
+	(void)state;
+	fix_conf(&fix);
+	fix.listens[0].address = (char *)(uintptr_t) "127.0.0.1";
+	fix.listens[0].transport = CONF_TLS;
+	fix.listens[0].certificate = (char *)(uintptr_t) "/nonexistent";
+	fix.listens[0].key = (char *)(uintptr_t) "/nonexistent";
+	fix.conf.listen_count = 1;
+	fix_start(&fix);
+	assert_int_equal(sip_bind(fix.sip, why, sizeof(why)), -1);
+	assert_non_null(strstr(why, "/nonexistent"));
+	fix.listens[0].transport = CONF_TCP;
+	fix.listens[0].address = (char *)(uintptr_t) "192.0.2.1";
+	fix_stop(&fix);
+	fix_start(&fix);
+	assert_int_equal(sip_bind(fix.sip, why, sizeof(why)), -1);
+	assert_non_null(strstr(why, "192.0.2.1"));
+}
+
+#define CASE(f) cmocka_unit_test_teardown(f, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_tcp),
+	    CASE(test_connections),
+	    CASE(test_connections_per_address),
+	    CASE(test_silence),
+	    CASE(test_message_that_is_never_complete),
+	    CASE(test_reader_that_does_not_read),
+	    CASE(test_tls),
+	    CASE(test_tls_gets_nonsense),
+	    CASE(test_bad_listeners),
+	};
+
+	return cmocka_run_group_tests(
+	    tests, make_certificate, remove_certificate);
+}
