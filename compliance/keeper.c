@@ -198,6 +198,8 @@ commit_queue(struct keeper *k)
 			keeper_storage_failed(k);
 		refuse_queue(k, count);
 	}
+	if (k->queue_bytes.cap > KEEPER_QUEUE_BYTES)
+		buf_release(&k->queue_bytes);
 	buf_clear(&k->queue_bytes);
 	if (k->server.link != NULL)
 		ipc_flush(k->server.link);
@@ -244,11 +246,17 @@ on_event(struct keeper *k, struct view payload)
 		send_refused(&k->server, reader_u64(&head), k->why);
 		return !head.failed;
 	}
+	if (payload.n > KEEPER_EVENT_BYTES) {
+		send_refused(
+		    &k->server, reader_u64(&head), "the event is too large");
+		return true;
+	}
 	if (!queue_event(k, payload))
 		return false;
 	if (k->queue_bytes.failed)
 		log_fatal("out of memory for events");
-	if (++k->queued == KEEPER_QUEUE_MAX)
+	if (++k->queued == KEEPER_QUEUE_MAX ||
+	    k->queue_bytes.len > KEEPER_QUEUE_BYTES)
 		commit_queue(k);
 	return true;
 }

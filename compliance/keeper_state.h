@@ -18,6 +18,9 @@
 #include "compliance/tree.h"
 
 #define KEEPER_QUEUE_MAX 2000 /* events in one commit */
+#define KEEPER_QUEUE_BYTES (8U << 20)
+/* Every way out escapes it at worst sixfold, and has frames of 16 MiB. */
+#define KEEPER_EVENT_BYTES (2U << 20)
 
 struct keeper;
 

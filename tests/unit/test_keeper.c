@@ -104,6 +104,47 @@ replay_does_not_block_recording(void **state)
 	teardown(&f);
 }
 
+/* Up to the limit an event comes back byte for byte; above, it is refused. */
+static void
+large_events(void **state)
+{
+	static char text[(2U << 20) + 1];
+	const size_t around =
+	    8 + 1 + 1 + 4 + 21 + 4; /* the rest of the frame */
+	struct fixture f;
+	uint64_t replayed = 0;
+	struct reader r;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	memset(text, '"', sizeof text);
+	text[(2U << 20) - around] = '\0';
+	for (uint64_t i = 0; i < 10; i++)
+		send_post(&f.server, i, text);
+	for (uint64_t got = 0; got < 10;) {
+		r = expect(&f.server, WIRE_RECEIPT);
+		got += reader_u32(&r);
+	}
+	text[(2U << 20) - around] = '"';
+	text[(2U << 20) - around + 1] = '\0';
+	send_post(&f.server, 77, text);
+	r = expect(&f.server, WIRE_REFUSED);
+	assert_int_equal(reader_u64(&r), 77);
+	link_test(&f, "server", &f.server);
+	send_u64(&f.server, WIRE_HELLO, 0);
+	while (replayed < 10) {
+		r = expect(&f.server, WIRE_REPLAY);
+		(void)reader_take(&r, 18);
+		(void)reader_take(&r, reader_u32(&r));
+		assert_int_equal(reader_u32(&r), (2U << 20) - around);
+		assert_memory_equal(r.p, text, r.n);
+		replayed++;
+	}
+	(void)expect(&f.server, WIRE_LIVE);
+	teardown(&f);
+}
+
 static void
 malformed_frames_end_the_link_only(void **state)
 {
@@ -209,6 +250,7 @@ main(void)
 	    cmocka_unit_test(first_start_opens_the_journal),
 	    cmocka_unit_test(replay_gives_what_is_missing),
 	    cmocka_unit_test(replay_does_not_block_recording),
+	    cmocka_unit_test(large_events),
 	    cmocka_unit_test(malformed_frames_end_the_link_only),
 	    cmocka_unit_test(receipts_survive_a_kill),
 	};
