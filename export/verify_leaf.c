@@ -7,6 +7,7 @@
 
 #define COMMITMENT_TEXT 44 /* base64 of 32 bytes */
 #define BOOT_ID 8
+#define NAME_MAX_LEN 32
 
 /* One line of the text, without its end. */
 struct cursor {
@@ -223,23 +224,39 @@ parse_part(struct cursor *c, struct verify_leaf *out, const char **why)
 }
 
 static bool
-value_valid(struct view v)
+is_plain(uint8_t c)
 {
 	static const char marks[] = "._:/+=@,-";
 
-	for (size_t i = 0; i < v.n; i++) {
-		uint8_t c = v.p[i];
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+	    (c >= 'a' && c <= 'z') ||
+	    memchr(marks, c, sizeof(marks) - 1) != NULL;
+}
 
-		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
-		    (c >= 'a' && c <= 'z') ||
-		    memchr(marks, c, sizeof(marks) - 1) != NULL)
+/* Value of an upper-case hexadecimal digit, or -1. */
+static int
+hex_digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Plain characters and "%XX" for all others: one spelling for each value. */
+static bool
+value_valid(struct view v)
+{
+	for (size_t i = 0; i < v.n; i++) {
+		int high, low;
+
+		if (is_plain(v.p[i]))
 			continue;
-		if (c != '%' || v.n - i < 3)
+		if (v.p[i] != '%' || v.n - i < 3)
 			return false;
-		for (size_t k = i + 1; k <= i + 2; k++)
-			if (!((v.p[k] >= '0' && v.p[k] <= '9') ||
-				(v.p[k] >= 'A' && v.p[k] <= 'F')))
-				return false;
+		high = hex_digit(v.p[i + 1]);
+		low = hex_digit(v.p[i + 2]);
+		if (high < 0 || low < 0 || is_plain((uint8_t)(high * 16 + low)))
+			return false;
 		i += 2;
 	}
 	return v.n > 0;
@@ -252,7 +269,7 @@ name_valid(struct view v)
 		if (!((v.p[i] >= 'a' && v.p[i] <= 'z') ||
 			(i > 0 && v.p[i] >= '0' && v.p[i] <= '9')))
 			return false;
-	return v.n > 0;
+	return v.n > 0 && v.n <= NAME_MAX_LEN;
 }
 
 static bool

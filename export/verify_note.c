@@ -13,7 +13,7 @@
 #define SIGNATURE_BYTES 68 /* id and signature */
 #define SIGNATURE_TEXT 92  /* base64 of them */
 #define ROOT_TEXT 44
-#define NOTE_MAX 65536
+#define NOTE_MAX 16384
 #define SIGNATURES_MAX 100
 
 static const uint8_t dash[] = {0xe2, 0x80, 0x94, ' '};
