@@ -14,6 +14,7 @@
 #include "server/store_chat.h"
 
 #define WHY_MAX 400
+#define REPLY_MAX (IPC_FRAME_MAX - 64)
 
 struct admin {
 	uv_loop_t *loop;
@@ -47,6 +48,11 @@ reply(struct admin *a, uint64_t ref, json_t *body)
 	char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct buf *b;
 
+	if (text != NULL && strlen(text) > REPLY_MAX) {
+		free(text);
+		text = strdup("{\"ok\":false,\"error\":"
+			      "\"the list is too long for one reply\"}");
+	}
 	if (text == NULL)
 		log_error("out of memory for a reply to an administrator");
 	else if (a->link != NULL) {

@@ -159,6 +159,11 @@ command_fn chat_requri, chat_serverinfo, chat_associations, chat_invitations,
 
 /* chat_replay.c */
 void chat_replay(void *arg, const struct record_event *e);
+
+/* chat_pending.c */
+/* Submits what is not under way; startup: ready waits for it. */
+void chat_start_pending(struct chat *c, bool startup);
+/* The journal tells that the row is recorded. */
 void chat_settle_pending(
     struct chat *c, uint64_t id, uint64_t seq, uint64_t at);
 

@@ -27,9 +27,9 @@ struct store_user {
 enum store_privacy { STORE_OPEN, STORE_CLOSED, STORE_SECRET };
 
 struct store_room {
-	uint64_t id;	/* row id, never 0 */
-	char *guid;	/* lower-case, no braces */
-	char *uri;	/* ma-chan://domain/guid */
+	uint64_t id; /* row id, never 0 */
+	char *guid;  /* lower-case, no braces */
+	char *uri;   /* ma-chan://domain/guid */
 	char *name;
 	char *description;
 	enum store_privacy privacy;
@@ -37,8 +37,8 @@ struct store_room {
 };
 
 /* Makes an empty chat.db; 0, or -1 with the reason in why. */
-int store_create(const char *path, const char *domain, char *why,
-    size_t why_len);
+int store_create(
+    const char *path, const char *domain, char *why, size_t why_len);
 struct store *store_open(const char *path, char *why, size_t why_len);
 void store_close(struct store *s);
 
@@ -58,8 +58,8 @@ int store_room_add(struct store *s, const char *name, const char *guid,
 int store_member_add(struct store *s, const char *room, const char *user,
     const char *by, char *why, size_t why_len);
 typedef void store_user_cb(void *arg, const struct store_user *u);
-typedef void store_room_cb(void *arg, const struct store_room *r,
-    unsigned members);
+typedef void store_room_cb(
+    void *arg, const struct store_room *r, unsigned members);
 int store_users(struct store *s, store_user_cb *cb, void *arg);
 int store_rooms(struct store *s, store_room_cb *cb, void *arg);
 
