@@ -87,6 +87,8 @@ add_field(struct message *m, const char *name)
 
 	(void)snprintf(f->name, sizeof f->name, "%s", name);
 	buf_init(&f->value);
+	/* so that an empty value has an address too; failed() looks later */
+	(void)buf_reserve(&f->value, CHUNK_MIN);
 	return &f->value;
 }
 
@@ -193,6 +195,7 @@ put_pieces(struct message *m)
 	ends = (const size_t *)(const void *)m->ends.data;
 	count = m->ends.len / sizeof *ends;
 	buf_init(&out);
+	(void)buf_reserve(&m->pieces, 1); /* as the fields' values */
 	for (size_t i = 0; ok && i < count; i++) {
 		buf_clear(&out);
 		buf_put_view(&out, buf_view(&m->head));
