@@ -475,4 +475,50 @@ client_answer_info(struct client *c, unsigned cseq, const char *status)
 	    status, c->to_tag, c->user, c->from_tag, c->user, c->call_id, cseq);
 }
 
+/* ---- checks ---- */
+
+static inline void
+fix_fail(const char *how, const char *what, const char *text)
+{
+	(void)fprintf(stderr, "\"%s\" %s:\n%s\n", what, how, text);
+	abort();
+}
+
+static inline void
+client_expect(struct client *c, const char *what)
+{
+	if (!client_has(c, what))
+		fix_fail("is not in", what, client_text(c));
+}
+
+static inline void
+client_expect_not(struct client *c, const char *what)
+{
+	if (client_has(c, what))
+		fix_fail("is in", what, client_text(c));
+}
+
+static inline void
+fix_send(struct session *s, const char *body, uint64_t room, uint64_t number)
+{
+	struct message *m = message_new(view_text(body));
+
+	assert(m != NULL);
+	session_send(s, message_hold(m), room, number);
+	message_drop(m);
+	message_drop(m);
+	transport_flush(s->sip->transport);
+}
+
+static inline unsigned
+client_count(struct client *c, const char *what)
+{
+	const char *at = client_text(c);
+	unsigned n = 0;
+
+	for (; (at = strstr(at, what)) != NULL; at++)
+		n++;
+	return n;
+}
+
 #endif

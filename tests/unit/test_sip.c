@@ -1,6 +1,6 @@
 /*
- * The SIP side as clients see it: sign-in, provisioning, dialogs, messages,
- * and what becomes of a session when its dialog or connection ends.
+ * The SIP side as clients see it: sign-in, provisioning, INVITE and what
+ * goes on in its dialog.
  */
 
 #include <setjmp.h>
@@ -30,43 +30,6 @@ teardown(void **state)
 	return 0;
 }
 
-static void
-expect(struct client *c, const char *what)
-{
-	if (!client_has(c, what))
-		fail_msg("\"%s\" is not in:\n%s", what, client_text(c));
-}
-
-static void
-expect_not(struct client *c, const char *what)
-{
-	if (client_has(c, what))
-		fail_msg("\"%s\" is in:\n%s", what, client_text(c));
-}
-
-static void
-send_copy(struct session *s, const char *body, uint64_t room, uint64_t number)
-{
-	struct message *m = message_new(view_text(body));
-
-	assert_non_null(m);
-	session_send(s, message_hold(m), room, number);
-	message_drop(m);
-	message_drop(m);
-	transport_flush(fix.sip->transport);
-}
-
-static unsigned
-count(struct client *c, const char *what)
-{
-	const char *at = client_text(c);
-	unsigned n = 0;
-
-	for (; (at = strstr(at, what)) != NULL; at++)
-		n++;
-	return n;
-}
-
 /* ---- sign-in ---- */
 
 static void
@@ -78,32 +41,33 @@ test_register_as_sipe_reads_it(void **state)
 	(void)state;
 	client_open(&c, &fix, CONN_TCP, "ann");
 	client_register(&c, "");
-	expect(&c, "SIP/2.0 407 Proxy Authentication Required\r\n");
+	client_expect(&c, "SIP/2.0 407 Proxy Authentication Required\r\n");
 	/* SIPE reads the first challenge only, and knows MD5 only. */
 	assert_true(strstr(client_text(&c), "algorithm=MD5") <
 	    strstr(client_text(&c), "algorithm=SHA-256"));
-	expect_not(&c, "stale");
+	client_expect_not(&c, "stale");
 	client_credentials(
 	    &c, false, "REGISTER", "(null)", FIX_PASSWORD, line, sizeof(line));
 	client_forget(&c);
 	c.cseq--;
 	client_register(&c, line);
-	expect(&c, "SIP/2.0 200 OK\r\n");
-	expect(&c, "\r\nSupported: msrtc-event-categories\r\n");
-	expect(&c, "\r\nAllow-Events: vnd-microsoft-provisioning-v2\r\n");
-	expect(&c, "\r\nExpires: 600\r\n");
-	expect(&c, "timeout=300\r\n");
-	expect(&c,
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "\r\nSupported: msrtc-event-categories\r\n");
+	client_expect(
+	    &c, "\r\nAllow-Events: vnd-microsoft-provisioning-v2\r\n");
+	client_expect(&c, "\r\nExpires: 600\r\n");
+	client_expect(&c, "timeout=300\r\n");
+	client_expect(&c,
 	    "\r\nContact: <sip:192.0.2.10:40001;transport=tcp;"
 	    "ms-opaque=d3470f>;expires=600;+sip.instance="
 	    "\"<urn:uuid:de10a125-5cc8-51fb-bb6d-02bc1abe9ca2>\"\r\n");
-	expect(&c, "\r\nCSeq: 1 REGISTER\r\n");
-	assert_int_equal(count(&c, "Supported:"), 1);
+	client_expect(&c, "\r\nCSeq: 1 REGISTER\r\n");
+	assert_int_equal(client_count(&c, "Supported:"), 1);
 	assert_int_equal(fix.sip->counters.sign_ins, 1);
 	client_forget(&c);
 	/* A refresh has no credentials: the connection is ann's. */
 	client_register(&c, "");
-	expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
 	assert_int_equal(fix.sip->counters.sign_ins, 1);
 	client_close(&c);
 }
@@ -131,7 +95,7 @@ test_plain_client_gets_sha256_first(void **state)
 	(void)state;
 	client_open(&c, &fix, CONN_TCP, "ann");
 	register_plain(&c, "Contact: <sip:ann@192.0.2.9>\r\n");
-	expect(&c, "SIP/2.0 407 ");
+	client_expect(&c, "SIP/2.0 407 ");
 	assert_true(strstr(client_text(&c), "algorithm=SHA-256") <
 	    strstr(client_text(&c), "algorithm=MD5"));
 	client_credentials(&c, true, "REGISTER", "sip:" FIX_DOMAIN,
@@ -140,12 +104,12 @@ test_plain_client_gets_sha256_first(void **state)
 	    "Contact: <sip:ann@192.0.2.9>;expires=120\r\n%s", line);
 	client_forget(&c);
 	register_plain(&c, lines);
-	expect(&c, "SIP/2.0 200 OK\r\n");
-	expect(&c, "Contact: <sip:ann@192.0.2.9>;expires=120\r\n");
-	expect_not(&c, "ms-keep-alive");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "Contact: <sip:ann@192.0.2.9>;expires=120\r\n");
+	client_expect_not(&c, "ms-keep-alive");
 	client_forget(&c);
 	register_plain(&c, "");
-	expect(&c, "Contact: <sip:ann@192.0.2.9>;expires=1");
+	client_expect(&c, "Contact: <sip:ann@192.0.2.9>;expires=1");
 	client_invite(&c);
 	assert_string_equal(fix.chat.auth, "digest-sha256");
 	client_close(&c);
@@ -164,7 +128,7 @@ sign_in_with(
 	    &c, sha, "REGISTER", "(null)", password, line, sizeof(line));
 	client_forget(&c);
 	client_register(&c, line);
-	expect(&c, status);
+	client_expect(&c, status);
 	client_close(&c);
 }
 
@@ -194,11 +158,11 @@ test_credentials_are_good_once(void **state)
 	client_credentials(
 	    &c, false, "REGISTER", "(null)", FIX_PASSWORD, line, sizeof(line));
 	client_register(&c, line);
-	expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
 	client_open(&eve, &fix, CONN_TCP, "ann");
 	client_register(&eve, line);
-	expect(&eve, "SIP/2.0 407 ");
-	expect(&eve, "stale=true");
+	client_expect(&eve, "SIP/2.0 407 ");
+	client_expect(&eve, "stale=true");
 	client_close(&eve);
 	client_close(&c);
 }
@@ -217,7 +181,7 @@ test_user_of_the_digest_must_be_who_registers(void **state)
 	client_forget(&c);
 	c.user = "bob";
 	client_register(&c, line);
-	expect(&c, "SIP/2.0 403 ");
+	client_expect(&c, "SIP/2.0 403 ");
 	client_close(&c);
 }
 
@@ -229,19 +193,19 @@ test_identity_is_the_connections(void **state)
 	(void)state;
 	client_open(&c, &fix, CONN_TCP, "ann");
 	client_invite_only(&c, "");
-	expect(&c, "SIP/2.0 407 ");
+	client_expect(&c, "SIP/2.0 407 ");
 	client_forget(&c);
 	client_sign_in(&c);
 	c.user = "bob";
 	client_invite_only(&c, "");
-	expect(&c, "SIP/2.0 403 From is not who signed in\r\n");
+	client_expect(&c, "SIP/2.0 403 From is not who signed in\r\n");
 	client_forget(&c);
 	client_register(&c, "");
-	expect(&c, "SIP/2.0 403 ");
+	client_expect(&c, "SIP/2.0 403 ");
 	client_forget(&c);
 	c.user = "ANN";
 	client_invite_only(&c, "");
-	expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
 	client_close(&c);
 }
 
@@ -267,7 +231,7 @@ test_registration_limits(void **state)
 		client_open(&c, &fix, CONN_TCP, "ann");
 		client_sign_in(&c);
 		register_plain(&c, rows[i].lines);
-		expect(&c, rows[i].want);
+		client_expect(&c, rows[i].want);
 		client_close(&c);
 	}
 }
@@ -303,27 +267,27 @@ test_provisioning(void **state)
 	    EVENT FIX_CONTACT
 	    "Supported: com.microsoft.autoextend\r\n"
 	    "Supported: ms-benotify\r\nSupported: ms-piggyback-first-notify\r\n");
-	expect(&c, "SIP/2.0 200 OK\r\n");
-	expect(&c, "\r\nms-piggyback-cseq: 1\r\n");
-	expect(&c, "\r\n" EVENT);
-	expect(&c,
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "\r\nms-piggyback-cseq: 1\r\n");
+	client_expect(&c, "\r\n" EVENT);
+	client_expect(&c,
 	    "<property name=\"DefaultPersistentChatPoolUri\">sip:chat@" FIX_DOMAIN
 	    "</property>");
-	assert_int_equal(count(&c, "provisionGroupList xmlns"), 1);
+	assert_int_equal(client_count(&c, "provisionGroupList xmlns"), 1);
 	subscribe(&c, "", EVENT FIX_CONTACT "Supported: ms-benotify\r\n");
-	expect(&c, "\r\nBENOTIFY sip:ann@");
-	assert_int_equal(count(&c, "provisionGroupList xmlns"), 1);
+	client_expect(&c, "\r\nBENOTIFY sip:ann@");
+	assert_int_equal(client_count(&c, "provisionGroupList xmlns"), 1);
 	subscribe(&c, "", EVENT FIX_CONTACT);
-	expect(&c, "\r\nNOTIFY sip:ann@");
-	expect(&c, "\r\nCSeq: 1 NOTIFY\r\n");
+	client_expect(&c, "\r\nNOTIFY sip:ann@");
+	client_expect(&c, "\r\nCSeq: 1 NOTIFY\r\n");
 	/* Each notification starts group chat in SIPE once more. */
 	subscribe(&c, ";tag=abc", EVENT "Supported: ms-benotify\r\n");
-	expect(&c, "SIP/2.0 200 OK\r\n");
-	expect_not(&c, "provisionGroupList");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect_not(&c, "provisionGroupList");
 	subscribe(&c, "", "Event: vnd-microsoft-roaming-contacts\r\n");
-	expect(&c, "SIP/2.0 489 Bad Event\r\n");
+	client_expect(&c, "SIP/2.0 489 Bad Event\r\n");
 	subscribe(&c, "", "");
-	expect(&c, "SIP/2.0 489 ");
+	client_expect(&c, "SIP/2.0 489 ");
 	client_close(&c);
 }
 
@@ -357,11 +321,11 @@ test_other_methods(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		client_forget(&c);
 		client_request(&c, rows[i].method, rows[i].more, "");
-		expect(&c, rows[i].want);
-		assert_int_equal(count(&c, "SIP/2.0 "), 1);
+		client_expect(&c, rows[i].want);
+		assert_int_equal(client_count(&c, "SIP/2.0 "), 1);
 	}
 	client_request(&c, "OPTIONS", "", "");
-	expect(&c, "\r\nAllow: INVITE, ACK, BYE,");
+	client_expect(&c, "\r\nAllow: INVITE, ACK, BYE,");
 	client_close(&c);
 }
 
@@ -373,12 +337,12 @@ test_strangers_may_ask_for_options_only(void **state)
 	(void)state;
 	client_open(&c, &fix, CONN_TCP, "ann");
 	client_request(&c, "OPTIONS", "", "");
-	expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
 	client_forget(&c);
 	client_request(&c, "MESSAGE", "", "hello");
-	expect(&c, "SIP/2.0 407 ");
+	client_expect(&c, "SIP/2.0 407 ");
 	client_request(&c, "INFO", "", "hello");
-	expect_not(&c, "SIP/2.0 200");
+	client_expect_not(&c, "SIP/2.0 200");
 	assert_int_equal(fix.chat.infos, 0);
 	client_close(&c);
 }
@@ -394,11 +358,12 @@ test_invite(void **state)
 	client_open(&c, &fix, CONN_TLS, "ann");
 	client_sign_in(&c);
 	client_invite_only(&c, "");
-	expect(&c, "SIP/2.0 200 OK\r\n");
-	expect(&c, "\r\nSession-Expires: 1800;refresher=uac\r\n");
-	expect(&c, "\r\nContact: <sip:chat@" FIX_DOMAIN ";transport=tls>\r\n");
-	expect(&c, "\r\nVia: SIP/2.0/tcp 192.0.2.10:40001\r\n");
-	expect(&c, "\r\nm=message 5060 sip sip:chat@" FIX_DOMAIN "\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "\r\nSession-Expires: 1800;refresher=uac\r\n");
+	client_expect(
+	    &c, "\r\nContact: <sip:chat@" FIX_DOMAIN ";transport=tls>\r\n");
+	client_expect(&c, "\r\nVia: SIP/2.0/tcp 192.0.2.10:40001\r\n");
+	client_expect(&c, "\r\nm=message 5060 sip sip:chat@" FIX_DOMAIN "\r\n");
 	assert_int_equal(fix.chat.opened, 0);
 	client_request(&c, "ACK", "", "");
 	assert_int_equal(fix.chat.opened, 1);
@@ -453,7 +418,7 @@ test_invite_that_is_refused(void **state)
 		    "To: <%s>\r\nCall-ID: refused-%zu\r\nCSeq: 1 INVITE\r\n"
 		    "%sContent-Length: 0\r\n\r\n",
 		    rows[i].uri, rows[i].uri, i, rows[i].lines);
-		expect(&c, rows[i].want);
+		client_expect(&c, rows[i].want);
 	}
 	client_close(&c);
 }
@@ -469,7 +434,7 @@ test_info_and_its_answer(void **state)
 	client_invite(&c);
 	client_request(&c, "INFO", "Content-Type: text/plain\r\n",
 	    "<xccos>gr\xc3\xbc\xc3\x9f</xccos>");
-	expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
 	assert_string_equal(
 	    buf_text(&fix.chat.body), "<xccos>gr\xc3\xbc\xc3\x9f</xccos>");
 	assert_string_equal(fix.chat.id + strlen(c.call_id), " 2");
@@ -477,15 +442,15 @@ test_info_and_its_answer(void **state)
 	fix.chat.status = 503;
 	client_request(&c, "INFO", "", "x");
 	/* Chat's reason is text, whatever is in it. */
-	expect(&c, "SIP/2.0 503 No \"way\"  X: y\r\n");
-	expect(&c, "reason=\"No \\\"way\\\"  X: y\"");
-	expect(&c, "\r\nRetry-After: ");
+	client_expect(&c, "SIP/2.0 503 No \"way\"  X: y\r\n");
+	client_expect(&c, "reason=\"No \\\"way\\\"  X: y\"");
+	client_expect(&c, "\r\nRetry-After: ");
 	client_forget(&c);
 	client_request(&c, "INFO", "", "\xff\xfe");
-	expect(&c, "SIP/2.0 400 ");
+	client_expect(&c, "SIP/2.0 400 ");
 	client_forget(&c);
 	client_request(&c, "INFO", "Content-Encoding: deflate\r\n", "x");
-	expect(&c, "SIP/2.0 415 ");
+	client_expect(&c, "SIP/2.0 415 ");
 	assert_int_equal(fix.chat.infos, 2);
 	client_close(&c);
 }
@@ -526,7 +491,7 @@ test_pipelined_infos_are_answered_when_chat_likes(void **state)
 	transport_flush(fix.sip->transport);
 	assert_true(strstr(client_text(&c), "CSeq: 3 INFO") <
 	    strstr(client_text(&c), "CSeq: 2 INFO"));
-	expect(&c, "SIP/2.0 403 not delivered\r\n");
+	client_expect(&c, "SIP/2.0 403 not delivered\r\n");
 	assert_int_equal(fix.sip->inflight, 0);
 	client_close(&c);
 }
@@ -563,8 +528,8 @@ test_overload(void **state)
 	fix.chat.hold = true;
 	for (int i = 0; i < 3; i++)
 		client_request(&c, "INFO", "", "x");
-	expect(&c, "SIP/2.0 503 Chat service busy\r\n");
-	assert_int_equal(count(&c, "SIP/2.0 503"), 1);
+	client_expect(&c, "SIP/2.0 503 Chat service busy\r\n");
+	assert_int_equal(client_count(&c, "SIP/2.0 503"), 1);
 	assert_int_equal(fix.chat.infos, 2);
 	client_close(&c);
 }
@@ -580,11 +545,11 @@ test_order_of_cseq(void **state)
 	client_invite(&c);
 	c.cseq = 9;
 	client_request(&c, "INFO", "", "ten");
-	expect(&c, "SIP/2.0 200 OK\r\n");
+	client_expect(&c, "SIP/2.0 200 OK\r\n");
 	client_forget(&c);
 	c.cseq = 4;
 	client_request(&c, "INFO", "", "five");
-	expect(&c, "SIP/2.0 500 ");
+	client_expect(&c, "SIP/2.0 500 ");
 	assert_int_equal(fix.chat.infos, 1);
 	client_close(&c);
 }
@@ -605,398 +570,16 @@ test_nobody_speaks_in_anothers_dialog(void **state)
 	memcpy(bob.from_tag, ann.from_tag, sizeof(bob.from_tag));
 	bob.cseq = 10;
 	client_request(&bob, "INFO", "", "x");
-	expect(&bob, "SIP/2.0 481 ");
+	client_expect(&bob, "SIP/2.0 481 ");
 	client_request(&bob, "BYE", "", "");
 	assert_int_equal(fix.chat.infos, 0);
 	assert_int_equal(fix.chat.gone, 0);
 	/* Nor may he answer for her. */
-	send_copy(fix.chat.session, "m", 1, 1);
+	fix_send(fix.chat.session, "m", 1, 1);
 	client_answer_info(&bob, 1, "200 OK");
 	assert_int_equal(fix.chat.outcomes, 0);
 	client_close(&bob);
 	client_close(&ann);
-}
-
-/* ---- messages to clients ---- */
-
-static void
-test_copies_and_outcomes(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	for (uint64_t i = 1; i <= 20; i++)
-		send_copy(fix.chat.session, "<grpchat/>", 7, i);
-	send_copy(fix.chat.session, "<ntc/>", 0, 0);
-	assert_int_equal(
-	    count(&c, "INFO sip:ann@" FIX_DOMAIN ":40001;maddr="), 21);
-	expect(&c, "\r\nCSeq: 21 INFO\r\nContent-Length: 6\r\n\r\n<ntc/>");
-	client_answer_info(&c, 2, "200 OK");
-	client_answer_info(&c, 2, "200 OK");
-	client_answer_info(&c, 1, "100 Trying");
-	client_answer_info(&c, 1, "200 OK");
-	client_answer_info(&c, 20, "603 Declined");
-	client_answer_info(&c, 21, "200 OK");
-	client_answer_info(&c, 22, "200 OK");
-	assert_int_equal(fix.chat.by_outcome[SESSION_DELIVERED], 2);
-	assert_int_equal(fix.chat.by_outcome[SESSION_REFUSED], 1);
-	for (unsigned i = 3; i < 19; i++)
-		client_answer_info(&c, i, "200 OK");
-	dialog_expire(fix.chat.session->dialog, uv_now(&fix.loop) + 33000);
-	assert_int_equal(fix.chat.by_outcome[SESSION_TIMEOUT], 1);
-	assert_int_equal(fix.chat.outcomes, 20);
-	assert_null(fix.chat.session->dialog->pending);
-	client_close(&c);
-	assert_int_equal(fix.chat.outcomes, 20);
-}
-
-static void
-test_unanswered_copies_are_gone_with_the_dialog(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	for (uint64_t i = 1; i <= 5; i++)
-		send_copy(fix.chat.session, "m", 7, i);
-	client_request(&c, "BYE", "", "");
-	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 5);
-	assert_int_equal(fix.chat.gone, 1);
-	assert_int_equal(fix.chat.last_end, SESSION_BYE);
-	client_close(&c);
-}
-
-static void
-test_reader_that_answers_nothing_is_cut_off(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	for (uint64_t i = 1; i <= DIALOG_PENDING_MAX + 1 && client_alive(&c);
-	     i++) {
-		struct message *m = message_new(view_text("m"));
-
-		session_send(fix.chat.session, m, 7, i);
-		message_drop(m);
-		if (i % 64 == 0)
-			transport_flush(fix.sip->transport);
-	}
-	transport_flush(fix.sip->transport);
-	assert_false(client_alive(&c));
-	assert_int_equal(
-	    fix.chat.by_outcome[SESSION_GONE], DIALOG_PENDING_MAX + 1);
-	assert_int_equal(fix.chat.last_end, SESSION_LOST);
-	client_close(&c);
-}
-
-/* ---- the ways a session ends, and does not ---- */
-
-static void
-test_sipe_looks_up_and_comes_back(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	client_request(&c, "INFO", "", "<requri/>");
-	client_request(&c, "BYE", "", "");
-	assert_int_equal(fix.chat.gone, 1);
-	client_invite(&c);
-	assert_int_equal(fix.chat.opened, 2);
-	client_request(&c, "INFO", "", "<bjoin/>");
-	client_request(&c, "INFO", "", "<getinv/>");
-	client_request(&c, "BYE", "", "");
-	assert_int_equal(fix.chat.gone, 2);
-	client_register(&c, "Expires: 0\r\n");
-	expect(&c, "\r\nExpires: 0\r\n");
-	assert_int_equal(fix.chat.gone, 2);
-	client_close(&c);
-}
-
-/* After a 481 SIPE sets up two dialogs and does not join again (C.4). */
-static void
-test_rooms_survive_a_restart_of_the_dialog(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	client_request(&c, "INFO", "", "<join/>");
-	client_request(&c, "INFO", "", "<bccontext/>");
-	session_suspend(fix.chat.session, SESSION_EXPIRED);
-	client_forget(&c);
-	client_request(&c, "UPDATE", "", "");
-	expect(&c, "SIP/2.0 481 ");
-	send_copy(fix.chat.session, "while away", 7, 1);
-	assert_int_equal(count(&c, "INFO sip:"), 0);
-	client_invite(&c); /* the look-up */
-	client_request(&c, "INFO", "", "<requri/>");
-	client_request(&c, "BYE", "", "");
-	assert_int_equal(fix.chat.gone, 0);
-	client_invite(&c);
-	assert_int_equal(fix.chat.gone, 0);
-	assert_int_equal(fix.chat.opened, 3);
-	send_copy(fix.chat.session, "back again", 7, 2);
-	expect(&c, "back again");
-	client_request(&c, "INFO", "", "<getinv/>");
-	client_request(&c, "INFO", "", "<grpchat/>");
-	client_request(&c, "BYE", "", "");
-	assert_int_equal(fix.chat.gone, 1);
-	assert_int_equal(fix.chat.last_end, SESSION_BYE);
-	client_close(&c);
-}
-
-static void
-test_what_waits_is_sent_in_order(void **state)
-{
-	struct client c;
-	const char *one, *two;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	session_suspend(fix.chat.session, SESSION_EXPIRED);
-	send_copy(fix.chat.session, "first", 7, 1);
-	send_copy(fix.chat.session, "second", 0, 0);
-	client_invite_only(&c, "");
-	client_forget(&c);
-	send_copy(fix.chat.session, "third", 7, 3);
-	assert_int_equal(c.out.len, 0);
-	client_request(&c, "ACK", "", "");
-	one = strstr(client_text(&c), "first");
-	two = strstr(client_text(&c), "second");
-	assert_true(one != NULL && two > one);
-	assert_true(strstr(client_text(&c), "third") > two);
-	client_close(&c);
-}
-
-static void
-test_queue_of_a_session_is_bounded(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	session_suspend(fix.chat.session, SESSION_EXPIRED);
-	for (uint64_t i = 1; i <= SESSION_QUEUE_MAX; i++)
-		send_copy(fix.chat.session, "m", 7, i);
-	assert_int_equal(fix.chat.outcomes, 0);
-	send_copy(fix.chat.session, "m", 7, SESSION_QUEUE_MAX + 1);
-	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 1);
-	session_expire(fix.chat.session, fix.chat.session->deadline_ms);
-	assert_int_equal(
-	    fix.chat.by_outcome[SESSION_GONE], SESSION_QUEUE_MAX + 1);
-	assert_int_equal(fix.chat.last_end, SESSION_EXPIRED);
-	client_close(&c);
-	assert_int_equal(fix.chat.gone, 1);
-}
-
-static void
-test_session_expires_then_its_grace(void **state)
-{
-	struct session *s;
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	s = fix.chat.session;
-	session_expire(s, uv_now(&fix.loop) + 1799000);
-	assert_non_null(s->dialog);
-	client_request(&c, "UPDATE", "", "");
-	expect(&c, "SIP/2.0 200 OK\r\n");
-	expect(&c, "\r\nSession-Expires: 1800;refresher=uac\r\n");
-	s->dialog->alive_ms -= 1801000;
-	client_forget(&c);
-	session_expire(s, uv_now(&fix.loop));
-	assert_null(s->dialog);
-	assert_int_equal(c.out.len, 0);
-	assert_int_equal(fix.chat.gone, 0);
-	client_request(&c, "INFO", "", "x");
-	expect(&c, "SIP/2.0 481 ");
-	assert_int_equal(fix.chat.infos, 0);
-	session_expire(s, s->deadline_ms - 1);
-	assert_int_equal(fix.chat.gone, 0);
-	session_expire(s, s->deadline_ms);
-	assert_int_equal(fix.chat.last_end, SESSION_EXPIRED);
-	client_close(&c);
-}
-
-static void
-test_client_that_lost_its_dialog(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	send_copy(fix.chat.session, "m", 7, 1);
-	client_forget(&c);
-	client_answer_info(&c, 1, "487 Request Terminated");
-	assert_int_equal(fix.chat.by_outcome[SESSION_REFUSED], 1);
-	assert_int_equal(fix.chat.gone, 0);
-	send_copy(fix.chat.session, "m", 7, 2);
-	assert_int_equal(c.out.len, 0);
-	client_close(&c);
-	assert_int_equal(fix.chat.gone, 1);
-	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 1);
-}
-
-static void
-test_new_invite_replaces_the_dialog(void **state)
-{
-	struct client c;
-	char call_id[64], to_tag[64];
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	memcpy(call_id, c.call_id, sizeof(call_id));
-	memcpy(to_tag, c.to_tag, sizeof(to_tag));
-	client_invite(&c);
-	assert_int_equal(fix.chat.gone, 0);
-	assert_int_equal(fix.chat.opened, 2);
-	assert_int_equal(fix.sip->dialogs.count, 1);
-	memcpy(c.call_id, call_id, sizeof(call_id));
-	memcpy(c.to_tag, to_tag, sizeof(to_tag));
-	client_request(&c, "INFO", "", "x");
-	expect(&c, "SIP/2.0 481 ");
-	client_close(&c);
-}
-
-static void
-test_device_comes_back_on_a_new_connection(void **state)
-{
-	struct client old, new;
-
-	(void)state;
-	client_open(&old, &fix, CONN_TCP, "ann");
-	client_sign_in(&old);
-	client_invite(&old);
-	client_open(&new, &fix, CONN_TCP, "ann");
-	client_sign_in(&new);
-	assert_int_equal(fix.chat.gone, 1);
-	assert_int_equal(fix.chat.last_end, SESSION_LOST);
-	client_invite(&new);
-	assert_int_equal(fix.sip->sessions.count, 1);
-	client_close(&old);
-	assert_int_equal(fix.chat.gone, 1);
-	client_close(&new);
-	assert_int_equal(fix.chat.gone, 2);
-}
-
-static void
-test_sign_off_and_loss(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	client_register(&c, "Expires: 0\r\n");
-	assert_int_equal(fix.chat.last_end, SESSION_SIGNOFF);
-	assert_int_equal(fix.chat.gone, 1);
-	/* Signed off is signed off. */
-	client_forget(&c);
-	client_invite_only(&c, "");
-	expect(&c, "SIP/2.0 407 ");
-	client_close(&c);
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	client_close(&c);
-	assert_int_equal(fix.chat.last_end, SESSION_LOST);
-	assert_int_equal(fix.chat.gone, 2);
-	assert_int_equal(fix.sip->sessions.count, 0);
-	assert_int_equal(fix.sip->dialogs.count, 0);
-	assert_int_equal(fix.sip->flow_count, 0);
-}
-
-static void
-test_registration_that_runs_out(void **state)
-{
-	struct client c;
-	struct flow *f;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite(&c);
-	f = flow_get(c.conn);
-	flow_expire(f, f->until_ms);
-	assert_int_equal(fix.chat.gone, 0);
-	flow_expire(f, f->until_ms + 5000);
-	assert_int_equal(fix.chat.last_end, SESSION_EXPIRED);
-	client_forget(&c);
-	client_invite_only(&c, "");
-	expect(&c, "SIP/2.0 407 ");
-	client_close(&c);
-}
-
-static void
-test_sessions_of_a_connection_are_bounded(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	for (unsigned i = 0; i <= SESSION_PER_FLOW_MAX; i++) {
-		client_forget(&c);
-		client_say(&c,
-		    "INVITE sip:chat@" FIX_DOMAIN " SIP/2.0\r\n"
-		    "Via: SIP/2.0/tcp 192.0.2.10\r\n"
-		    "From: <sip:ann@" FIX_DOMAIN ">;tag=i;epid=e%u\r\n"
-		    "To: <sip:chat@" FIX_DOMAIN ">\r\nCall-ID: many-%u\r\n"
-		    "CSeq: 1 INVITE\r\n" FIX_CONTACT
-		    "Content-Length: 0\r\n\r\n",
-		    i, i);
-		expect(&c,
-		    i < SESSION_PER_FLOW_MAX ? "SIP/2.0 200 OK"
-					     : "SIP/2.0 503 ");
-	}
-	client_close(&c);
-	/* None was acknowledged, so chat knows of none. */
-	assert_int_equal(fix.chat.opened, 0);
-	assert_int_equal(fix.chat.gone, 0);
-}
-
-static void
-test_dialog_without_ack_is_given_up(void **state)
-{
-	struct client c;
-
-	(void)state;
-	client_open(&c, &fix, CONN_TCP, "ann");
-	client_sign_in(&c);
-	client_invite_only(&c, "");
-	assert_int_equal(fix.sip->dialogs.count, 1);
-	RING_OF(fix.sip->unconfirmed.next, struct dialog, unconfirmed)
-	    ->ok_until_ms = 0;
-	invite_retransmit(fix.sip);
-	assert_int_equal(fix.sip->dialogs.count, 0);
-	assert_int_equal(fix.sip->sessions.count, 0);
-	assert_int_equal(fix.chat.gone, 0);
-	client_close(&c);
 }
 
 static void
@@ -1064,21 +647,6 @@ main(void)
 	    CASE(test_overload),
 	    CASE(test_order_of_cseq),
 	    CASE(test_nobody_speaks_in_anothers_dialog),
-	    CASE(test_copies_and_outcomes),
-	    CASE(test_unanswered_copies_are_gone_with_the_dialog),
-	    CASE(test_reader_that_answers_nothing_is_cut_off),
-	    CASE(test_sipe_looks_up_and_comes_back),
-	    CASE(test_rooms_survive_a_restart_of_the_dialog),
-	    CASE(test_what_waits_is_sent_in_order),
-	    CASE(test_queue_of_a_session_is_bounded),
-	    CASE(test_session_expires_then_its_grace),
-	    CASE(test_client_that_lost_its_dialog),
-	    CASE(test_new_invite_replaces_the_dialog),
-	    CASE(test_device_comes_back_on_a_new_connection),
-	    CASE(test_sign_off_and_loss),
-	    CASE(test_registration_that_runs_out),
-	    CASE(test_sessions_of_a_connection_are_bounded),
-	    CASE(test_dialog_without_ack_is_given_up),
 	    CASE(test_keep_alive),
 	    CASE(test_status),
 	};

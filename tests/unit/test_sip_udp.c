@@ -91,17 +91,6 @@ open_dialog(struct client *c, struct buf *sent)
 	take_to_tag(c);
 }
 
-static unsigned
-count(struct client *c, const char *what)
-{
-	const char *at = client_text(c);
-	unsigned n = 0;
-
-	for (; (at = strstr(at, what)) != NULL; at++)
-		n++;
-	return n;
-}
-
 /* Runs the loop for so many milliseconds of real time. */
 static void
 pass(unsigned ms)
@@ -191,11 +180,11 @@ test_ok_is_repeated_until_the_ack(void **state)
 	client_forget(&c);
 	/* The INVITE again, then nothing: T1, 2*T1 ... */
 	client_feed(&c, sent.data, sent.len);
-	assert_int_equal(count(&c, "SIP/2.0 200 OK\r\n"), 1);
+	assert_int_equal(client_count(&c, "SIP/2.0 200 OK\r\n"), 1);
 	pass(700);
-	assert_int_equal(count(&c, "SIP/2.0 200 OK\r\n"), 2);
+	assert_int_equal(client_count(&c, "SIP/2.0 200 OK\r\n"), 2);
 	pass(1100);
-	assert_int_equal(count(&c, "SIP/2.0 200 OK\r\n"), 3);
+	assert_int_equal(client_count(&c, "SIP/2.0 200 OK\r\n"), 3);
 	assert_int_equal(fix.sip->dialogs.count, 1);
 	client_request(&c, "ACK", "", "");
 	client_forget(&c);
@@ -222,15 +211,16 @@ test_infos_are_repeated_until_answered(void **state)
 	client_forget(&c);
 	session_send(fix.chat.session, m, 5, 1);
 	message_drop(m);
-	assert_int_equal(count(&c, "INFO sip:ann@"), 1);
+	assert_int_equal(client_count(&c, "INFO sip:ann@"), 1);
 	via = strstr(client_text(&c), "branch=");
 	assert_non_null(via);
 	(void)snprintf(
 	    branch, sizeof(branch), "%.*s", (int)strcspn(via, "\r\n"), via);
 	pass(900);
-	assert_true(count(&c, "INFO sip:ann@") >= 2);
+	assert_true(client_count(&c, "INFO sip:ann@") >= 2);
 	/* The same request each time. */
-	assert_int_equal(count(&c, branch), count(&c, "INFO sip:ann@"));
+	assert_int_equal(
+	    client_count(&c, branch), client_count(&c, "INFO sip:ann@"));
 	client_forget(&c);
 	client_say(&c,
 	    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 0.0.0.0:0;%s\r\n"
