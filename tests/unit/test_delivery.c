@@ -27,7 +27,7 @@ count_numbers(
 			last = strtoul(end + 1, &end, 10);
 		assert_true(last >= first);
 		for (unsigned long n = first; n <= last; n++) {
-			char key[160];
+			char key[400];
 
 			(void)snprintf(key, sizeof key, "%s %lu", to, n);
 			/* Exactly once. */
@@ -152,7 +152,7 @@ test_every_copy_once(void **state)
 	static const char *const words[] = {"ok", "refused", "timeout", "lost"};
 	struct rig *rig = rig_ready();
 	struct session *s[8];
-	char user[8][40], device[8][8];
+	char user[8][40], device[8][16];
 	json_t *expected = json_object();
 	struct request r;
 	struct tally t;
@@ -189,7 +189,7 @@ test_every_copy_once(void **state)
 				    &s[i]->sent[(size_t)random() % s[i]->count];
 				unsigned what =
 				    random() % 4 ? 0 : (unsigned)random() % 4;
-				char key[64];
+				char key[400];
 
 				if (c->room == 0)
 					continue;
@@ -212,7 +212,7 @@ test_every_copy_once(void **state)
 	}
 	for (size_t i = 0; i < 8; i++) {
 		for (size_t k = 0; k < s[i]->count; k++) {
-			char key[64];
+			char key[400];
 
 			if (s[i]->sent[k].room == 0)
 				continue;
