@@ -191,6 +191,8 @@ install: all
 	    $(DESTDIR)$(PREFIX)/bin
 	install $(OUT)/libexec/xml $(OUT)/libexec/syslog $(OUT)/libexec/tarball \
 	    $(DESTDIR)$(LIBEXEC)
+	install -d $(DESTDIR)$(PREFIX)/share/chancery
+	install -m 644 adapters/*.xsd $(DESTDIR)$(PREFIX)/share/chancery
 	for m in man/*.[1-8]; do install -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 

@@ -62,7 +62,7 @@ text_put_base64(struct buf *b, const void *p, size_t n)
 	const uint8_t *in = p;
 	uint8_t *out;
 
-	if (!buf_reserve(b, (n + 2) / 3 * 4))
+	if (n == 0 || !buf_reserve(b, (n + 2) / 3 * 4))
 		return;
 	out = b->data + b->len;
 	for (size_t i = 0; i < n; i += 3) {
