@@ -53,26 +53,40 @@ put_key(struct buf *b, struct view name, uint32_t id, const uint8_t key[32])
 	crypto_wipe(blob, sizeof blob);
 }
 
+/* Key ids are written in lower case, and read in no other. */
+static bool
+parse_id(struct view text, uint32_t *id)
+{
+	uint8_t bytes[4];
+	struct reader r;
+
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] >= 'A' && text.p[i] <= 'F')
+			return false;
+	if (text.n != 8 || !text_get_hex(text, bytes, sizeof bytes))
+		return false;
+	r = reader_of(view_of(bytes, sizeof bytes));
+	*id = reader_u32(&r);
+	return true;
+}
+
 static bool
 parse_key(struct view text, struct view *name, uint32_t *id, uint8_t key[32])
 {
 	const uint8_t *plus = text.n == 0 ? NULL : memchr(text.p, '+', text.n);
-	uint8_t id_bytes[4], blob[33];
+	uint8_t blob[33];
 	struct view rest;
-	struct reader r;
 
 	if (plus == NULL)
 		return false;
 	*name = view_of(text.p, (size_t)(plus - text.p));
 	rest = view_of(plus + 1, text.n - name->n - 1);
 	if (!note_name_valid(*name) || rest.n < 9 || rest.p[8] != '+' ||
-	    !text_get_hex(view_of(rest.p, 8), id_bytes, sizeof id_bytes) ||
+	    !parse_id(view_of(rest.p, 8), id) ||
 	    !text_get_base64_fixed(
 		view_of(rest.p + 9, rest.n - 9), blob, sizeof blob) ||
 	    blob[0] != ALGORITHM_ED25519)
 		return false;
-	r = reader_of(view_of(id_bytes, sizeof id_bytes));
-	*id = reader_u32(&r);
 	memcpy(key, blob + 1, 32);
 	crypto_wipe(blob, sizeof blob);
 	return true;

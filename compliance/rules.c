@@ -86,6 +86,17 @@ is_word(struct view v, const char *words)
 }
 
 static bool
+is_hash(struct view v)
+{
+	uint8_t hash[32];
+
+	for (size_t i = 0; i < v.n; i++)
+		if (v.p[i] >= 'A' && v.p[i] <= 'F')
+			return false;
+	return v.n == 64 && text_get_hex(v, hash, sizeof hash);
+}
+
+static bool
 is_of_type(const struct field *f, struct view v, uint64_t *number)
 {
 	uint8_t hash[32];
@@ -100,8 +111,7 @@ is_of_type(const struct field *f, struct view v, uint64_t *number)
 	case FIELD_WORD:
 		return is_word(v, f->words);
 	case FIELD_HASH:
-		return view_is(v, "-") ||
-		    (v.n == 64 && text_get_hex(v, hash, 32));
+		return view_is(v, "-") || is_hash(v);
 	}
 	return false;
 }
