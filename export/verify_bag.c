@@ -289,6 +289,17 @@ check_manifests(struct bag *bag)
 		    "bagit.txt");
 }
 
+static void
+check_label(struct bag *bag, const struct file *info, struct buf *want,
+    const char *what)
+{
+	if (info->content.len == 0 || want->failed ||
+	    memmem(info->content.data, info->content.len, want->data,
+		want->len) == NULL)
+		finding(bag, VERIFY_MANIFEST, what, info->path);
+	buf_clear(want);
+}
+
 /* The lines of bag-info.txt that repeat what other files say. */
 static void
 check_info(struct bag *bag, const struct verify_header *h)
@@ -297,6 +308,10 @@ check_info(struct bag *bag, const struct verify_header *h)
 	uint64_t bytes = 0, count = 0;
 	struct buf want;
 
+	if (f == NULL) {
+		finding(bag, VERIFY_MANIFEST, "is missing", "bag-info.txt");
+		return;
+	}
 	for (size_t i = 0; i < bag->files; i++)
 		if (strncmp(bag->file[i].path, "data/", 5) == 0) {
 			bytes += bag->file[i].bytes;
@@ -305,19 +320,10 @@ check_info(struct bag *bag, const struct verify_header *h)
 	buf_init(&want);
 	buf_printf(
 	    &want, "\nPayload-Oxum: %" PRIu64 ".%" PRIu64 "\n", bytes, count);
-	if (f == NULL ||
-	    memmem(f->content.data, f->content.len, want.data, want.len) ==
-		NULL)
-		finding(bag, VERIFY_MANIFEST,
-		    "Payload-Oxum is not that of the payload", "bag-info.txt");
-	buf_clear(&want);
+	check_label(bag, f, &want, "Payload-Oxum is not that of the payload");
 	buf_printf(
 	    &want, "\nExternal-Identifier: %s\n", h->id == NULL ? "" : h->id);
-	if (f != NULL &&
-	    memmem(f->content.data, f->content.len, want.data, want.len) ==
-		NULL)
-		finding(bag, VERIFY_MANIFEST,
-		    "External-Identifier is not the batch id", "bag-info.txt");
+	check_label(bag, f, &want, "External-Identifier is not the batch id");
 	buf_release(&want);
 }
 

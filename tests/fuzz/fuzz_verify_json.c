@@ -43,10 +43,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	o = json_loadb((const char *)data, size, JSON_ALLOW_NUL, &error);
 	if (o == NULL) {
-		/* Numbers too large for C and lone surrogates are grammar. */
-		require(
-		    json_error_code(&error) == json_error_numeric_overflow ||
-		    json_error_code(&error) == json_error_invalid_syntax);
+		enum json_error_code code = json_error_code(&error);
+
+		/*
+		 * The grammar has numbers too large for C, lone surrogates
+		 * and U+0000 in names.
+		 */
+		require(code == json_error_numeric_overflow ||
+		    code == json_error_invalid_syntax ||
+		    code == json_error_null_byte_in_key);
 		return 0;
 	}
 	require(json_is_object(o));
