@@ -572,9 +572,10 @@ init_required(struct keeper *k)
 int
 keeper_main(const struct conf *conf, int parent_fd)
 {
-	struct keeper *k = calloc(1, sizeof *k);
+	static struct keeper *k; /* for the life of the process */
 	char why[512];
 
+	k = calloc(1, sizeof *k);
 	if (k == NULL ||
 	    (k->path = conf_state_path(conf, "journal/journal.db")) == NULL)
 		log_fatal("out of memory");
@@ -594,9 +595,5 @@ keeper_main(const struct conf *conf, int parent_fd)
 	(void)uv_run(&k->loop, UV_RUN_DEFAULT); /* until on_stop() */
 	keeper_replay_stop(k);
 	journal_close(k->journal);
-	buf_release(&k->queue_bytes);
-	free(k->required);
-	free(k->path);
-	free(k);
 	return 0;
 }

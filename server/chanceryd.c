@@ -70,7 +70,7 @@ inherited_conf(void)
 static int
 run_role(const char *name, bool debug)
 {
-	const struct conf *conf;
+	static const struct conf *conf; /* for the life of the process */
 
 	log_init(name, debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	crypto_init();

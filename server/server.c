@@ -118,10 +118,11 @@ open_chat(struct server *s)
 int
 server_main(const struct conf *conf, int parent_fd)
 {
-	struct server s = {.conf = conf};
-	uv_loop_t loop;
+	static struct server s; /* both for the life of the process */
+	static uv_loop_t loop;
 	char why[256];
 
+	s.conf = conf;
 	if (uv_loop_init(&loop) < 0)
 		log_fatal("no event loop");
 	s.loop = &loop;
