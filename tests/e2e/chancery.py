@@ -373,6 +373,11 @@ class Chancery:
         self.finish()
         if status != 0:
             raise AssertionError("chanceryd ended with %d" % status)
+        found = self.log.find(
+            r"Sanitizer|runtime error:|"
+            r"^chanceryd: \w+: (?!adapter:)\S+ ended with status [1-9]")
+        if found:
+            raise AssertionError("in the log: " + found)
 
     def kill(self):
         """kill -9 of the parent; the roles must follow by themselves."""

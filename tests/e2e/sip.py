@@ -301,12 +301,12 @@ class Connection:
         while not self.closed:
             try:
                 message, self.data = parse(self.data)
-            except (ValueError, UnicodeDecodeError, IndexError) as error:
+                if message is None:
+                    return
+                self.on_message(message)
+            except (ValueError, IndexError, AttributeError) as error:
                 self.lose("unreadable message: %s" % error)
                 return
-            if message is None:
-                return
-            self.on_message(message)
 
     def lose(self, reason):
         if not self.closed:
