@@ -28,6 +28,7 @@ struct record {
 	bool live;              /* the replay is over */
 	bool writable;          /* the keeper's word */
 	bool given_up;          /* it has been away for too long */
+	bool settled;           /* this link has been open for events */
 	enum record_state told; /* to the hooks */
 	char why[200];
 
@@ -60,8 +61,11 @@ static void check_store(struct record *r);
 enum record_state
 record_state(const struct record *r)
 {
-	if (r->live && !store_failed(r->store))
-		return r->writable ? RECORD_OPEN : RECORD_CLOSED;
+	if (r->live && r->writable && !store_failed(r->store))
+		return RECORD_OPEN;
+	/* A keeper that has just started may yet have to meet its signer. */
+	if (r->live && r->settled && !store_failed(r->store))
+		return RECORD_CLOSED;
 	return r->given_up ? RECORD_CLOSED : RECORD_WAIT;
 }
 
@@ -86,6 +90,9 @@ tell_state(struct record *r)
 		return;
 	r->told = now;
 	if (now == RECORD_OPEN) {
+		uv_timer_stop(&r->away);
+		r->given_up = false;
+		r->settled = true;
 		log_info("journal open");
 		r->hooks->open(r->arg);
 	} else if (now == RECORD_CLOSED) {
@@ -231,7 +238,7 @@ lose_link(struct record *r, const char *why)
 {
 	ipc_free(r->link);
 	r->link = NULL;
-	r->live = false;
+	r->live = r->settled = false;
 	r->unsure = r->next;
 	set_why(r, view_text(why));
 	log_warn("link to the keeper lost: %s", why);
@@ -328,11 +335,9 @@ on_live(struct record *r, struct reader *in)
 	log_debug("journal has %llu records", (unsigned long long)size);
 	for (uint64_t ref = r->head; ref < r->unsure; ref++)
 		refuse_op(r, ref, "the journal's keeper was restarted");
-	uv_timer_stop(&r->away);
 	if (r->next_seq > store_applied(r->store))
 		advance(r, r->next_seq - 1);
 	r->live = true;
-	r->given_up = false;
 	r->writable = writable != 0;
 	if (!r->writable)
 		set_why(r, view_text("the journal cannot be written"));

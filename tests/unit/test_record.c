@@ -82,6 +82,41 @@ test_ready_without_a_keeper(void **state)
 	rig_free(rig);
 }
 
+/* A keeper that waits for its signer opens a moment after its replay. */
+static void
+test_keeper_opens_late(void **state)
+{
+	struct rig *rig = rig_new();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+
+	(void)state;
+	keeper_attach(rig);
+	keeper_live(rig, false);
+	keeper_state(rig, false, "no signer yet");
+	assert_int_equal(rig->ready, 0);
+	assert_int_equal(record_state(rig->record), RECORD_WAIT);
+	command(rig, ann, "join", CHANID(OPS));
+	run(rig);
+	assert_int_equal(ann->count, 0);
+	keeper_state(rig, true, "");
+	keeper_store_all(rig);
+	assert_int_equal(rig->ready, 1);
+	assert_has(last_sent(ann), "code=\"200\"");
+	/* The same after a restart; but not for ever. */
+	keeper_lose(rig);
+	keeper_restart(rig, 0, false);
+	assert_int_equal(record_state(rig->record), RECORD_WAIT);
+	command(rig, ann, "join", CHANID(LAB));
+	run_for(rig, 5200);
+	assert_has(last_sent(ann), "<resp code=\"500\">");
+	assert_int_equal(record_state(rig->record), RECORD_CLOSED);
+	keeper_state(rig, true, "");
+	join(rig, ann, LAB);
+	assert_has(last_sent(ann), "code=\"200\"");
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 static void
 test_refusals_reach_the_client(void **state)
 {
@@ -714,6 +749,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_start_records_what_waited),
 	    cmocka_unit_test(test_ready_without_a_keeper),
+	    cmocka_unit_test(test_keeper_opens_late),
 	    cmocka_unit_test(test_refusals_reach_the_client),
 	    cmocka_unit_test(test_closed_journal),
 	    cmocka_unit_test(test_inflight_is_bounded),
