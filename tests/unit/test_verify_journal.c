@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
+
 #include "tests/unit/verify_fixture.h"
 #include "tests/unit/verify_run.h"
 
@@ -55,8 +57,10 @@ make_large(struct fix *f)
 	fix_init(f, 7);
 	fix_open(f);
 	fix_control(f, 134, "required records\nafter 3600\n");
-	while (f->n < 66000)
+	while (f->n < 500)
 		fix_post(f, "one of many");
+	while (f->n < 66000)
+		fix_control(f, 133, "members 0\n");
 	f->stored[f->stored_count++] = 300;
 	f->stored[f->stored_count++] = 65536;
 	f->note_size = f->n;
@@ -112,14 +116,9 @@ after(const char *path, const char *vkey, const char *sql)
 	sqlite3 *db;
 	json_t *o;
 	FILE *f;
-	int c;
 
 	buf_init(&copy);
-	f = fopen(path, "rb");
-	assert_non_null(f);
-	while ((c = getc(f)) != EOF)
-		buf_put_u8(&copy, (uint8_t)c);
-	fclose(f);
+	assert_int_equal(file_read(path, SIZE_MAX, &copy), 0);
 	db = open_rw(path);
 	fix_run(db, sql);
 	sqlite3_close(db);
