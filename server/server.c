@@ -15,6 +15,7 @@
 #include "server/record.h"
 #include "server/sip.h"
 #include "server/store.h"
+#include "server/store_chat.h"
 
 /* Descriptors beside the clients' connections. */
 #define FILES_OWN 128
@@ -143,8 +144,9 @@ server_main(const struct conf *conf, int parent_fd)
 	s.sip->chat = s.chat;
 	s.role = role_new(&loop, parent_fd, on_link, on_stop, &s);
 	uv_run(&loop, UV_RUN_DEFAULT);
-	/* chat.db is complete; all else ends with the process. */
-	record_free(s.record);
+	/* What is under way ends with the process and comes again. */
+	if (store_commit(s.store) != 0)
+		log_error("chat.db lacks the last changes; they come again");
 	store_close(s.store);
 	return 0;
 }
