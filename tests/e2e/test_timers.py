@@ -24,15 +24,18 @@ class Timers(unittest.TestCase):
             room = c.add_room("Hall")
             c.start()
             self.c = c
+            annex = c.add_room("Annex")
             bob = c.sign_in("bob")
             bob.join(room)
+            bob.join(annex)
             watches = [self.drip, self.drip_tls, self.half_handshake,
                        self.silent_stranger]
             threads = [Watch(w) for w in watches]
             ann = c.sign_in("ann")       # stops registering
             ann.join(room)
-            cid = c.sign_in("cid")       # registers, but lets the chat lapse
-            cid.join(room)
+            # Registers, but lets the chat lapse; nothing is to be answered.
+            cid = c.sign_in("cid")
+            cid.join(annex)
             self.assertEqual(cid.dialog.expires, 90)
             started = time.monotonic()
             pause = threading.Event()
@@ -46,7 +49,7 @@ class Timers(unittest.TestCase):
                 pause.wait(5)
             self.assertEqual(self.reason("ann"), "expired")
             bob.wait_event("part", uri("ann"), room)
-            self.session_lapsed(c, room, bob, cid)
+            self.session_lapsed(c, annex, bob, cid)
             for thread in threads:
                 thread.finish(self)
             self.assertEqual(bob.post(room, "still here"), 200)
