@@ -1,5 +1,6 @@
 #include "export/verify_json.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -39,30 +40,35 @@ is_hex(uint8_t c)
 	    (c >= 'A' && c <= 'F');
 }
 
+/* The top bit of each byte of w that ends a run of plain ASCII. */
+static uint64_t
+stops(uint64_t w)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
+
+	return (w | (w - ones * 0x20) | ((quote - ones) & ~quote) |
+		   ((slash - ones) & ~slash)) &
+	    (ones << 7);
+}
+
 /*
  * Length of the run of plain ASCII at p: no quote, no backslash, no control
- * character, nothing above 0x7f. Eight bytes at a time; a byte of the word
- * is odd when its top bit is set in `odd`.
+ * character, nothing above 0x7f. Eight bytes at a time; in stops() a borrow
+ * can only mark bytes behind a true stop, so the lowest mark is one.
  */
 static size_t
 plain_run(const uint8_t *p, const uint8_t *end)
 {
-	const uint64_t ones = UINT64_C(0x0101010101010101);
-	const uint64_t tops = ones << 7;
 	const uint8_t *start = p;
+	uint64_t w, found;
 
-	while (end - p >= 8) {
-		uint64_t w, quote, slash, odd;
-
+	for (; end - p >= 8; p += 8) {
 		memcpy(&w, p, 8);
-		quote = w ^ (ones * '"');
-		slash = w ^ (ones * '\\');
-		odd = (w | (w - ones * 0x20) | ((quote - ones) & ~quote) |
-			  ((slash - ones) & ~slash)) &
-		    tops;
-		if (odd != 0)
-			break;
-		p += 8;
+		found = stops(le64toh(w));
+		if (found != 0)
+			return (size_t)(p - start) +
+			    (size_t)__builtin_ctzll(found) / 8;
 	}
 	while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
 		p++;
