@@ -155,7 +155,7 @@ on_frame(void *arg, uint16_t type, struct view payload, int fd)
 static void
 on_closed(void *arg, const char *why)
 {
-	log_warn("link to the keeper: %s", why);
+	log_info("link to the keeper: %s", why);
 	drop(arg);
 }
 

@@ -118,7 +118,7 @@ on_frame(void *arg, uint16_t type, struct view payload, int fd)
 static void
 on_closed(void *arg, const char *why)
 {
-	log_warn("link to the server: %s", why);
+	log_info("link to the server: %s", why);
 	drop(arg,
 	    "the link to the server broke: what was asked for may be "
 	    "done or not");
