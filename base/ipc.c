@@ -360,7 +360,6 @@ void
 ipc_send_fd(struct ipc *link, uint16_t type, struct view payload, int fd)
 {
 	size_t room = sizeof link->fds / sizeof link->fds[0];
-	size_t offset = link->out.len;
 	int copy;
 
 	if (link->broken)
@@ -371,9 +370,8 @@ ipc_send_fd(struct ipc *link, uint16_t type, struct view payload, int fd)
 	if (copy < 0 || link->fd_count == room)
 		log_fatal(
 		    "a descriptor cannot be passed on: %s", strerror(errno));
-	offset = link->out.len;
 	link->fds[link->fd_count++] =
-	    (struct outgoing_fd){.offset = offset, .fd = copy};
+	    (struct outgoing_fd){.offset = link->out.len, .fd = copy};
 	ipc_send(link, type, payload);
 }
 

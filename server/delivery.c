@@ -383,7 +383,8 @@ delivery_flush_room(struct chat *c, struct room *r)
 		log_fatal("out of memory for outcomes of messages");
 	for (size_t i = 0; i < f.count; i++)
 		f.entries[i].text = f.text.data + f.entries[i].at;
-	qsort(f.entries, f.count, sizeof f.entries[0], compare_entries);
+	if (f.count > 0)
+		qsort(f.entries, f.count, sizeof f.entries[0], compare_entries);
 	for (size_t i = 0; i < f.count;)
 		i = put_event(&f, i);
 	settle_all(c, news);

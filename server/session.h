@@ -27,9 +27,9 @@ struct session_identity {
 };
 
 enum session_end {
-	SESSION_BYE,	 /* the client closed its chat dialog */
+	SESSION_BYE,     /* the client closed its chat dialog */
 	SESSION_EXPIRED, /* no sign of life within Session-Expires and grace */
-	SESSION_LOST,	 /* its connection broke and it did not come back */
+	SESSION_LOST,    /* its connection broke and it did not come back */
 	SESSION_SIGNOFF, /* REGISTER with Expires 0 */
 };
 
@@ -57,8 +57,8 @@ void message_drop(struct message *m);
  * number. A session without a live dialog (between a 481 and the new INVITE)
  * queues up to a bound.
  */
-void session_send(struct session *s, struct message *m, uint64_t room,
-    uint64_t number);
+void session_send(
+    struct session *s, struct message *m, uint64_t room, uint64_t number);
 
 /*
  * The final answer to a request; must be called exactly once for each, at
@@ -77,8 +77,8 @@ struct chat;
 /* A chat dialog was confirmed (also the one after a 481). */
 void chat_opened(struct chat *c, struct session *s);
 /* An INFO body; never called for bodies over limits.message_bytes. */
-void chat_info(struct chat *c, struct session *s, struct request *r,
-    struct view body);
+void chat_info(
+    struct chat *c, struct session *s, struct request *r, struct view body);
 void chat_outcome(struct chat *c, struct session *s, uint64_t room,
     uint64_t number, enum session_outcome outcome);
 /* The endpoint left; after the call the session is no longer used. */

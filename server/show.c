@@ -87,7 +87,8 @@ show_adapters(const json_t *result)
 	size_t i;
 	json_t *a;
 
-	json_array_foreach(result, i, a) show_adapter(a);
+	for (i = 0; (a = json_array_get(result, i)) != NULL; i++)
+		show_adapter(a);
 }
 
 void

@@ -1,5 +1,5 @@
-#ifndef TESTS_SIPE_DRIVER_H
-#define TESTS_SIPE_DRIVER_H
+#ifndef TESTS_SIPE_SIPE_DRIVER_H
+#define TESTS_SIPE_SIPE_DRIVER_H
 
 /*
  * A libpurple program without a window that loads the distribution's
