@@ -221,7 +221,7 @@ test_unusable(void **state)
 	    "nonce=\"1\", uri=\"x\", qop=auth, nc=1, cnonce=\"1\", response=\"0\"",
 	    "nonce=\"1\", uri=\"x\", qop=auth, nc=00000001, response=\"00\"",
 	    "nonce=\"1\", uri=\"x\", qop=auth-int, nc=00000001, cnonce=\"1\"",
-	    "algorithm=MD5-sess, nonce=\"1\", uri=\"x\", qop=auth, nc=00000001",
+	    "algorithm=MD5-sess, qop=auth, nc=00000001, cnonce=\"1\"",
 	};
 	struct digest d;
 	struct buf b;
