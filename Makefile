@@ -103,7 +103,9 @@ link_all = $(link) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
 	-Wl,--end-group $(L_server) $(L_adapters) $(L_export) $(L_base)
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(all_libs)
 	$(link_all) $(call pkg_libs,cmocka)
-BENCH = $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/*.c))
+BENCH = $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/bench_*.c)) \
+	$(OUT)/tests/bench/load
+$(OUT)/tests/bench/load: $(OUT)/tests/bench/client.o $(OUT)/tests/bench/watch.o
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(all_libs)
 	$(link_all)
 

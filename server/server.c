@@ -72,6 +72,7 @@ on_stop(void *arg)
 	log_info("stopping");
 	transport_stop(s->sip->transport);
 	transport_flush(s->sip->transport);
+	chat_stop(s->chat);
 	uv_stop(s->loop);
 }
 
