@@ -334,6 +334,18 @@ verify_control_policy(const struct verify_control *c, uint64_t seq)
 	return found;
 }
 
+const struct verify_purge *
+verify_control_purge(
+    const struct verify_control *c, size_t *cursor, uint64_t seq)
+{
+	while (*cursor < c->purges &&
+	    (!c->purge[*cursor].sound || c->purge[*cursor].last < seq))
+		(*cursor)++;
+	if (*cursor == c->purges || c->purge[*cursor].first > seq)
+		return NULL;
+	return &c->purge[*cursor];
+}
+
 /* First batch of the adapter that ends at or after seq. */
 static size_t
 batch_at(const struct verify_adapter *a, uint64_t seq)

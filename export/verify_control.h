@@ -85,6 +85,12 @@ bool verify_control_tables(
 /* The policy in force just before a record; NULL when none. */
 const struct verify_policy *verify_control_policy(
     const struct verify_control *c, uint64_t seq);
+/*
+ * The sound purge that covers a record, or NULL. The cursor begins at 0 and
+ * is the callee's; seq never goes backwards.
+ */
+const struct verify_purge *verify_control_purge(
+    const struct verify_control *c, size_t *cursor, uint64_t seq);
 struct verify_adapter *verify_control_adapter(
     const struct verify_control *c, struct view name);
 struct verify_batch *verify_control_batch(

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/db.h"
@@ -18,6 +17,7 @@
 #define SCHEMA_VERSION 1
 
 struct check {
+	const char *path;
 	sqlite3 *db;
 	struct verify_report *r;
 	struct verify_journal *j;
@@ -43,19 +43,6 @@ sql_failed(struct check *c)
 	else
 		verify_report_failure(c->r, "%s", sqlite3_errmsg(c->db));
 	return false;
-}
-
-/* A journal with a write-ahead log is read with it; any other as it lies. */
-static sqlite3 *
-open_journal(const char *path, char *why, size_t why_len)
-{
-	char wal[4096];
-	struct stat st;
-	int n = snprintf(wal, sizeof(wal), "%s-wal", path);
-	bool live = n > 0 && (size_t)n < sizeof(wal) && stat(wal, &st) == 0;
-
-	return db_open(
-	    path, live ? DB_READ : DB_READ_COPY, DB_SYNC_OFF, why, why_len);
 }
 
 static bool
@@ -402,7 +389,8 @@ say_walk(struct check *c, const struct verify_walk_result *w)
 static bool
 check_all(struct check *c, const struct verify_outside *outside, size_t n)
 {
-	struct verify_walk_input in = {.db = c->db,
+	struct verify_walk_input in = {.path = c->path,
+	    .db = c->db,
 	    .control = &c->j->control,
 	    .points = &c->points,
 	    .report = c->r};
@@ -433,7 +421,7 @@ verify_journal_run(const char *path, const struct verify_key *key,
     const struct verify_outside *outside, size_t outsides,
     struct verify_report *r, struct verify_journal *out)
 {
-	struct check c = {.r = r, .j = out, .given = key};
+	struct check c = {.path = path, .r = r, .j = out, .given = key};
 	char why[512];
 
 	memset(out, 0, sizeof(*out));
@@ -443,7 +431,7 @@ verify_journal_run(const char *path, const struct verify_key *key,
 		    r, VERIFY_FILE, verify_nowhere(), "not an SQLite database");
 		return;
 	}
-	c.db = open_journal(path, why, sizeof(why));
+	c.db = verify_sql_open(path, why, sizeof(why));
 	if (c.db == NULL) {
 		verify_report_failure(r, "%s", why);
 		return;

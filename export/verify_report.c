@@ -259,6 +259,30 @@ verify_report_finding(struct verify_report *r, enum verify_check check,
 }
 
 void
+verify_run_close(struct verify_report *r, struct verify_run *run)
+{
+	if (!run->open)
+		return;
+	verify_report_finding(r, run->check,
+	    verify_at_range(run->first, run->last), "%s", run->reason);
+	run->open = false;
+}
+
+void
+verify_run_add(struct verify_report *r, struct verify_run *run, uint64_t first,
+    uint64_t last)
+{
+	if (run->open && first >= run->first && first <= run->last + 1) {
+		run->last = last;
+		return;
+	}
+	verify_run_close(r, run);
+	run->first = first;
+	run->last = last;
+	run->open = true;
+}
+
+void
 verify_report_note(struct verify_report *r, const char *fmt, ...)
 {
 	struct subject *s = current(r);
@@ -311,6 +335,79 @@ verify_report_status(const struct verify_report *r)
 			status = 3;
 	}
 	return status;
+}
+
+void
+verify_report_pack(const struct verify_report *r, struct buf *out)
+{
+	const struct subject *s = current(r);
+
+	for (size_t i = 0; i < VERIFY_CHECKS; i++) {
+		buf_put_u64(out, s->tally[i].count);
+		buf_put_u64(out, s->tally[i].findings);
+	}
+	buf_put_u32(out, (uint32_t)s->findings);
+	for (size_t i = 0; i < s->findings; i++) {
+		const struct finding *f = &s->finding[i];
+
+		buf_put_u8(out, (uint8_t)f->check);
+		buf_put_u64(out, f->where.seq);
+		buf_put_u64(out, f->where.last);
+		buf_put_u32(out, (uint32_t)(f->where.part + 1));
+		buf_put_u32(out, f->where.line);
+		buf_put_u32(out, (uint32_t)strlen(f->reason));
+		buf_put_text(out, f->reason);
+	}
+}
+
+static bool
+unpack_finding(struct verify_report *r, struct reader *in)
+{
+	enum verify_check check = reader_u8(in);
+	struct verify_place where;
+	struct view reason;
+
+	where.seq = reader_u64(in);
+	where.last = reader_u64(in);
+	where.part = (int)reader_u32(in) - 1;
+	where.line = reader_u32(in);
+	reason = reader_take(in, reader_u32(in));
+	if (in->failed || check >= VERIFY_CHECKS)
+		return false;
+	verify_report_finding(
+	    r, check, where, "%.*s", (int)reason.n, (const char *)reason.p);
+	return true;
+}
+
+bool
+verify_report_unpack(struct verify_report *r, struct reader *in)
+{
+	struct subject *s = current(r);
+	uint64_t count[VERIFY_CHECKS], findings[VERIFY_CHECKS], all = 0;
+	uint32_t kept;
+
+	for (size_t i = 0; i < VERIFY_CHECKS; i++) {
+		count[i] = reader_u64(in);
+		findings[i] = reader_u64(in);
+		all += findings[i];
+	}
+	kept = reader_u32(in);
+	if (in->failed || s == NULL)
+		return false;
+	all += s->all_findings;
+	for (size_t i = 0; i < VERIFY_CHECKS; i++)
+		findings[i] += s->tally[i].findings;
+	for (uint32_t i = 0; i < kept; i++)
+		if (!unpack_finding(r, in))
+			return false;
+	/* Among them are some that were counted there, but not kept. */
+	s->all_findings = all;
+	for (size_t i = 0; i < VERIFY_CHECKS; i++) {
+		s->tally[i].findings = findings[i];
+		s->tally[i].count += count[i];
+		s->tally[i].made |= count[i] > 0 || findings[i] > 0;
+	}
+	return true;
 }
 
 static const char *

@@ -50,6 +50,14 @@ struct verify_place {
 	unsigned line; /* from 1; 0: none */
 };
 
+/* Neighbouring records with the same finding become one. */
+struct verify_run {
+	enum verify_check check;
+	const char *reason;
+	uint64_t first, last;
+	bool open;
+};
+
 struct verify_report;
 
 struct verify_place verify_nowhere(void);
@@ -81,6 +89,16 @@ void verify_report_note(struct verify_report *r, const char *fmt, ...)
 /* The system failed (unreadable file, no memory): nothing was shown. */
 void verify_report_failure(struct verify_report *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+void verify_run_add(struct verify_report *r, struct verify_run *run,
+    uint64_t first, uint64_t last);
+/* Reports the last run. */
+void verify_run_close(struct verify_report *r, struct verify_run *run);
+
+/* Counts and findings of the current file as bytes, for another process. */
+void verify_report_pack(const struct verify_report *r, struct buf *out);
+/* Adds what another process packed; false when malformed. */
+bool verify_report_unpack(struct verify_report *r, struct reader *in);
+
 /* Findings of the current file so far. */
 uint64_t verify_report_findings(const struct verify_report *r);
 

@@ -1,5 +1,10 @@
 #include "export/verify_sql.h"
 
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/db.h"
+
 bool
 verify_sql_u64(sqlite3_stmt *s, int column, uint64_t *out)
 {
@@ -25,4 +30,16 @@ verify_sql_bytes(sqlite3_stmt *s, int column)
 	if (p == NULL)
 		return view_of(nothing, 0);
 	return view_of(p, (size_t)sqlite3_column_bytes(s, column));
+}
+
+sqlite3 *
+verify_sql_open(const char *path, char *why, size_t why_len)
+{
+	char wal[4096];
+	struct stat st;
+	int n = snprintf(wal, sizeof(wal), "%s-wal", path);
+	bool live = n > 0 && (size_t)n < sizeof(wal) && stat(wal, &st) == 0;
+
+	return db_open(
+	    path, live ? DB_READ : DB_READ_COPY, DB_SYNC_OFF, why, why_len);
 }

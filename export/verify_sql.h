@@ -5,10 +5,16 @@
 
 #include <sqlite3.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
 
+/*
+ * Opens a journal read-only: one with a write-ahead log beside it together
+ * with that, any other as it lies. NULL with the reason.
+ */
+sqlite3 *verify_sql_open(const char *path, char *why, size_t why_len);
 /* False unless the column is an integer and not negative. */
 bool verify_sql_u64(sqlite3_stmt *s, int column, uint64_t *out);
 /* Bytes of a blob or text until the next step; empty for other types. */

@@ -15,6 +15,7 @@
 #include "export/verify_report.h"
 
 struct verify_walk_input {
+	const char *path;
 	sqlite3 *db;
 	struct verify_control *control; /* finished */
 	struct verify_points *points;   /* sorted */

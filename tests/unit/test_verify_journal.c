@@ -59,8 +59,10 @@ make_large(struct fix *f)
 	fix_control(f, 134, "required records\nafter 3600\n");
 	while (f->n < 500)
 		fix_post(f, "one of many");
-	while (f->n < 66000)
+	while (f->n < 65900)
 		fix_control(f, 133, "members 0\n");
+	while (f->n < 66000)
+		fix_post(f, "one of the last");
 	f->stored[f->stored_count++] = 300;
 	f->stored[f->stored_count++] = 65536;
 	f->note_size = f->n;
@@ -501,6 +503,49 @@ test_leaf_under_tile(void **in)
 	json_decref(o);
 }
 
+/* Payloads of a long journal, which helper processes look at. */
+static void
+test_long(void **in)
+{
+	static const struct {
+		const char *sql, *check;
+		int64_t seq;
+		const char *words;
+	} cases[] = {
+	    {"UPDATE body SET salt=zeroblob(32) WHERE id=65950*256+1",
+		"commitments", 65950, "commits"},
+	    {"UPDATE body SET salt=zeroblob(32) WHERE id=3*256+1",
+		"commitments", 3, "commits"},
+	    {"DELETE FROM body WHERE id=65999*256", "completeness", 65999,
+		"missing"},
+	    {"DELETE FROM body", "completeness", 65950, "missing"},
+	    {"INSERT INTO body VALUES(65998*256+2,zeroblob(32),x'00')",
+		"completeness", 65998, "stray"},
+	    {"INSERT INTO body VALUES(66001*256,zeroblob(32),x'00')",
+		"completeness", 66001, "stray"},
+	    {"INSERT INTO body VALUES(60000*256,zeroblob(32),x'00')",
+		"completeness", 60000, "stray"},
+	    {"INSERT INTO body VALUES(-7,zeroblob(32),x'00')", "completeness",
+		-1, "stray"},
+	    {"DELETE FROM leaf WHERE seq=65960", "sequence", 65960, "no such"},
+	    {"DELETE FROM leaf WHERE seq>=65960", "sequence", 65970, "no such"},
+	};
+	struct state *s = *in;
+	json_t *o = run_journal(s->large, s->fl.vkey, NULL, 0);
+
+	assert_int_equal(run_count(o, "commitments"), 2 * (498 + 100));
+	assert_int_equal(run_count(o, "completeness"), 498 + 100);
+	json_decref(o);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		o = after(s->large, s->fl.vkey, cases[i].sql);
+		expect(o, cases[i].check, cases[i].seq, cases[i].words);
+		/* Nothing is said twice. */
+		if (cases[i].seq == -1 || cases[i].check[0] == 'c')
+			assert_in_range(run_total(o), 1, 2);
+		json_decref(o);
+	}
+}
+
 /* A journal cut back to a stored checkpoint is consistent in itself. */
 static void
 test_truncated(void **in)
@@ -718,6 +763,7 @@ main(void)
 	    cmocka_unit_test(test_derived_tables),
 	    cmocka_unit_test(test_tiles),
 	    cmocka_unit_test(test_leaf_under_tile),
+	    cmocka_unit_test(test_long),
 	    cmocka_unit_test(test_truncated),
 	    cmocka_unit_test(test_truncated_silently),
 	    cmocka_unit_test(test_wrong_key),

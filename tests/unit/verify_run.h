@@ -103,6 +103,32 @@ run_noted(const json_t *o, const char *words)
 	return false;
 }
 
+/* How many things of the first file were put to a check. */
+static inline int64_t
+run_count(const json_t *o, const char *check)
+{
+	const json_t *file = json_array_get(json_object_get(o, "files"), 0);
+	const json_t *c;
+	size_t i;
+
+	json_array_foreach(json_object_get(file, "checks"), i, c)
+	{
+		if (strcmp(json_string_value(json_object_get(c, "check")),
+			check) == 0)
+			return json_integer_value(json_object_get(c, "count"));
+	}
+	return -1;
+}
+
+/* Findings of the first file. */
+static inline int64_t
+run_total(const json_t *o)
+{
+	const json_t *file = json_array_get(json_object_get(o, "files"), 0);
+
+	return json_integer_value(json_object_get(file, "findings_total"));
+}
+
 static inline void
 run_print(const json_t *o)
 {
