@@ -392,6 +392,60 @@ class Chat(unittest.TestCase):
             self.assertEqual((leave["user"], leave["reason"]),
                              (uri("ann"), "lost"))
 
+    def test_reconnect_storm(self):
+        """A member comes and goes; nobody sees anything twice or not."""
+        with Chancery() as c:
+            c.init().add_users("ann", "bob", "cid")
+            room = c.add_room("Hall")
+            c.start()
+            ann, cid = c.sign_in("ann"), c.sign_in("cid")
+            ann.join(room)
+            cid.join(room)
+            sent = []
+            for n in range(30):
+                bob = c.sign_in("bob", epid="0b0b0b0b0b0b")
+                bob.join(room)
+                first = "before %d" % n
+                self.assertEqual(ann.post(room, first), 200)
+                bob.wait_post(first)
+                sent += [first, "after %d" % n]
+                bob.drop()
+                self.assertEqual(ann.post(room, sent[-1]), 200)
+            for client in (ann, cid):
+                client.wait_post(sent[-1])
+                self.assertEqual(client.posts(), sent)
+            self.assertEqual(c.journal.posts(), sent)
+            c.journal.wait(lambda j: len(
+                [e for e in j.events("leave") if e["user"] == uri("bob")]
+            ) == 30, "30 leaves of Bob", timeout=60)
+            joins = [e["seq"] for e in c.journal.events("join")
+                     if e["user"] == uri("bob")]
+            self.assertEqual(len(joins), 30)
+            self.assertEqual(
+                sorted(e["joined"] for e in c.journal.events("leave")),
+                joins)
+            self.assertEqual(c.faults(), [])
+
+    def test_retransmission_is_one_post(self):
+        """UDP: the same INFO again gets the same answer, not a new post."""
+        with Chancery(transports=("udp",)) as c:
+            c.init().add_users("ann")
+            room = c.add_room("Hall")
+            c.start()
+            ann = c.sign_in("ann")
+            ann.join(room)
+            for n in range(20):
+                post = ann.post_start(room, "post %d" % n)
+                for _ in range(3):
+                    ann.send_raw(post.data)
+                self.assertEqual(post.wait().status, 200)
+                ann.send_raw(post.data)
+            ann.wait_post("post 19")
+            self.assertEqual(ann.search().code, 200)
+            texts = ["post %d" % n for n in range(20)]
+            self.assertEqual(c.journal.posts(), texts)
+            self.assertEqual(ann.posts(), texts)
+
     def test_client_that_never_answers(self):
         """Its copy is recorded as not delivered; others are served."""
         with Chancery() as c:

@@ -1,6 +1,7 @@
 """A hundred clients at once: nothing lost, nothing twice, one order."""
 
 import concurrent.futures
+import json
 import unittest
 
 from chancery import Chancery
@@ -29,9 +30,18 @@ class Hundred(unittest.TestCase):
             self.assertEqual(c.faults(), [])
             c.journal.wait(lambda j: self.deliveries(j) == self.expected(),
                            "a delivery record of every copy", timeout=60)
+            self.exported(c)
             c.stop()
             c.journal.check()
             c.verify()
+
+    def exported(self, c):
+        """What the export says is what the journal holds, while it runs."""
+        out = c.export("--format", "jsonl", "--type", "post").stdout
+        self.assertEqual(len(out.splitlines()), CLIENTS * POSTS)
+        self.assertEqual([json.loads(line)["seq"] for line in
+                          out.splitlines()],
+                         [e["seq"] for e in c.journal.events("post")])
 
     @staticmethod
     def sign_in(c, users):

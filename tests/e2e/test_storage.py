@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -44,6 +45,41 @@ def fill(path):
                 while f.write(b"\0" * size) == size:
                     pass
     return name
+
+
+class SlowStorage(unittest.TestCase):
+    """The keeper is stopped in its tracks, as by a disk that hangs."""
+
+    def test_what_is_under_way_waits_and_the_rest_is_refused(self):
+        with Chancery(limits="in-flight = 10") as c:
+            c.init().add_users("ann", "bob")
+            hall = c.add_room("Hall")
+            c.start()
+            ann, bob = c.sign_in("ann"), c.sign_in("bob")
+            ann.join(hall)
+            bob.join(hall)
+            keeper = c.roles()["keeper"]
+            os.kill(keeper, signal.SIGSTOP)
+            try:
+                posts = [ann.post_start(hall, "post %d" % n)
+                         for n in range(40)]
+                for post in posts[10:]:
+                    final = post.wait()
+                    self.assertEqual(final.status, 503)
+                    self.assertTrue(final.get("Retry-After").isdigit())
+                self.assertEqual(bob.register().status, 200)
+                self.assertEqual([p.status for p in posts[:10]], [0] * 10)
+                self.assertEqual(bob.posts() + ann.posts(), [])
+            finally:
+                os.kill(keeper, signal.SIGCONT)
+            for post in posts[:10]:
+                self.assertEqual(post.wait().status, 200)
+            texts = ["post %d" % n for n in range(10)]
+            bob.wait_post(texts[-1])
+            self.assertEqual(bob.posts(), texts)
+            self.assertEqual(c.journal.posts(), texts)
+            self.assertEqual(ann.post(hall, "and on"), 200)
+            self.assertEqual(c.faults(), [])
 
 
 @unittest.skipUnless(can_mount(), "mounting a small file system needs root")
