@@ -224,6 +224,22 @@ scan_start_line(
 }
 
 /*
+ * True when none of eight bytes needs a look of its own: all are printable
+ * ASCII. A borrow can make it say no too often, never yes.
+ */
+static bool
+all_plain(const uint8_t p[8])
+{
+	const uint64_t ones = 0x0101010101010101ULL;
+	uint64_t below_space, minus_delete, w;
+
+	memcpy(&w, p, sizeof w);
+	below_space = w - ones * 0x20;
+	minus_delete = (w ^ ones * 0x7f) - ones;
+	return ((below_space | minus_delete | w) & ones * 0x80) == 0;
+}
+
+/*
  * Joins continuation lines. Bytes that no header may hold are reported, and
  * masked so that an answer can repeat what is around them.
  */
@@ -234,6 +250,10 @@ unfold(uint8_t *p, size_t n)
 	bool ascii = true;
 
 	for (size_t i = 0; i < n; i++) {
+		while (n - i >= 8 && all_plain(p + i))
+			i += 8;
+		if (i == n)
+			break;
 		if (p[i] >= 0x80) {
 			ascii = false;
 		} else if (p[i] == '\r' && i + 1 < n && p[i + 1] == '\n') {
