@@ -3,7 +3,6 @@
 import base64
 import json
 import pathlib
-import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
@@ -52,12 +51,6 @@ def xml_records(path):
                  for p in record.findall(EVIDENCE + "part")]
         found[int(record.get("seq"))] = (record.get("leaf"), parts)
     return found
-
-
-def syslog_seqs(lines):
-    """Sequence numbers in the messages, as often as they came."""
-    return [int(m.group(1)) for m in
-            (re.search(r'\bseq="(\d+)"', line) for line in lines) if m]
 
 
 def texts(parts_of):

@@ -517,6 +517,20 @@ ruleset(name="all") {{
             return []
         return self.output.read_text("utf-8").splitlines()
 
+    def seqs(self, wanted=()):
+        """Sequence numbers as they came, once the wanted ones are there.
+
+        rsyslogd acknowledges what it has taken into its queue; the file
+        follows a moment later.
+        """
+        def found():
+            return [int(m.group(1)) for m in map(
+                re.compile(r'\bseq="(\d+)"').search, self.lines()) if m]
+
+        wait_until(lambda: set(wanted) <= set(found()),
+                   "rsyslogd's file lacks records", 30)
+        return found()
+
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -146,7 +146,7 @@ test_whole(void **state)
 	    {"domain = \"a.test\"\nstate-dir = \"s\"\n", "no listen section"},
 	    {"domain = \"a.test\"\nstate-dir = \"s\"\n"
 	     "listen tcp { port = 1 }\npurge { after-s = 0 }\n",
-		"at least one adapter"},
+		":4: purge { after-s } needs at least one adapter"},
 	};
 	struct buf errors;
 
@@ -164,6 +164,35 @@ test_whole(void **state)
 	buf_release(&errors);
 }
 
+/* Each file that is named and not there, with the line that names it. */
+static void
+test_files(void **state)
+{
+	static const char text[] = "domain = \"a.test\"\n"
+				   "state-dir = \"s\"\n"
+				   "libexec = \"/bin\"\n"
+				   "listen tls { port = 1 key = \"/dev/null\"\n"
+				   "certificate = \"none.pem\" }\n"
+				   "adapter a { program = \"sh\" }\n"
+				   "adapter b { program = \"no-such\"\n"
+				   "ca = \"none.ca\" }\n";
+	struct buf errors;
+	struct conf *c;
+
+	(void)state;
+	buf_init(&errors);
+	c = conf_parse(PATH, view_text(text), &errors);
+	assert_non_null(c);
+	assert_int_equal(errors.len, 0);
+	assert_false(conf_check_files(c, &errors));
+	assert_string_equal(buf_text(&errors),
+	    PATH ":5: /tmp/none.pem: No such file or directory\n" PATH
+		 ":8: /bin/no-such: No such file or directory\n" PATH
+		 ":8: /tmp/none.ca: No such file or directory\n");
+	conf_free(c);
+	buf_release(&errors);
+}
+
 /* What is printed says the same again. */
 static void
 test_print(void **state)
@@ -177,11 +206,13 @@ test_print(void **state)
 	buf_init(&second);
 	c = parse("adapter siem { program = \"syslog\" "
 		  "target = \"relp://127.0.0.1:2514\" required = true }\n"
+		  "adapter own { program = \"./\\${HOME} \\\"x\" }\n"
 		  "users { server = \"#61001\" }\n"
 		  "limits { text-bytes = 1000 }\npurge { after-s = 5 }\n",
 	    &errors);
 	assert_non_null(c);
 	conf_print(c, &first);
+	assert_string_equal(c->adapters[2].program, "/tmp/./${HOME} \"x");
 	conf_free(c);
 	c = conf_parse(PATH, buf_view(&first), &errors);
 	assert_non_null(c);
@@ -203,6 +234,7 @@ main(void)
 	    cmocka_unit_test(test_purge_default),
 	    cmocka_unit_test(test_mistakes),
 	    cmocka_unit_test(test_whole),
+	    cmocka_unit_test(test_files),
 	    cmocka_unit_test(test_print),
 	};
 
