@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -306,6 +307,7 @@ take_listens(struct conf *c, cfg_t *cfg, const char *base)
 		l->certificate =
 		    copy_path(base, cfg_getstr(sec, "certificate"), &ok);
 		l->key = copy_path(base, cfg_getstr(sec, "key"), &ok);
+		l->line = sec->line;
 	}
 	return ok;
 }
@@ -340,6 +342,7 @@ take_adapters(struct conf *c, cfg_t *cfg, const char *base)
 		a->required = cfg_getbool(sec, "required") == cfg_true;
 		a->interval_s = number(sec, "interval-s");
 		a->timeout_s = number(sec, "timeout-s");
+		a->line = sec->line;
 	}
 	return ok;
 }
@@ -374,9 +377,9 @@ take_users(struct conf *c, cfg_t *sec)
 	return ok;
 }
 
-/* What only the whole file can tell; an error has no line of its own. */
+/* What only the whole file can tell. */
 static bool
-check_whole(const struct conf *c, struct buf *errors)
+check_whole(const struct conf *c, cfg_t *cfg, struct buf *errors)
 {
 	bool required = false;
 
@@ -386,10 +389,10 @@ check_whole(const struct conf *c, struct buf *errors)
 		buf_printf(errors, "%s: no listen section\n", c->path);
 	if (c->purge_after_s >= 0 && !required)
 		buf_printf(errors,
-		    "%s: purge { after-s } needs at least one adapter with "
-		    "required = true: nothing is deleted that nobody has "
+		    "%s:%d: purge { after-s } needs at least one adapter "
+		    "with required = true: nothing is deleted that nobody has "
 		    "acknowledged\n",
-		    c->path);
+		    c->path, cfg_getsec(cfg, "purge")->line);
 	return c->listen_count > 0 && (c->purge_after_s < 0 || required);
 }
 
@@ -425,7 +428,7 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 	free(absolute);
 	if (!ok)
 		buf_printf(errors, "%s: %s\n", c->path, strerror(errno));
-	return ok && check_whole(c, errors);
+	return ok && check_whole(c, cfg, errors);
 }
 
 struct conf *
@@ -480,6 +483,41 @@ conf_load(const char *path, struct buf *errors)
 	return c;
 }
 
+static bool
+check_file(const struct conf *c, int line, const char *path, int access_mode,
+    struct buf *errors)
+{
+	if (path == NULL || access(path, access_mode) == 0)
+		return true;
+	buf_printf(
+	    errors, "%s:%d: %s: %s\n", c->path, line, path, strerror(errno));
+	return false;
+}
+
+bool
+conf_check_files(const struct conf *c, struct buf *errors)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < c->listen_count; i++) {
+		const struct conf_listen *l = &c->listens[i];
+
+		ok &= check_file(c, l->line, l->certificate, R_OK, errors);
+		ok &= check_file(c, l->line, l->key, R_OK, errors);
+	}
+	for (size_t i = 0; i < c->adapter_count; i++) {
+		const struct conf_adapter *a = &c->adapters[i];
+		char *program = file_join(c->libexec, a->program);
+
+		ok &= check_file(c, a->line, program, X_OK, errors);
+		ok &= check_file(c, a->line, a->ca, R_OK, errors);
+		ok &= check_file(c, a->line, a->certificate, R_OK, errors);
+		ok &= check_file(c, a->line, a->key, R_OK, errors);
+		free(program);
+	}
+	return ok;
+}
+
 static void
 print_string(
     struct buf *out, const char *indent, const char *key, const char *value)
@@ -488,7 +526,8 @@ print_string(
 		return;
 	buf_printf(out, "%s%s = \"", indent, key);
 	for (const char *p = value; *p != '\0'; p++) {
-		if (*p == '"' || *p == '\\')
+		/* A "${NAME}" would be the environment's. */
+		if (*p == '"' || *p == '\\' || *p == '$')
 			buf_put_u8(out, '\\');
 		buf_put_u8(out, (uint8_t)*p);
 	}

@@ -17,6 +17,7 @@ struct conf_listen {
 	uint16_t port;
 	char *certificate; /* TLS: absolute path */
 	char *key;         /* TLS: absolute path */
+	int line;          /* of the file, where the section ends */
 };
 
 struct conf_adapter {
@@ -31,6 +32,7 @@ struct conf_adapter {
 	unsigned interval_s;
 	unsigned timeout_s; /* silence after which the adapter is restarted */
 	bool required;
+	int line; /* of the file, where the section ends */
 };
 
 struct conf {
@@ -67,6 +69,12 @@ struct conf {
  */
 struct conf *conf_parse(const char *path, struct view text, struct buf *errors);
 struct conf *conf_load(const char *path, struct buf *errors);
+/*
+ * Whether the files that the configuration names are there and the caller may
+ * use them; each that is not is one more line in `errors`. Apart from the
+ * parser, because what is there changes while the daemon runs.
+ */
+bool conf_check_files(const struct conf *c, struct buf *errors);
 /* What is in force, in the file's own syntax. */
 void conf_print(const struct conf *c, struct buf *out);
 void conf_free(struct conf *c);
