@@ -140,8 +140,7 @@ FUZZ_OBJ = $(patsubst %.c,.build/fuzz/obj/%.o,$(FUZZ_LIB_SRC))
 setup:
 	@tests/setup
 
-# The whole suite on the sanitized build; `make check-fast` skips the long
-# end-to-end tests and the lint.
+# Lint, both compilers, then the whole suite on the sanitized build.
 check: setup
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory -j2 B=dev CC=clang compile

@@ -2,7 +2,7 @@
  * Archives each batch as Persistent Chat compliance XML. By default one file
  * NAME.xml holds the rendering and, in a namespace of its own, the evidence;
  * with strict NAME.xml keeps to the published schema and NAME.evidence.xml
- * stands beside it. chancery-adapter(7), chancery-xml(5).
+ * stands beside it. chancery-adapter(7).
  */
 #include <errno.h>
 #include <stdlib.h>

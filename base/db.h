@@ -2,7 +2,7 @@
 #define BASE_DB_H
 
 /*
- * SQLite with the settings of journal.md 5.16. The caller uses the sqlite3
+ * SQLite with the settings that a journal needs. The caller uses the sqlite3
  * API on the handle for its own statements.
  */
 

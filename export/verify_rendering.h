@@ -4,7 +4,7 @@
 /*
  * The readable part of a compliance XML archive against its evidence: every
  * room, message, sender and time is what the payloads say, nothing more and
- * nothing less. chancery-xml(5).
+ * nothing less. chancery-adapter(7).
  */
 
 #include <libxml/xmlreader.h>

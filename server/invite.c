@@ -436,7 +436,7 @@ invite_take_info(struct dialog *d, const struct head *h, struct request *r)
 	struct sip *s = d->sip;
 
 	d->infos++;
-	/* Its first INFO shows that the client has the 200 (xccos.md E.2). */
+	/* Its first INFO shows that the client has the 200. */
 	if (!d->confirmed)
 		session_confirm(d->session);
 	if (head_has(h, HEAD_CONTENT_ENCODING)) {
@@ -480,8 +480,8 @@ invite_bye(struct sip *s, struct conn *c, const struct head *h,
 	session = d->session;
 	/*
 	 * After a 481 SIPE looks the service up again, in a dialog of its own
-	 * with one command, ends that and sets up the next (xccos.md C.1,
-	 * C.4). What the session had joined before stays.
+	 * with one command, ends that and sets up the next. What the session
+	 * had joined before stays.
 	 */
 	if (d->resumes && d->infos <= 1)
 		session_suspend(session, SESSION_BYE);

@@ -4,7 +4,7 @@
 /*
  * The seam between SIP and chat. A session is one signed-in endpoint (user
  * and epid) with its chat dialog; it outlives a dialog that is set up again
- * after a 481 (xccos.md C.4). SIP owns sessions, chat hangs its own state on
+ * after a 481. SIP owns sessions, chat hangs its own state on
  * them. Chat never sees SIP; SIP never sees rooms.
  */
 

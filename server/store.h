@@ -45,7 +45,7 @@ void store_close(struct store *s);
 /*
  * Administration. Each change is checked (names unique, URIs well-formed and
  * of the domain, room exists), stored, and leaves a row in `pending` with
- * the JSON of its journal event (SPEC: room, member, user), all in one
+ * the JSON of its journal event (room, member or user), all in one
  * transaction. 0, or -1 with a reason for people in why. by: "uid:0".
  * password may be NULL: the user cannot sign in until one is set.
  */

@@ -76,7 +76,7 @@ class TwoPlugins(unittest.TestCase):
                                who=speaker.uri, text=text)
 
     def refusals(self, c, ann, bob, board):
-        """The user sees why (sipe.md 2)."""
+        """The user sees why."""
         since = bob.mark()
         bob.command("join", uri=board)
         error = bob.expect("error", since)

@@ -100,7 +100,7 @@ check(struct digest *d, const struct buf *value, uint64_t now, struct view host)
 	return verdict;
 }
 
-/* Values of xccos.md A.7.3: the nonce is strange, the response is right. */
+/* The nonce is strange, the response is right. */
 static void
 test_known_answers(void **state)
 {
