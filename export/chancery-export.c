@@ -323,7 +323,7 @@ main(int argc, char **argv)
 	if (o.journal == NULL) {
 		configured = configured_journal(o.conf);
 		if (configured == NULL)
-			return EXIT_SYSTEM;
+			return EXIT_USAGE;
 		o.journal = configured;
 	}
 	status = export_journal(&o, o.journal);

@@ -121,15 +121,17 @@ show_members(const json_t *o)
 	{
 		char *plain;
 
+		if (json_is_object(value) ||
+		    (json_is_string(value) && json_string_length(value) == 0))
+			continue;
 		if (json_is_string(value)) {
-			if (json_string_length(value) > 0)
-				(void)printf("\t%-13s %s\n", name,
-				    json_string_value(value));
+			(void)printf(
+			    "\t%-20s %s\n", name, json_string_value(value));
 			continue;
 		}
 		plain = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
 		if (plain != NULL)
-			(void)printf("\t%-13s %s\n", name, plain);
+			(void)printf("\t%-20s %s\n", name, plain);
 		free(plain);
 	}
 }
@@ -139,6 +141,7 @@ show_status(const json_t *result)
 {
 	const json_t *journal = json_object_get(result, "journal");
 	const json_t *keeper = json_object_get(result, "keeper");
+	const json_t *server = json_object_get(result, "server");
 
 	(void)printf(
 	    "%s for %s\n", text(result, "software"), text(result, "domain"));
@@ -154,6 +157,8 @@ show_status(const json_t *result)
 	    yes(keeper, "writable") ? "yes" : "NO",
 	    text(keeper, "why")[0] != '\0' ? ": " : "", text(keeper, "why"));
 	(void)printf("server\n");
-	show_members(json_object_get(result, "server"));
+	show_members(server);
+	(void)printf("sip\n");
+	show_members(json_object_get(server, "sip"));
 	show_adapters(json_object_get(result, "adapters"));
 }

@@ -96,7 +96,9 @@ class Commands(unittest.TestCase):
             c.init()
             self.assertNotEqual(c.cli("status", check=False).returncode, 0)
             c.start()
-            self.assertTrue(c.cli("status").stdout.strip())
+            text = c.cli("status").stdout
+            self.assertRegex(text, r"(?m)^\trequests +\d+$")
+            self.assertNotRegex(text, "[{}]")
             self.assertIsInstance(c.cli_json("status"), dict)
             adapters = c.cli_json("adapter", "list")
             self.assertEqual([a["name"] for a in adapters], ["notes"])
@@ -206,8 +208,9 @@ class Configuration(unittest.TestCase):
                 'certificate = "none.pem" key = "none.key" }\n' % free_port()
             c.init()
             done = c.run("chanceryd", "-f", c.conf, check=False, timeout=60)
-            self.assertNotEqual(done.returncode, 0)
-            self.assertIn("none.pem", done.stderr)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr,
+                             r"chancery\.conf:\d+: .*/none\.pem: No such")
 
     def test_port_in_use(self):
         with Chancery() as c, Chancery() as d:
@@ -290,6 +293,10 @@ class Export(unittest.TestCase):
             done = c.export(*wrong, check=False)
             self.assertEqual(done.returncode, 2, wrong)
             self.assertTrue(done.stderr.strip())
+        c.conf.write_text("colour = 1\n")
+        done = c.export("--format", "csv", check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(":1: ", done.stderr)
 
 
 if __name__ == "__main__":
