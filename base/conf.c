@@ -23,7 +23,7 @@ static const struct {
     {"after-s", -1, 100L * 366 * 86400},
     {"batch-events", 1, 1000000},
     {"message-bytes", 1024, 4 << 20},
-    {"headers", 16, 1000},
+    {"headers", 16, 256},
     {"connections", 1, 1000000},
     {"connections-per-address", 1, 1000000},
     {"idle-s", 1, 86400},

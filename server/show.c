@@ -148,8 +148,11 @@ show_status(const json_t *result)
 	(void)printf("journal %s\n", text(journal, "origin"));
 	(void)printf("\tsize          %lld records, %lld signed\n",
 	    number(journal, "size"), number(journal, "signed"));
-	(void)printf(
-	    "\tpurged        up to %lld\n", number(journal, "purged_to"));
+	if (number(journal, "purged_to") < number(journal, "size"))
+		(void)printf("\tpayloads      from record %lld\n",
+		    number(journal, "purged_to"));
+	else
+		(void)printf("\tpayloads      none\n");
 	if (text(journal, "purge_failure")[0] != '\0')
 		(void)printf(
 		    "\tpurging       %s\n", text(journal, "purge_failure"));

@@ -98,6 +98,7 @@ test_mistakes(void **state)
 	    {"listen udp { address = \"::1\" }\n", ":5: ", "port is missing"},
 	    {"listen udp { port = 65536 }\n", ":5: ", "65535"},
 	    {"listen tls { port = 1 }\n", ":5: ", "certificate and key"},
+	    {"limits { headers = 257 }\n", ":5: ", "from 16 to 256"},
 	    {"listen tcp { port = 1 }\n", ":5: ", "duplicate"},
 	    {"domain = \"Example Test\"\n", ":5: ", "domain"},
 	    {"adapter a { directory = \"x\" }\n", ":5: ", "program"},
