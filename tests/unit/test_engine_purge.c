@@ -256,7 +256,7 @@ test_retention_time(void **state)
 	struct probe p;
 
 	(void)state;
-	probe_init(&p, 1, 1);
+	probe_init(&p, 1, 2);
 	fixture_posts(&p.f, 5, 20);
 	batch(&p, "a", 1, 0, 5);
 	ack(&p, "a", 1, 0, 5, "stored");
