@@ -133,9 +133,12 @@ read_meta(struct scan *s)
 static int
 prepare(struct scan *s)
 {
-	if (db_int(s->db, "PRAGMA application_id", 0) !=
-		SCHEMA_APPLICATION_ID ||
-	    db_int(s->db, "PRAGMA user_version", 0) != SCHEMA_VERSION)
+	int64_t id = db_int(s->db, "PRAGMA application_id", -1);
+	int64_t version = db_int(s->db, "PRAGMA user_version", -1);
+
+	if (id < 0 || version < 0)
+		return fail_sql(s);
+	if (id != SCHEMA_APPLICATION_ID || version != SCHEMA_VERSION)
 		return fail(s, "not a journal of version %d", SCHEMA_VERSION);
 	for (size_t i = 0; i < STATEMENTS; i++)
 		if ((s->stmt[i] = db_prepare(s->db, statement_sql[i])) == NULL)
