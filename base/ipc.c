@@ -1,6 +1,7 @@
 #include "base/ipc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -366,7 +367,7 @@ ipc_send_fd(struct ipc *link, uint16_t type, struct view payload, int fd)
 		return;
 	if (link->fd_count == room)
 		ipc_flush(link);
-	copy = dup(fd);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0 || link->fd_count == room)
 		log_fatal(
 		    "a descriptor cannot be passed on: %s", strerror(errno));

@@ -419,6 +419,32 @@ test_link(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* A child that is started before the copy is sent must not inherit it. */
+static void
+test_link_descriptor_is_not_inherited(void **state)
+{
+	struct peer p = {.fd = -1};
+	uv_loop_t loop;
+	int pair[2], lowest, flags;
+
+	(void)state;
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(uv_loop_init(&loop), 0);
+	p.link = ipc_new(&loop, pair[0], on_frame, on_closed, &p);
+	lowest = fcntl(pair[1], F_DUPFD_CLOEXEC, 0);
+	assert_true(lowest >= 0);
+	assert_int_equal(close(lowest), 0);
+	ipc_send_fd(p.link, 1, view_of(NULL, 0), STDERR_FILENO);
+	flags = fcntl(lowest, F_GETFD); /* of the copy */
+	assert_true(flags >= 0);
+	assert_true((flags & FD_CLOEXEC) != 0);
+	ipc_free(p.link);
+	assert_int_equal(close(pair[1]), 0);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int
 main(void)
 {
@@ -437,6 +463,7 @@ main(void)
 	    cmocka_unit_test(test_frames_in_pieces),
 	    cmocka_unit_test(test_frames_refused),
 	    cmocka_unit_test(test_link),
+	    cmocka_unit_test(test_link_descriptor_is_not_inherited),
 	};
 
 	crypto_init();
