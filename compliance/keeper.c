@@ -409,6 +409,7 @@ keeper_drop(struct keeper_peer *p, const char *why)
 	ipc_free(p->link);
 	p->link = NULL;
 	p->generation++;
+	role_lost(p->keeper->role, p->name);
 	if (p->on_down != NULL)
 		p->on_down(p->keeper);
 }

@@ -25,6 +25,8 @@ struct admin {
 	struct admin_job *jobs;
 	void (*add_status)(void *arg, json_t *result);
 	void *status_arg;
+	void (*lost)(void *arg);
+	void *lost_arg;
 };
 
 /* A change that waits for the journal. */
@@ -314,6 +316,15 @@ run(struct admin *a, uint64_t ref, const json_t *request)
 }
 
 static void
+lose_link(struct admin *a)
+{
+	ipc_free(a->link);
+	a->link = NULL;
+	if (a->lost != NULL)
+		a->lost(a->lost_arg);
+}
+
+static void
 on_frame(void *arg, uint16_t type, struct view payload, int fd)
 {
 	struct admin *a = arg;
@@ -326,8 +337,7 @@ on_frame(void *arg, uint16_t type, struct view payload, int fd)
 		close(fd);
 	if (type != WIRE_JSON || in.failed) {
 		log_error("engine broke the protocol, frame %u", type);
-		ipc_free(a->link);
-		a->link = NULL;
+		lose_link(a);
 		return;
 	}
 	request = json_loadb(
@@ -342,8 +352,7 @@ on_closed(void *arg, const char *why)
 	struct admin *a = arg;
 
 	log_warn("link to the engine lost: %s", why);
-	ipc_free(a->link);
-	a->link = NULL;
+	lose_link(a);
 }
 
 struct admin *
@@ -365,6 +374,13 @@ admin_on_status(
 {
 	a->add_status = add;
 	a->status_arg = arg;
+}
+
+void
+admin_on_lost(struct admin *a, void (*lost)(void *arg), void *arg)
+{
+	a->lost = lost;
+	a->lost_arg = arg;
 }
 
 void

@@ -34,6 +34,8 @@ struct admin *admin_new(
 /* Adds members to the result (a json_t object) of status.server. */
 void admin_on_status(
     struct admin *a, void (*add)(void *arg, struct json_t *result), void *arg);
+/* Calls back when the link breaks: somebody is to get a new one. */
+void admin_on_lost(struct admin *a, void (*lost)(void *arg), void *arg);
 /* A (new) link to the engine; fd is taken over. */
 void admin_link(struct admin *a, int fd);
 void admin_free(struct admin *a);

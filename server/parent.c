@@ -20,8 +20,8 @@
 
 #define BACKOFF_FIRST_MS 10
 #define BACKOFF_MAX_MS 2000
-#define STABLE_MS 2000      /* up for so long: the next restart is at once */
-#define STOP_LIMIT_MS 10000 /* then what still runs is killed */
+#define STABLE_MS 2000     /* up for so long: the next restart is at once */
+#define STOP_LIMIT_MS 5000 /* for the adapters, and again for the roles */
 #define ADAPTER_PREFIX "adapter:"
 
 struct parent;
@@ -51,6 +51,7 @@ struct parent {
 	int conf_fd;
 	bool debug;
 	bool stopping;
+	bool late; /* the first limit of stopping is over */
 	bool announced;
 	int status;
 	struct child *children;
@@ -90,12 +91,19 @@ make_pair(int pair[2])
 	return false;
 }
 
+/* The channel of one that dies may be gone before its exit is known. */
+static bool
+is_reachable(const struct child *c)
+{
+	return c->running && c->channel != NULL;
+}
+
 static void
 link_roles(struct child *a, struct child *b)
 {
 	int pair[2];
 
-	if (!a->running || !b->running || !make_pair(pair))
+	if (!is_reachable(a) || !is_reachable(b) || !make_pair(pair))
 		return;
 	ipc_send_fd(a->channel, ROLE_LINK, view_text(b->name), pair[0]);
 	ipc_send_fd(b->channel, ROLE_LINK, view_text(a->name), pair[1]);
@@ -109,7 +117,7 @@ link_adapter(struct child *adapter)
 {
 	struct child *engine = find(adapter->parent, "engine");
 
-	if (!adapter->link_pending || !engine->running)
+	if (!adapter->link_pending || !is_reachable(engine))
 		return;
 	ipc_send_fd(engine->channel, ROLE_LINK, view_text(adapter->name),
 	    adapter->engine_fd);
@@ -128,6 +136,19 @@ link_all(struct child *c)
 
 		if (strcmp(l[0], c->name) == 0 || strcmp(l[1], c->name) == 0)
 			link_roles(find(p, l[0]), find(p, l[1]));
+	}
+}
+
+/* Both live, but the link between them broke. */
+static void
+link_again(struct child *c, const char *peer)
+{
+	for (size_t i = 0; i < sizeof role_links / sizeof role_links[0]; i++) {
+		const char *const *l = role_links[i];
+
+		if ((strcmp(l[0], c->name) == 0 && strcmp(l[1], peer) == 0) ||
+		    (strcmp(l[1], c->name) == 0 && strcmp(l[0], peer) == 0))
+			link_roles(c, find(c->parent, peer));
 	}
 }
 
@@ -158,13 +179,13 @@ on_channel(void *arg, uint16_t type, struct view payload, int fd)
 		announce(c->parent);
 		return;
 	}
-	if (type != ROLE_RESTART) {
-		log_warn("%s: unexpected frame %u", c->name, type);
-		return;
-	}
 	name = view_dup(payload);
 	target = name != NULL ? find(c->parent, name) : NULL;
-	if (target != NULL && target->adapter && target->running)
+	if (type == ROLE_LINK && name != NULL)
+		link_again(c, name);
+	else if (type != ROLE_RESTART)
+		log_warn("%s: unexpected frame %u", c->name, type);
+	else if (target != NULL && target->adapter && target->running)
 		(void)uv_process_kill(&target->process, SIGKILL);
 	free(name);
 }
@@ -211,6 +232,34 @@ stop_next(struct parent *p)
 	uv_stop(&p->loop);
 }
 
+static bool
+kill_late(struct parent *p, bool adapters)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < p->count; i++) {
+		struct child *c = &p->children[i];
+
+		if (!c->running || c->adapter != adapters)
+			continue;
+		log_error("%s does not stop: killed", c->name);
+		kill_child(c, SIGKILL);
+		any = true;
+	}
+	return any;
+}
+
+/* The roles still end in good order when an adapter has to be killed. */
+static void
+on_stop_limit(uv_timer_t *timer)
+{
+	struct parent *p = timer->data;
+
+	if (!kill_late(p, true) && p->late)
+		(void)kill_late(p, false);
+	p->late = true;
+}
+
 static void
 stop_all(struct parent *p, int status)
 {
@@ -219,6 +268,8 @@ stop_all(struct parent *p, int status)
 	if (p->stopping)
 		return;
 	p->stopping = true;
+	(void)uv_timer_start(
+	    &p->stop_timer, on_stop_limit, STOP_LIMIT_MS, STOP_LIMIT_MS);
 	for (size_t i = 0; i < p->count; i++) {
 		(void)uv_timer_stop(&p->children[i].timer); /* always 0 */
 		if (p->children[i].adapter)
@@ -228,25 +279,11 @@ stop_all(struct parent *p, int status)
 }
 
 static void
-on_stop_limit(uv_timer_t *timer)
-{
-	struct parent *p = timer->data;
-
-	for (size_t i = 0; i < p->count; i++) {
-		if (p->children[i].running)
-			log_error(
-			    "%s does not stop: killed", p->children[i].name);
-		kill_child(&p->children[i], SIGKILL);
-	}
-}
-
-static void
 on_signal(uv_signal_t *handle, int signum)
 {
 	struct parent *p = handle->data;
 
 	log_info("stopping on %s", strsignal(signum));
-	(void)uv_timer_start(&p->stop_timer, on_stop_limit, STOP_LIMIT_MS, 0);
 	stop_all(p, 0);
 }
 
@@ -332,6 +369,16 @@ spawn(struct child *c, int in_out, int channel)
 	return uv_spawn(&c->parent->loop, &c->process, &options);
 }
 
+/* The system may be short of processes or memory for a moment. */
+static void
+spawn_failed(struct child *c, int error)
+{
+	log_error("%s cannot be started: %s", c->name, uv_strerror(error));
+	if (!c->adapter && !c->ever_ready)
+		stop_all(c->parent, 3);
+	uv_close((uv_handle_t *)&c->process, on_closed_process);
+}
+
 static void
 start_role(struct child *c)
 {
@@ -343,9 +390,11 @@ start_role(struct child *c)
 	}
 	error = spawn(c, -1, pair[1]);
 	(void)close(pair[1]); /* the role has its copy */
-	if (error != 0)
-		log_fatal(
-		    "%s cannot be started: %s", c->name, uv_strerror(error));
+	if (error != 0) {
+		(void)close(pair[0]); /* nobody is at its other end */
+		spawn_failed(c, error);
+		return;
+	}
 	c->channel = ipc_new(
 	    &c->parent->loop, pair[0], on_channel, on_channel_closed, c);
 	if (c->channel == NULL)
@@ -361,7 +410,7 @@ start_role(struct child *c)
 		if (a->adapter && a->link_pending)
 			link_adapter(a);
 		else if (a->adapter)
-			kill_child(a, SIGTERM);
+			kill_child(a, SIGKILL);
 	}
 }
 
@@ -376,9 +425,11 @@ start_adapter(struct child *c)
 	}
 	error = spawn(c, pair[1], -1);
 	(void)close(pair[1]); /* the adapter has its copies */
-	if (error != 0)
-		log_fatal(
-		    "%s cannot be started: %s", c->name, uv_strerror(error));
+	if (error != 0) {
+		(void)close(pair[0]); /* nobody is at its other end */
+		spawn_failed(c, error);
+		return;
+	}
 	c->running = true;
 	c->engine_fd = pair[0];
 	c->link_pending = true;

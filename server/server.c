@@ -87,6 +87,15 @@ add_status(void *arg, json_t *result)
 		log_warn("status: out of memory");
 }
 
+/* The keeper asks for its own links. */
+static void
+on_engine_lost(void *arg)
+{
+	const struct server *s = arg;
+
+	role_lost(s->role, "engine");
+}
+
 static void
 open_store(struct server *s)
 {
@@ -115,6 +124,7 @@ open_chat(struct server *s)
 	if (s->admin == NULL)
 		log_fatal("out of memory");
 	admin_on_status(s->admin, add_status, s);
+	admin_on_lost(s->admin, on_engine_lost, s);
 }
 
 int

@@ -201,6 +201,31 @@ malformed_frames_end_the_link_only(void **state)
 	teardown(&f);
 }
 
+/* A peer whose link broke may live on: the parent is asked for a new one. */
+static void
+a_lost_link_is_asked_for(void **state)
+{
+	struct fixture f;
+	struct view payload;
+	uint16_t type;
+	uint64_t size;
+	bool writable;
+	struct reader r;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	end_close(&f.server);
+	for (int i = 0; i < 2; i++) {
+		r = expect(&f.keeper.control, ROLE_LINK);
+		assert_true(view_is(reader_rest(&r), "server"));
+	}
+	assert_int_equal(hello(&f, 2, &writable, &size), 0);
+	assert_true(writable);
+	assert_int_equal(receive(&f.keeper.control, &type, &payload, 1500), -1);
+	teardown(&f);
+}
+
 /* What was receipted is there after a kill; nothing is there twice. */
 static void
 receipts_survive_a_kill(void **state)
@@ -252,6 +277,7 @@ main(void)
 	    cmocka_unit_test(replay_does_not_block_recording),
 	    cmocka_unit_test(large_events),
 	    cmocka_unit_test(malformed_frames_end_the_link_only),
+	    cmocka_unit_test(a_lost_link_is_asked_for),
 	    cmocka_unit_test(receipts_survive_a_kill),
 	};
 
