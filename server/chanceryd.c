@@ -165,5 +165,6 @@ main(int argc, char **argv)
 		return usage();
 	if (role != NULL)
 		return run_role(role, debug);
+	closefrom(STDERR_FILENO + 1); /* nothing of the starter's for a role */
 	return run_daemon(path, check_only, debug);
 }

@@ -1,0 +1,117 @@
+"""What each process may do and holds open: its own, and nothing else."""
+
+import os
+import pathlib
+import unittest
+
+import archives
+from chancery import Chancery
+
+UIDS = {"server": 61001, "keeper": 61002, "signer": 61003, "engine": 61004,
+        "adapter:xml": 61005, "adapter:tarball": 61005}
+FOLDERS = ("journal", "signer", "chat")
+
+
+def status(pid):
+    lines = pathlib.Path("/proc/%d/status" % pid).read_text().splitlines()
+    return {name: value.split() for name, _, value in
+            (line.partition(":") for line in lines)}
+
+
+def descriptors(pid):
+    """{number: (what it is, whether it may be written)}"""
+    found = {}
+    folder = pathlib.Path("/proc/%d/fd" % pid)
+    for entry in folder.iterdir():
+        try:
+            target = os.readlink(entry)
+            info = (folder.parent / "fdinfo" / entry.name).read_text()
+        except FileNotFoundError:   # closed meanwhile
+            continue
+        flags = int(info.split("flags:")[1].split()[0], 8)
+        found[int(entry.name)] = (target, flags & os.O_ACCMODE != os.O_RDONLY)
+    return found
+
+
+def network_sockets(pid):
+    """Descriptors that are sockets of IP."""
+    inodes = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        path = pathlib.Path("/proc/%d/net/%s" % (pid, table))
+        if path.exists():
+            inodes |= {line.split()[9] for line in
+                       path.read_text().splitlines()[1:]}
+    return [number for number, (target, _) in descriptors(pid).items()
+            if target.startswith("socket:[") and target[8:-1] in inodes]
+
+
+class Roles(unittest.TestCase):
+    def test_rights_and_descriptors(self):
+        with Chancery(transports=("tcp", "udp"),
+                      adapters=archives.adapters(None)) as c:
+            c.init().add_users("ann")
+            hall = c.add_room("Hall")
+            c.start()
+            ann = c.sign_in("ann")
+            ann.join(hall)
+            ann.post(hall, "hello")
+            for name in ("records", "vault"):
+                c.cli("adapter", "run", name)
+            roles = c.roles()
+            self.assertEqual(set(roles), set(UIDS))
+            for role, pid in roles.items():
+                with self.subTest(role=role):
+                    self.rights(role, pid)
+                    self.files(c, role, pid)
+            self.assertEqual({r for r, pid in roles.items()
+                              if network_sockets(pid)}, {"server"})
+            self.same_program(c, roles)
+
+    def rights(self, role, pid):
+        found = status(pid)
+        self.assertEqual(found["NoNewPrivs"], ["1"])
+        core = next(line for line in pathlib.Path(
+            "/proc/%d/limits" % pid).read_text().splitlines()
+            if line.startswith("Max core file size"))
+        self.assertEqual(core.split()[4:6], ["0", "0"])
+        if os.geteuid() == 0:
+            self.assertEqual(set(found["Uid"]), {str(UIDS[role])})
+            self.assertEqual(set(found["Gid"]), {str(UIDS[role])})
+            self.assertEqual(found["Groups"], [])
+            self.assertEqual(int(found["CapEff"][0], 16), 0)
+
+    def files(self, c, role, pid):
+        """Which part of the state it holds, and how."""
+        held = descriptors(pid)
+        state = str(c.state)
+        for folder in FOLDERS:
+            paths = [(target, writes) for target, writes in held.values()
+                     if target.startswith("%s/%s/" % (state, folder))]
+            owner = {"journal": "keeper", "signer": "signer",
+                     "chat": "server"}[folder]
+            if role == owner:
+                continue
+            if (role, folder) == ("engine", "journal"):
+                self.assertTrue(paths)
+                self.assertEqual([t for t, writes in paths if writes and
+                                  not t.endswith("-shm")], [])
+            else:
+                self.assertEqual(paths, [])
+        sockets = {target for target, _ in held.values()
+                   if target.startswith("socket:")}
+        # To the parent and to each neighbour; an adapter has the engine.
+        expected = {"signer": 2, "keeper": 4, "adapter:xml": 1,
+                    "adapter:tarball": 1}
+        self.assertEqual(len(sockets), expected.get(role, len(sockets)), held)
+        if role.startswith("adapter:"):
+            self.assertLessEqual(set(held), {0, 1, 2, 3}, held)
+
+    def same_program(self, c, roles):
+        daemon = os.readlink("/proc/%d/exe" % c.daemon.pid)
+        for role, pid in roles.items():
+            if not role.startswith("adapter:"):
+                self.assertEqual(os.readlink("/proc/%d/exe" % pid), daemon)
+
+
+if __name__ == "__main__":
+    unittest.main()
