@@ -32,7 +32,6 @@ struct filing_format {
 struct filing {
 	const struct filing_format *format;
 	const struct adapter_config *config;
-	char suffix[64]; /* of the origin: tells journals apart in names */
 	uint64_t first_at;
 	struct spool *spool;
 };
@@ -40,6 +39,7 @@ struct filing {
 /* The adapter callbacks; self is a struct filing. */
 bool filing_configure(void *self, struct adapter *a,
     const struct adapter_config *c, struct adapter_offer *offer);
+/* The callbacks that follow have their contracts in adapters/adapter.h. */
 bool filing_begin(void *self, struct adapter *a, const struct adapter_batch *b);
 bool filing_event(void *self, struct adapter *a, const struct adapter_event *e);
 bool filing_end(void *self, struct adapter *a, const struct adapter_batch *b,

@@ -34,6 +34,7 @@ struct message {
 	};
 };
 
+/* Empty; ended by message_release(), after which it may be used again. */
 void message_init(struct message *m);
 /*
  * Parses one line; the previous content is released. False with the reason

@@ -26,6 +26,7 @@ struct proof {
 
 /* False when left is not the subtrees of [0,first). */
 bool proof_begin(struct proof *p, const struct adapter_batch *b);
+/* The next leaf of the batch, in order. */
 void proof_add(struct proof *p, struct view leaf);
 /* Whether it all leads to b->root at b->size. Call once, after the last. */
 bool proof_end(struct proof *p, const struct adapter_batch *b);

@@ -20,6 +20,7 @@ struct spool;
 struct spool *spool_new(const char *directory);
 /* Appends the event's protocol object as a line. 0 or -1 with errno. */
 int spool_add(struct spool *s, const struct adapter_event *e);
+/* Events so far. */
 size_t spool_count(const struct spool *s);
 /* Bytes of all lines with their LFs. */
 uint64_t spool_bytes(const struct spool *s);
@@ -29,6 +30,7 @@ int spool_digest(struct spool *s, uint8_t sha256[ADAPTER_HASH_LEN]);
 int spool_line(struct spool *s, size_t i, struct view *line);
 /* The i-th event in m, which owns it. 0 or -1 with errno. */
 int spool_event(struct spool *s, size_t i, struct message *m);
+/* The file goes with it. NULL is allowed. */
 void spool_free(struct spool *s);
 
 #endif

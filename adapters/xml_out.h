@@ -25,6 +25,7 @@ struct xml_out {
 
 /* Opens the file and writes the XML declaration. 0 or -1 with errno. */
 int xml_out_open(struct xml_out *x, const char *path);
+/* Failures of these five are kept for xml_out_commit(). */
 void xml_out_start(struct xml_out *x, const char *element);
 void xml_out_end(struct xml_out *x);
 /*
@@ -38,6 +39,7 @@ void xml_out_base64(struct xml_out *x, const char *name, struct view bytes);
 /* As output_commit(); also fails when anything before failed. */
 int xml_out_commit(
     struct xml_out *x, uint8_t sha256[CRYPTO_SHA256_LEN], uint64_t *bytes);
+/* Removes what was written; for any state after xml_out_open(). */
 void xml_out_discard(struct xml_out *x);
 
 #endif

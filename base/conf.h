@@ -68,6 +68,7 @@ struct conf {
  * "file:line: reason". The result is freed with conf_free().
  */
 struct conf *conf_parse(const char *path, struct view text, struct buf *errors);
+/* The same from a file of at most 1 MiB. */
 struct conf *conf_load(const char *path, struct buf *errors);
 /*
  * Whether the files that the configuration names are there and the caller may
@@ -77,6 +78,7 @@ struct conf *conf_load(const char *path, struct buf *errors);
 bool conf_check_files(const struct conf *c, struct buf *errors);
 /* What is in force, in the file's own syntax. */
 void conf_print(const struct conf *c, struct buf *out);
+/* NULL is allowed. */
 void conf_free(struct conf *c);
 /* state_dir/name; caller frees. */
 char *conf_state_path(const struct conf *c, const char *name);

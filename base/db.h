@@ -40,7 +40,9 @@ sqlite3_int64 db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback);
 int db_seal(sqlite3 *db, bool read_only);
 /* Empties the WAL into the database; 0, or -1 when readers kept it busy. */
 int db_checkpoint_truncate(sqlite3 *db);
+/* Moves what no reader needs; 0, or -1. *wal_frames: frames in the WAL. */
 int db_checkpoint_passive(sqlite3 *db, int *wal_frames);
+/* NULL is allowed. */
 void db_close(sqlite3 *db);
 
 #endif

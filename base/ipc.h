@@ -35,6 +35,7 @@ struct ipc *ipc_new(uv_loop_t *loop, int fd, ipc_frame_cb *on_frame,
     ipc_closed_cb *on_closed, void *arg);
 /* Called after the last frame of one read was handed over; may be NULL. */
 typedef void ipc_idle_cb(void *arg);
+/* At most one; NULL takes it away. */
 void ipc_on_drained(struct ipc *link, ipc_idle_cb *cb);
 /* Queues a frame; after the link is broken it is dropped silently. */
 void ipc_send(struct ipc *link, uint16_t type, struct view payload);
@@ -47,6 +48,7 @@ void ipc_end(struct ipc *link);
 void ipc_flush(struct ipc *link);
 /* Bytes queued and not yet taken by the socket. */
 size_t ipc_queued(const struct ipc *link);
+/* What is queued is lost. NULL is allowed, and from within its callbacks. */
 void ipc_free(struct ipc *link);
 
 /* The framing alone, for fuzzing and tests: bytes in, frames out. */
@@ -55,6 +57,7 @@ struct ipc_decoder {
 	size_t used;
 };
 enum ipc_verdict { IPC_FRAME, IPC_MORE, IPC_BROKEN };
+/* Bytes are put into d->in; release ends it. */
 void ipc_decoder_init(struct ipc_decoder *d);
 void ipc_decoder_release(struct ipc_decoder *d);
 /* The next frame; the payload is borrowed until the next call. */

@@ -23,6 +23,7 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Life cycle. */
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What only matters when something is looked for; off without -d. */
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The environment is broken: logs and exits with status 3. */
 _Noreturn void log_fatal(const char *fmt, ...)

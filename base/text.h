@@ -17,12 +17,14 @@ void text_put_base64(struct buf *b, const void *p, size_t n);
 bool text_get_base64(struct view in, struct buf *out);
 /* Exactly n bytes, else false. */
 bool text_get_base64_fixed(struct view in, uint8_t *out, size_t n);
+/* Lower case out; either case in, exactly n bytes, else false. */
 void text_put_hex(struct buf *b, const void *p, size_t n);
 bool text_get_hex(struct view in, uint8_t *out, size_t n);
 /* A JSON string with its quotes (RFC 8259); the input must be valid UTF-8. */
 void text_put_json(struct buf *b, struct view v);
 /* A value of a control leaf: bytes outside [A-Za-z0-9._:/+=@,-] as %XX. */
 void text_put_token(struct buf *b, struct view v);
+/* False when it is malformed: out is as it was. */
 bool text_get_token(struct view in, struct buf *out);
 /* 2026-11-22T07:08:09.123456Z from microseconds since 1970, UTC. */
 void text_put_time(struct buf *b, uint64_t us);

@@ -83,6 +83,7 @@ void adapter_link_kick(struct adapter_link *l);
  * journal now and is worth a batch.
  */
 void adapter_link_run(struct adapter_link *l, adapter_run_cb *cb, void *arg);
+/* Views of l, valid until the loop turns. */
 void adapter_link_status(
     const struct adapter_link *l, struct adapter_status *out);
 /* "idle" and so on. */

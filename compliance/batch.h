@@ -46,6 +46,7 @@ void batch_put_ack(struct buf *b, const struct batch *batch,
  */
 int batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
     const char *adapter, char *why, size_t why_len);
+/* These append one line with its LF; b->failed when out of memory. */
 void batch_put_event(struct buf *b, const struct scan_record *r);
 void batch_put_end(struct buf *b, const struct batch *batch);
 void batch_put_readback(

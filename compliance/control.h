@@ -35,6 +35,7 @@ int control_bind(
 /* Serves a bound socket, which it takes over. owner: allowed beside root. */
 struct control *control_new(uv_loop_t *loop, int fd, uid_t owner,
     control_command_cb *on_command, void *arg);
+/* The peer's, as the kernel tells it (SO_PEERCRED). */
 uid_t control_request_uid(const struct control_request *r);
 /* Takes the reference to result. */
 void control_reply(struct control_request *r, struct json_t *result);

@@ -36,12 +36,15 @@ int journal_create(const char *path, const char *uuid, const char *origin,
 
 /* NULL with the reason in why. */
 struct journal *journal_open(const char *path, char *why, size_t why_len);
+/* NULL is allowed. */
 void journal_close(struct journal *j);
 
+/* Of what is committed: number of records, and the tree's root over them. */
 uint64_t journal_size(const struct journal *j);
 void journal_root(const struct journal *j, uint8_t out[32]);
 /* Time of the last record, 0 when there is none. */
 uint64_t journal_time(const struct journal *j);
+/* As the meta table has them; live as long as the journal. */
 const char *journal_uuid(const struct journal *j);
 const char *journal_origin(const struct journal *j);
 const char *journal_vkey(const struct journal *j);
@@ -82,6 +85,7 @@ int journal_recover(struct journal *j);
  */
 void journal_note(
     struct journal *j, uint64_t size, struct view note, bool publish);
+/* Whether a note is not stored yet; to store it now: 0, or -1. */
 bool journal_note_waits(const struct journal *j);
 int journal_store_note(struct journal *j);
 /* Size of the newest note handed in or stored, 0 when none. */

@@ -57,6 +57,7 @@ struct journal {
 /* Put the reason where journal_error() finds it; -1. */
 int journal_fail(struct journal *j, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same with SQLite's own words behind `what`. */
 int journal_fail_sql(struct journal *j, const char *what);
 /* Size, time and tree as the file has them, checked against its head. */
 int journal_load(struct journal *j);

@@ -38,10 +38,12 @@ struct keeper_link *keeper_link_new(
     uv_loop_t *loop, keeper_up_cb *on_up, void *arg);
 /* A (new) link; fd is taken over. */
 void keeper_link_attach(struct keeper_link *k, int fd);
+/* Lives as long as k; changes with the loop. */
 const struct keeper_state *keeper_link_state(const struct keeper_link *k);
 /* False when there is no link or no memory: then cb is never called. */
 bool keeper_link_control(struct keeper_link *k, unsigned kind,
     struct view fields, keeper_answer_cb *cb, void *arg);
+/* The same for a purge of [first,last]. */
 bool keeper_link_purge(struct keeper_link *k, uint64_t first, uint64_t last,
     keeper_answer_cb *cb, void *arg);
 /* Requests under way are forgotten, without a call. */

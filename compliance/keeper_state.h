@@ -117,6 +117,7 @@ struct keeper {
 bool keeper_writable(const struct keeper *k);
 /* Tells the peers when being writable changed. */
 void keeper_update(struct keeper *k);
+/* Ends the link to the peer, if there is one, and logs why. */
 void keeper_drop(struct keeper_peer *p, const char *why);
 /* Leaves the loop. */
 void keeper_end(struct keeper *k);
@@ -127,6 +128,7 @@ void keeper_end(struct keeper *k);
 void keeper_enter_service(struct keeper *k);
 /* Storage failed: stop recording, and try to recover from time to time. */
 void keeper_storage_failed(struct keeper *k);
+/* 0, or -1 as journal_append(). */
 int keeper_append_beat(struct keeper *k);
 /* Notices recorded events that say they come late. */
 void keeper_count_late(
@@ -138,6 +140,7 @@ void keeper_report_late(struct keeper *k);
 
 extern const struct keeper_frame_row keeper_signer_frames[];
 extern const size_t keeper_signer_frame_count;
+/* The signer's link is gone. */
 void keeper_signer_down(struct keeper *k);
 /* Compares what the signer told with the journal, when both are there. */
 void keeper_compare(struct keeper *k);
@@ -150,6 +153,10 @@ void keeper_publish_after(struct keeper *k, uint64_t seq);
 
 /* ---- keeper_replay.c ---- */
 
+/*
+ * Tells the server all events from a sequence number on, a part a turn of the
+ * loop; stop ends it, harmless when none runs.
+ */
 void keeper_replay_start(struct keeper *k, uint64_t from);
 void keeper_replay_stop(struct keeper *k);
 void keeper_replay_step(uv_timer_t *timer);

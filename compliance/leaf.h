@@ -38,9 +38,11 @@ struct leaf {
 
 /* A leaf is built by its head and then its parts or its fields. */
 void leaf_put_head(struct buf *b, const struct leaf_head *head);
+/* Part numbers go up from 0. */
 void leaf_put_part(struct buf *b, unsigned part, const uint8_t commitment[32]);
 /* One field; bytes outside the alphabet of values are percent-encoded. */
 void leaf_put_field(struct buf *b, const char *name, struct view value);
+/* The same with a decimal number. */
 void leaf_put_number(struct buf *b, const char *name, uint64_t value);
 
 /* SHA-256("part/1\n" || salt || data) */
@@ -59,6 +61,7 @@ bool leaf_next_field(
     struct view *fields, struct view *name, struct view *value);
 /* The first field of that name; false when there is none. */
 bool leaf_field(struct view fields, const char *name, struct view *value);
+/* False also when it is no number as leaf_put_number() writes it. */
 bool leaf_field_number(struct view fields, const char *name, uint64_t *value);
 
 #endif

@@ -30,7 +30,9 @@ int ledger_get(struct ledger *l, const char *adapter, uint64_t n,
     struct ledger_batch *out);
 /* Appends the text of a record; as above. */
 int ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out);
+/* Why the last call failed; borrowed. */
 const char *ledger_error(struct ledger *l);
+/* NULL is allowed. */
 void ledger_close(struct ledger *l);
 
 #endif

@@ -22,6 +22,7 @@ enum line_verdict {
 	LINE_LONG /* more than max bytes without an LF; nothing was taken */
 };
 
+/* Empty; release ends it so again. */
 void line_reader_init(struct line_reader *r);
 void line_reader_release(struct line_reader *r);
 /* False when out of memory. */

@@ -35,6 +35,7 @@ struct note {
 /* Not empty, UTF-8, no spaces or controls, no '+'; at most NOTE_NAME_MAX. */
 bool note_name_valid(struct view name);
 
+/* "name+id+base64(0x01 || public key)" (C2SP signed-note). */
 void note_put_vkey(
     struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
 /* False when malformed or when the key id does not belong to the key. */
@@ -43,13 +44,16 @@ bool note_parse_vkey(struct view text, struct note_vkey *out);
 void note_put_skey(struct buf *b, struct view name,
     const uint8_t seed[CRYPTO_SEED_LEN],
     const uint8_t public[CRYPTO_PUBLIC_LEN]);
+/* False when malformed; name is borrowed. */
 bool note_parse_skey(struct view text, struct view *name, uint32_t *id,
     uint8_t seed[CRYPTO_SEED_LEN]);
+/* First four bytes of SHA-256(name || LF || 0x01 || key). */
 uint32_t note_key_id(struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
 
 /* The body: origin, size and root, one a line. */
 void note_put_body(
     struct buf *b, struct view origin, uint64_t size, const uint8_t root[32]);
+/* False when it is not exactly that; views are borrowed. */
 bool note_parse_body(struct view body, struct note *out);
 /* Appends body, blank line and one signature line; false: cannot sign. */
 bool note_sign(struct buf *b, struct view body, struct view name,

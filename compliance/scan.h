@@ -64,10 +64,13 @@ struct scan_cursor {
 	uint64_t open_n, open_first, open_last;
 	uint64_t acked_at; /* time of the last ack record, 0 when none */
 };
+/* 0, or -1 with scan_error(). */
 int scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out);
 /* End of the purged prefix: every event below it has no payload. */
 uint64_t scan_purged_to(struct scan *s);
+/* Why the last call failed; borrowed. */
 const char *scan_error(struct scan *s);
+/* NULL is allowed. */
 void scan_close(struct scan *s);
 
 #endif

@@ -20,6 +20,7 @@ typedef void server_reply_cb(void *arg, struct view reply, const char *why);
 struct server_link *server_link_new(uv_loop_t *loop, uint64_t timeout_ms);
 /* A (new) link; fd is taken over. */
 void server_link_attach(struct server_link *s, int fd);
+/* Whether there is a link now. */
 bool server_link_up(const struct server_link *s);
 /* Calls cb exactly once, at once when there is no link. */
 void server_link_ask(

@@ -27,6 +27,7 @@ int signer_init(const char *dir, const char *origin, struct buf *vkey,
  * the reason.
  */
 struct signer *signer_open(const char *dir, char *why, size_t why_len);
+/* Gives the lock back. NULL is allowed. */
 void signer_close(struct signer *s);
 /* Payload of WIRE_SIGNER: what was signed last. */
 void signer_put_hello(const struct signer *s, struct buf *out);

@@ -22,6 +22,7 @@
 /* No consistency proof is longer. */
 #define TREE_PROOF_MAX 128
 
+/* SHA-256(0x00 || leaf) and SHA-256(0x01 || left || right): RFC 6962, 2.1. */
 void tree_leaf_hash(const void *leaf, size_t n, uint8_t out[TREE_HASH_LEN]);
 void tree_node_hash(const uint8_t left[TREE_HASH_LEN],
     const uint8_t right[TREE_HASH_LEN], uint8_t out[TREE_HASH_LEN]);
@@ -51,6 +52,7 @@ struct tree {
 typedef int tree_full_cb(
     void *arg, unsigned level, uint64_t index, const uint8_t *hashes);
 
+/* Without leaves. */
 void tree_init(struct tree *t);
 /*
  * Puts back the edge of a stored tree. `hashes` gives, for each tile level,
@@ -58,10 +60,12 @@ void tree_init(struct tree *t);
  */
 typedef int tree_load_cb(
     void *arg, unsigned level, uint64_t first, unsigned count, uint8_t *hashes);
+/* 0, or -1 when the callback failed: the tree is then not usable. */
 int tree_load(struct tree *t, uint64_t size, tree_load_cb *hashes, void *arg);
 /* Adds a leaf; 0, or what `full` returned: the tree is then not usable. */
 int tree_add(struct tree *t, const uint8_t hash[TREE_HASH_LEN],
     tree_full_cb *full, void *arg);
+/* Of all leaves so far. */
 void tree_root(const struct tree *t, uint8_t out[TREE_HASH_LEN]);
 /* False when the node is no longer (or not yet) held. */
 bool tree_held(const struct tree *t, unsigned height, uint64_t index,

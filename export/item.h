@@ -16,6 +16,9 @@ struct item {
 	char kind_text[16];
 };
 
+/*
+ * Borrows the record; a payload that is no JSON leaves NULL. Release ends it.
+ */
 void item_load(struct item *i, const struct scan_record *record);
 void item_release(struct item *i);
 /* A string member of the envelope; empty when there is none. */

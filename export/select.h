@@ -22,6 +22,7 @@ enum select_verdict {
 	SELECT_UNKNOWN, /* purged: whose and where is no longer here */
 };
 
+/* Whether the record is one of those asked for. */
 enum select_verdict select_item(const struct select *s, const struct item *i);
 
 #endif

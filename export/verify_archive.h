@@ -32,6 +32,7 @@ struct verify_archive {
 void verify_archive_run(const char *path, bool bag,
     const struct verify_key *key, struct verify_report *r,
     struct verify_archive *out);
+/* A zeroed one is allowed. */
 void verify_archive_release(struct verify_archive *a);
 
 #endif

@@ -40,6 +40,7 @@ bool verify_bodies_skip(struct verify_bodies *b, uint64_t from, uint64_t until);
 /* After the last leaf: what is left belongs to no record. */
 bool verify_bodies_finish(
     struct verify_bodies *b, struct verify_bodies_result *out);
+/* NULL is allowed. */
 void verify_bodies_free(struct verify_bodies *b);
 
 /*

@@ -91,10 +91,12 @@ const struct verify_policy *verify_control_policy(
  */
 const struct verify_purge *verify_control_purge(
     const struct verify_control *c, size_t *cursor, uint64_t seq);
+/* The adapter of that name, its batch n; NULL when there is none. Borrowed. */
 struct verify_adapter *verify_control_adapter(
     const struct verify_control *c, struct view name);
 struct verify_batch *verify_control_batch(
     const struct verify_adapter *a, uint64_t n);
+/* What was taken up is freed. */
 void verify_control_release(struct verify_control *c);
 
 #endif

@@ -7,6 +7,7 @@
 #include "export/verify_note.h"
 #include "export/verify_report.h"
 
+/* Verify one archive into r, out as verify_archive_run(); key may be NULL. */
 void verify_bag(const char *path, const struct verify_key *key,
     struct verify_report *r, struct verify_archive *out);
 void verify_xml(const char *path, const struct verify_key *key,

@@ -36,6 +36,7 @@ struct verify_journal {
 void verify_journal_run(const char *path, const struct verify_key *key,
     const struct verify_outside *outside, size_t outsides,
     struct verify_report *r, struct verify_journal *out);
+/* What verify_cross() needed is freed. */
 void verify_journal_release(struct verify_journal *j);
 
 #endif

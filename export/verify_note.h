@@ -27,6 +27,7 @@ struct verify_note {
 /* "name+hash+base64"; false with the reason. A final newline is allowed. */
 bool verify_key_parse(
     struct view text, struct verify_key *out, const char **why);
+/* Name, id and public key. */
 bool verify_key_equal(const struct verify_key *a, const struct verify_key *b);
 
 /* The form of a checkpoint note; false with line and reason. Borrows. */

@@ -27,8 +27,8 @@ struct verify_paths {
 };
 
 /*
- * Adds a file by what its first bytes are, or all evidence below a folder by
- * name. False when it cannot be read: errno.
+ * Adds a file by its name or else by what its first bytes are, or all evidence
+ * below a folder by name. False when it cannot be read: errno.
  */
 bool verify_paths_add(struct verify_paths *p, const char *path);
 /* Journals last, archives by name. */

@@ -43,6 +43,7 @@ struct verify_points {
 
 /* False when out of memory. */
 bool verify_points_add(struct verify_points *p, struct verify_point point);
+/* By size; once, after the last was added. */
 void verify_points_sort(struct verify_points *p);
 /*
  * Compares all points of the tree's size with the root of the records, and

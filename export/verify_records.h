@@ -54,6 +54,7 @@ struct verify_records {
 	void *arg;
 };
 
+/* Nothing stated; release ends it so again. */
 void verify_header_init(struct verify_header *h);
 void verify_header_release(struct verify_header *h);
 
@@ -61,6 +62,7 @@ void verify_header_release(struct verify_header *h);
 void verify_records_begin(struct verify_records *s,
     const struct verify_header *h, const struct verify_key *key,
     struct verify_report *r, struct verify_archive *archive);
+/* The next record, judged for itself and for its place. */
 void verify_records_take(
     struct verify_records *s, const struct verify_record *rec);
 /* After the last record. */

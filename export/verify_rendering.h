@@ -29,6 +29,7 @@ void verify_rendering_element(
     struct verify_rendering *v, xmlTextReaderPtr xml, bool end);
 /* The rendering is over: nothing may be left out. */
 void verify_rendering_finish(struct verify_rendering *v);
+/* NULL is allowed. */
 void verify_rendering_free(struct verify_rendering *v);
 
 #endif

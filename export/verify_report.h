@@ -60,6 +60,7 @@ struct verify_run {
 
 struct verify_report;
 
+/* Places, from none to a line of a leaf. */
 struct verify_place verify_nowhere(void);
 struct verify_place verify_at(uint64_t seq);
 struct verify_place verify_at_range(uint64_t first, uint64_t last);
@@ -68,6 +69,7 @@ struct verify_place verify_at_line(uint64_t seq, unsigned line);
 
 /* NULL when out of memory. */
 struct verify_report *verify_report_new(void);
+/* NULL is allowed. */
 void verify_report_free(struct verify_report *r);
 /* What follows is about this file; type is a static word like "journal". */
 void verify_report_begin(
@@ -81,14 +83,20 @@ void verify_report_count(
 /* The check could not be made; reason is static text. */
 void verify_report_skip(
     struct verify_report *r, enum verify_check check, const char *reason);
+/* Something does not hold, and where. */
 void verify_report_finding(struct verify_report *r, enum verify_check check,
     struct verify_place where, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* What the verdicts of the current file do not mean. */
 void verify_report_note(struct verify_report *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* The system failed (unreadable file, no memory): nothing was shown. */
 void verify_report_failure(struct verify_report *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/*
+ * Takes records [first,last] into the run; one that does not follow reports it
+ * and begins another.
+ */
 void verify_run_add(struct verify_report *r, struct verify_run *run,
     uint64_t first, uint64_t last);
 /* Reports the last run. */
@@ -104,6 +112,7 @@ uint64_t verify_report_findings(const struct verify_report *r);
 
 /* 0 all holds, 1 evidence does not hold, 3 the system failed. */
 int verify_report_status(const struct verify_report *r);
+/* For people, as chancery-verify(1) describes it. */
 void verify_report_text(const struct verify_report *r, struct buf *out);
 /* One JSON object and a newline; false when out of memory. */
 bool verify_report_json(const struct verify_report *r, struct buf *out);
@@ -111,6 +120,7 @@ bool verify_report_json(const struct verify_report *r, struct buf *out);
 /* On a terminal: "done of total records" on stderr, now and then. */
 void verify_report_progress(
     struct verify_report *r, uint64_t done, uint64_t total);
+/* From now on; without it progress is silent. */
 void verify_report_show_progress(struct verify_report *r, FILE *terminal);
 
 #endif

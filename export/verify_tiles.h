@@ -28,6 +28,7 @@ void verify_tiles_compare(struct verify_tiles *t, unsigned level,
 void verify_tiles_finish(struct verify_tiles *t, uint64_t size);
 /* False when SQL failed in between. */
 bool verify_tiles_sound(const struct verify_tiles *t);
+/* NULL is allowed. */
 void verify_tiles_free(struct verify_tiles *t);
 
 #endif

@@ -26,6 +26,7 @@ struct verify_tree {
 typedef void verify_tree_node(
     void *arg, unsigned level, uint64_t index, const uint8_t hash[32]);
 
+/* Without leaves; add takes the next one. on_node may be NULL. */
 void verify_tree_init(struct verify_tree *t);
 void verify_tree_add(struct verify_tree *t, const uint8_t leaf[32],
     verify_tree_node *on_node, void *arg);

@@ -24,6 +24,7 @@ bool admin_client_online(const struct admin_client *c);
  */
 struct json_t *admin_client_ask(struct admin_client *c, const char *command,
     struct json_t *args, char *why, size_t why_len);
+/* NULL is allowed. What it changed is committed. */
 void admin_client_close(struct admin_client *c);
 
 #endif

@@ -40,6 +40,7 @@ struct chat_counters {
 struct chat *chat_new(uv_loop_t *loop, const struct conf *conf,
     struct store *store, struct record *record, void (*ready)(void *arg),
     void *arg);
+/* As of now; `why` is borrowed until the loop turns. */
 void chat_counters(const struct chat *c, struct chat_counters *out);
 /*
  * Submits the rows of `pending` that are not under way. done is called once,

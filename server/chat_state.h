@@ -95,6 +95,10 @@ struct command {
 void op_init(struct op *op, const struct op_type *type, struct chat *c);
 /* Starts, holds or refuses it; it may be gone afterwards. */
 void op_start(struct op *op);
+/*
+ * Once the journal takes events again: what came late, what was held; or, when
+ * it is given up, the held ones are refused.
+ */
 void op_start_late(struct chat *c);
 void op_start_held(struct chat *c);
 void op_refuse_held(struct chat *c, const char *why);
@@ -102,16 +106,19 @@ void op_refuse_held(struct chat *c, const char *why);
 void op_forget_late(struct chat *c);
 
 /* chat.c */
+/* As a payload names them; borrowed. */
 struct payload_actor chat_actor(const struct endpoint *e);
 struct payload_room chat_room(const struct room *r);
 /* What the protocol calls a room's privacy. */
 const char *chat_visibility(enum store_privacy p);
 /* NULL when out of memory. */
 struct command *command_new(struct endpoint *e, const struct xccos_body *body);
+/* NULL is allowed. */
 void command_free(struct chat *c, struct command *cmd);
 /* Starts a reply in c->out; the content of its data element follows. */
 void chat_reply_start(struct chat *c, const struct xccos_reference *to,
     unsigned code, const char *text);
+/* Ends the reply and sends it to the endpoint's session, if it has one. */
 void chat_reply_send(struct chat *c, struct endpoint *e);
 /* A reply without content. */
 void chat_refuse(struct chat *c, struct endpoint *e,
@@ -121,11 +128,13 @@ void chat_notify(
     struct chat *c, const struct room *r, const struct endpoint *but);
 /* Readable words for "cannot be recorded now". */
 const char *chat_unrecorded(char *out, size_t out_len, const char *why);
+/* Calls `ready` once nothing of the start is left to wait for. */
 void chat_check_ready(struct chat *c);
 
 /* chat_post.c */
 void chat_post(struct chat *c, struct endpoint *e, struct request *r,
     const struct xccos_body *body);
+/* Stores a recorded post and sends its copies. */
 void chat_publish(struct chat *c, struct room *r, uint64_t seq,
     const struct xccos_message *m);
 
@@ -147,7 +156,9 @@ void chat_wait(struct member *m, struct room_waiter *w);
 
 /* chat_leave.c */
 command_fn chat_part;
+/* The member leaves for the reason, which is static; recorded like all acts. */
 void chat_leave(struct chat *c, struct member *m, const char *reason);
+/* "bye", "expired", "lost" or "signoff". */
 const char *chat_leave_reason(enum session_end end);
 /* A leave by somebody an earlier process had in the room. */
 void chat_leave_behind(

@@ -76,6 +76,7 @@ struct conn {
 	void *user;                    /* SIP's */
 };
 
+/* One reference is the caller's; hold takes another. */
 void conn_init(struct conn *c, struct transport *t, enum conn_kind kind);
 struct conn *conn_hold(struct conn *c);
 /* Frees a connection that is closed and that nobody holds. */
@@ -85,19 +86,23 @@ void conn_drop(struct conn *c);
 bool conn_alive(const struct conn *c);
 /* "tcp", "tls", "udp" */
 const char *conn_via(const struct conn *c);
+/* Not UDP. */
 bool conn_reliable(const struct conn *c);
 /* "192.0.2.1:4000", "[2001:db8::1]:4000" */
 void conn_put_remote(const struct conn *c, struct buf *out);
+/* The same of our own end. */
 void conn_put_local(const struct conn *c, struct buf *out);
 void conn_put_local_host(const struct conn *c, struct buf *out);
 /* The remote address without port. */
 void conn_put_remote_host(const struct conn *c, struct buf *out);
+/* 0 when the address has none. */
 unsigned conn_remote_port(const struct conn *c);
 
 /* Bytes from the network (for UDP: one datagram); they are changed. */
 void conn_feed(struct conn *c, uint8_t *p, size_t n);
 /* A buffer to append one whole message to, then conn_end(). */
 struct buf *conn_begin(struct conn *c);
+/* Sent at the end of this turn of the loop. */
 void conn_end(struct conn *c);
 /* To be closed at the end of this turn, after what was written so far. */
 void conn_doom(struct conn *c, const char *why);

@@ -50,6 +50,7 @@ struct digest {
 
 /* -1 when out of memory. */
 int digest_init(struct digest *d, const char *realm);
+/* Wipes the secret of the nonces. */
 void digest_release(struct digest *d);
 /*
  * Appends two Proxy-Authenticate lines, one an algorithm. SIPE reads the
@@ -63,6 +64,7 @@ void digest_challenge(struct digest *d, struct view host, uint64_t now_s,
  */
 bool digest_parse(
     const struct digest *d, struct view value, struct digest_credentials *out);
+/* May be called twice. */
 void digest_credentials_release(struct digest_credentials *c);
 /* Checks; a good combination of nonce, nc and cnonce is good once. */
 enum digest_verdict digest_check(struct digest *d,

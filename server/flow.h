@@ -38,9 +38,11 @@ struct flow *flow_get(const struct conn *c);
 /* Who is signed in from now on; false when out of memory. */
 bool flow_sign_in(
     struct flow *f, const struct identity *who, uint64_t until_ms);
+/* Nobody is signed in any more; sessions stay. */
 void flow_sign_out(struct flow *f);
 /* Frees a flow that nobody uses any more (UDP), else does nothing. */
 void flow_release(struct flow *f);
+/* Ends all chat sessions of the flow; chat is told why. */
 void flow_end_sessions(struct flow *f, enum session_end why);
 /* The connection is gone: its sessions end. Frees the flow. */
 void flow_lost(struct flow *f);

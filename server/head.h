@@ -90,6 +90,7 @@ enum head_verdict head_scan(uint8_t *p, size_t n, unsigned fields,
 
 /* Value of the first field of that kind; empty when there is none. */
 struct view head_get(const struct head *h, enum head_id id);
+/* Whether there is a field of that kind. */
 bool head_has(const struct head *h, enum head_id id);
 /* Fields of that kind, one after another: *at starts at 0. */
 bool head_each(

@@ -9,6 +9,7 @@
 #include "server/request.h"
 #include "server/sip.h"
 
+/* Requests of an authenticated user; each answers r, now or by chat. */
 void invite_invite(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, const struct identity *who);
 void invite_update(struct sip *s, struct conn *c, const struct head *h,
@@ -17,6 +18,7 @@ void invite_info(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, const struct identity *who);
 void invite_bye(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, const struct identity *who);
+/* The 200 arrived. */
 void invite_ack(struct sip *s, struct conn *c, const struct head *h);
 /*
  * An INVITE that came again over UDP and whose dialog is there: the 200 is
@@ -29,6 +31,7 @@ bool invite_again(struct sip *s, struct conn *c, const struct head *h);
  */
 struct dialog *invite_plain_info(
     struct sip *s, struct conn *c, const struct head *h);
+/* The body goes to chat, which answers r, unless it is refused here. */
 void invite_take_info(
     struct dialog *d, const struct head *h, struct request *r);
 /* A response to one of our INFOs. */

@@ -32,6 +32,7 @@ void payload_put_head(
 /* Reads the id back from an envelope; false when it has none of that form. */
 bool payload_get_id(struct view envelope, uint32_t *boot, uint64_t *number);
 
+/* The tails: all after the id, up to and with the closing brace. */
 void payload_put_join(struct buf *b, const struct payload_room *room,
     const struct payload_actor *who);
 /* happened: 0, or when it happened if it is recorded late. */

@@ -11,6 +11,10 @@
 #include "server/request.h"
 #include "server/sip.h"
 
+/*
+ * SUBSCRIBE; answers r, once with the document: in the 200, or in a BENOTIFY or
+ * NOTIFY after it.
+ */
 void provision_subscribe(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, const struct identity *who);
 

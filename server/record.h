@@ -62,12 +62,15 @@ struct record_counters {
 	size_t inflight;
 };
 
+/* NULL when out of memory. conf and store outlive it. */
 struct record *record_new(
     uv_loop_t *loop, const struct conf *conf, struct store *store);
+/* Before the first link. */
 void record_set_hooks(
     struct record *r, const struct record_hooks *hooks, void *arg);
 /* A (new) link to the keeper; fd is taken over. */
 void record_link(struct record *r, int fd);
+/* Whether record_submit() may be called now. */
 enum record_state record_state(const struct record *r);
 /* Why events are not taken now; "" when they are. */
 const char *record_why(const struct record *r);
@@ -92,6 +95,7 @@ void record_refuse_all(struct record *r, const char *why);
 void record_flush(struct record *r);
 /* chat.db has changes that are to be committed soon. */
 void record_touch(struct record *r);
+/* As of now. */
 void record_counters(const struct record *r, struct record_counters *out);
 /* Commits chat.db; no op may be under way. */
 void record_free(struct record *r);

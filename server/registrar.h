@@ -8,6 +8,7 @@
 #include "server/request.h"
 #include "server/sip.h"
 
+/* REGISTER (RFC 3261 section 10) of an authenticated user; answers r. */
 void registrar_register(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, const struct identity *who);
 

@@ -38,6 +38,7 @@ struct request *request_new(
  */
 struct buf *request_begin(
     struct request *r, unsigned status, const char *reason);
+/* type: Content-Type, NULL without a body. */
 void request_end(struct request *r, const char *type, struct view body);
 /* An answer without any more fields. */
 void request_reply(struct request *r, unsigned status, const char *reason);

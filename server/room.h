@@ -85,14 +85,17 @@ struct room_table {
 	uint64_t endpoint_count;
 };
 
+/* Empty; release is for when all rooms and endpoints are gone. */
 void room_table_init(struct room_table *t, struct store *store);
 void room_table_release(struct room_table *t);
 
 /* NULL when out of memory. One reference is the caller's. */
 struct endpoint *endpoint_new(struct room_table *t, const char *user,
     const char *name, const char *device);
+/* As signed in; live as long as the endpoint. */
 const char *endpoint_name(const struct endpoint *e);
 const char *endpoint_device(const struct endpoint *e);
+/* Gives a reference back. */
 void endpoint_drop(struct room_table *t, struct endpoint *e);
 
 /* The GUID of "ma-chan://domain/guid" in lower case; false: it is none. */
@@ -104,6 +107,7 @@ bool room_guid_of(const struct room_table *t, struct view domain,
 struct room *room_find(const struct room_table *t, const char *guid);
 /* Loads it when needed and takes a reference; NULL: there is none. */
 struct room *room_get(struct room_table *t, const char *guid);
+/* Takes a reference, gives it back; the last one frees the room. */
 struct room *room_hold(struct room *r);
 void room_drop(struct room_table *t, struct room *r);
 

@@ -43,11 +43,13 @@ enum session_outcome {
 /* ---- SIP's side, used by chat ---- */
 
 const struct session_identity *session_identity(const struct session *s);
+/* Chat's own, NULL at first; never looked at by SIP. */
 void *session_state(const struct session *s);
 void session_set_state(struct session *s, void *state);
 
 /* A body shared by its recipients. message_new() gives one reference. */
 struct message *message_new(struct view body);
+/* One more reference; drop gives one back, NULL is allowed. */
 struct message *message_hold(struct message *m);
 void message_drop(struct message *m);
 
@@ -79,6 +81,7 @@ void chat_opened(struct chat *c, struct session *s);
 /* An INFO body; never called for bodies over limits.message_bytes. */
 void chat_info(
     struct chat *c, struct session *s, struct request *r, struct view body);
+/* What became of a copy: once for each session_send() with a room. */
 void chat_outcome(struct chat *c, struct session *s, uint64_t room,
     uint64_t number, enum session_outcome outcome);
 /* The endpoint left; after the call the session is no longer used. */

@@ -70,6 +70,7 @@ void sip_status(const struct sip *s, json_t *out);
  * The memory is freed with sip_free() when the loop has closed its handles.
  */
 void sip_close(struct sip *s);
+/* After sip_close() and a turn of the loop. */
 void sip_free(struct sip *s);
 /* Seconds of the loop's clock. */
 uint64_t sip_now_s(const struct sip *s);

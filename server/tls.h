@@ -19,6 +19,7 @@ enum tls_verdict { TLS_GOOD, TLS_ENDED, TLS_FAILED };
 /* NULL when the files make no usable pair: the reason is in why. */
 struct tls_config *tls_config_new(
     const char *certificate, const char *key, char *why, size_t why_len);
+/* NULL is allowed, as for tls_free(). */
 void tls_config_free(struct tls_config *c);
 
 /* NULL when out of memory. The configuration must outlive it. */
@@ -35,6 +36,7 @@ enum tls_verdict tls_receive(struct tls *t, struct view in, struct buf *plain,
 bool tls_send(struct tls *t, struct view plain, struct buf *wire);
 /* Puts the closing alert into wire. */
 void tls_bye(struct tls *t, struct buf *wire);
+/* Whether the handshake is done. */
 bool tls_established(const struct tls *t);
 
 #endif

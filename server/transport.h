@@ -65,6 +65,7 @@ int transport_bind(struct transport *t, char *why, size_t why_len);
 int transport_listen(struct transport *t, char *why, size_t why_len);
 /* Port that a listener got (for "port 0"). */
 unsigned transport_port(const struct transport *t, size_t listener);
+/* Closes the listeners, and so UDP as a whole; connections go on. */
 void transport_stop(struct transport *t);
 /* Writes everything, closes what is doomed. Runs by itself each turn. */
 void transport_flush(struct transport *t);
@@ -73,6 +74,7 @@ void transport_flush(struct transport *t);
  * loop has run the close callbacks.
  */
 void transport_close(struct transport *t);
+/* NULL is allowed. */
 void transport_free(struct transport *t);
 
 /* A connection whose output goes to a function: for tests and fuzzing. */

@@ -81,6 +81,7 @@ struct xccos *xccos_new(void);
  */
 enum xccos_verdict xccos_parse(struct xccos *x, struct view body,
     struct xccos_body *out, const char **why);
+/* NULL is allowed. */
 void xccos_free(struct xccos *x);
 
 #endif

@@ -44,8 +44,10 @@ struct xccos_reference {
 /* An envelope up to the content of its data element, and the rest of it. */
 void xccos_put_reply(struct buf *b, uint64_t envid,
     const struct xccos_reference *to, unsigned code, const char *text);
+/* After the content. */
 void xccos_put_reply_end(struct buf *b);
 
+/* Whole envelopes: user has joined or left the room. */
 void xccos_put_join_notice(struct buf *b, uint64_t envid, const char *domain,
     const char *guid, const char *user);
 void xccos_put_part_notice(
