@@ -53,6 +53,12 @@ $(OUT)/%.o: %.c
 	$(CC) $(CPPFLAGS) $(PKG_$(firstword $(subst /, ,$*))) $(CFLAGS) \
 	    -MMD -MP -c -o $@ $<
 
+# The folder of the adapters is in the configuration's defaults.
+$(OUT)/libexec.dir: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIBEXEC)' | cmp -s - $@ || echo '$(LIBEXEC)' > $@
+$(OUT)/base/conf.o: $(OUT)/libexec.dir
+
 PKG_base := $(call pkg_cflags,$(LIBS_base))
 PKG_compliance := $(PKG_base) $(call pkg_cflags,$(LIBS_compliance))
 PKG_server := $(PKG_base) $(call pkg_cflags,$(LIBS_server))
@@ -207,5 +213,5 @@ clean:
 -include $(shell find .build $(OUT) -name '*.d' 2>/dev/null)
 
 .PHONY: all setup check compile unit unit-programs demo demo-server bench \
-	bench-programs fuzz lint install help clean
+	bench-programs fuzz lint install help clean FORCE
 .SECONDARY:
