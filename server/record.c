@@ -29,6 +29,7 @@ struct record {
 	bool writable;          /* the keeper's word */
 	bool given_up;          /* it has been away for too long */
 	bool settled;           /* this link has been open for events */
+	bool silent;            /* the keeper lacks our position */
 	enum record_state told; /* to the hooks */
 	char why[200];
 
@@ -46,6 +47,7 @@ struct record {
 	uv_timer_t commit;
 	uv_fs_t sync;
 	bool syncing;
+	bool unsynced; /* the last sync failed */
 	bool freed;
 	unsigned handles;
 	uint64_t sync_at; /* loop time of the last sync */
@@ -225,8 +227,10 @@ advance(struct record *r, uint64_t seq)
 void
 record_settle(struct record *r, struct record_op *op, uint64_t seq, uint64_t at)
 {
-	if (take_op(r, op->ref) == NULL)
+	/* One that was not handed over yet has no number of its own. */
+	if (find_op(r, op->ref) != op)
 		return;
+	(void)take_op(r, op->ref);
 	r->stored++;
 	op->stored(op, seq, at);
 }
@@ -421,12 +425,15 @@ static void
 say_hello(struct record *r)
 {
 	struct buf *b;
-	int fd;
 
-	if (store_commit(r->store) == 0 &&
-	    (fd = store_sync_fd(r->store)) >= 0 && fdatasync(fd) != 0)
-		log_error("chat.db cannot be synced");
 	r->live = false;
+	r->silent = store_commit(r->store) != 0 || store_sync(r->store) != 0;
+	if (r->silent) {
+		log_error("chat.db cannot be synced");
+		set_why(r, view_text("chat.db cannot be written"));
+		record_touch(r);
+		return;
+	}
 	b = ipc_begin(r->link, WIRE_HELLO);
 	buf_put_u64(b, store_applied(r->store));
 	ipc_end(r->link);
@@ -457,7 +464,8 @@ on_away(uv_timer_t *timer)
 	struct record *r = timer->data;
 
 	r->given_up = true;
-	for (uint64_t ref = r->head; ref < r->next; ref++) {
+	/* What went out on the present link is still going to be answered. */
+	for (uint64_t ref = r->head; ref < r->unsure; ref++) {
 		struct record_op *op = find_op(r, ref);
 
 		if (op != NULL && !op->lasting)
@@ -467,20 +475,31 @@ on_away(uv_timer_t *timer)
 }
 
 static void
+tell_applied(struct record *r)
+{
+	struct buf *b;
+
+	if (r->link == NULL || !r->live)
+		return;
+	b = ipc_begin(r->link, WIRE_APPLIED);
+	buf_put_u64(b, r->sync_applied);
+	ipc_end(r->link);
+	r->told_applied = r->sync_applied;
+}
+
+static void
 on_synced(uv_fs_t *fs)
 {
 	struct record *r = fs->data;
-	struct buf *b;
 
 	r->syncing = false;
-	if (fs->result < 0)
+	r->unsynced = fs->result < 0;
+	if (!r->unsynced)
+		tell_applied(r);
+	else
 		log_error("chat.db: sync: %s", uv_strerror((int)fs->result));
-	else if (r->link != NULL && r->live) {
-		b = ipc_begin(r->link, WIRE_APPLIED);
-		buf_put_u64(b, r->sync_applied);
-		ipc_end(r->link);
-		r->told_applied = r->sync_applied;
-	}
+	if (r->unsynced && !r->freed)
+		store_unsynced(r->store);
 	uv_fs_req_cleanup(fs);
 	if (r->freed && r->handles == 0)
 		free(r);
@@ -496,6 +515,12 @@ start_sync(struct record *r)
 		return;
 	r->sync_at = uv_now(r->loop);
 	r->sync_applied = store_applied(r->store);
+	if (r->unsynced) {
+		r->unsynced = store_sync(r->store) != 0;
+		if (!r->unsynced)
+			tell_applied(r);
+		return;
+	}
 	r->sync.data = r;
 	r->syncing =
 	    uv_fs_fdatasync(r->loop, &r->sync, (uv_file)fd, on_synced) == 0;
@@ -528,6 +553,13 @@ on_commit(uv_timer_t *timer)
 		r->sync_at = uv_now(r->loop);
 		if (store_recover(r->store) == 0) {
 			log_info("chat.db can be written again");
+			say_hello(r);
+		}
+		return;
+	}
+	if (r->silent && r->link != NULL) {
+		if (uv_now(r->loop) >= r->sync_at + SYNC_MS) {
+			r->sync_at = uv_now(r->loop);
 			say_hello(r);
 		}
 		return;

@@ -246,12 +246,29 @@ store_sync_fd(struct store *s)
 	return s->wal_fd;
 }
 
+void
+store_unsynced(struct store *s)
+{
+	s->unsynced = true;
+}
+
+int
+store_sync(struct store *s)
+{
+	int fd = store_sync_fd(s);
+
+	/* The kernel tells of a failed write once; the pages are clean then. */
+	if (s->unsynced)
+		s->unsynced = db_checkpoint_truncate(s->db) != 0;
+	else
+		s->unsynced = fd < 0 || fdatasync(fd) != 0;
+	return s->unsynced ? -1 : 0;
+}
+
 int
 store_commit_now(struct store *s)
 {
-	if (store_commit(s) != 0)
-		return -1;
-	return store_sync_fd(s) >= 0 ? fdatasync(s->wal_fd) : -1;
+	return store_commit(s) == 0 ? store_sync(s) : -1;
 }
 
 bool

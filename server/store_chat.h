@@ -60,6 +60,13 @@ bool store_failed(const struct store *s);
 int store_recover(struct store *s);
 /* Descriptor to fdatasync() for all commits so far to last; -1 on failure. */
 int store_sync_fd(struct store *s);
+/*
+ * A sync of that descriptor failed. What was written before it is never taken
+ * for durable because a later sync succeeds: store_sync() writes it again.
+ */
+void store_unsynced(struct store *s);
+/* Waits until what is committed is on disk. */
+int store_sync(struct store *s);
 /* Copies old pages out of the write-ahead log when it has grown long. */
 void store_tidy(struct store *s);
 

@@ -54,6 +54,7 @@ struct store {
 	bool in_transaction;
 	bool failed;
 	bool complained; /* since the last commit that succeeded */
+	bool unsynced;   /* a sync of the WAL failed */
 };
 
 /* The statement, reset and without parameters; NULL on failure. */
