@@ -10,7 +10,7 @@ static const char *const sources[] = {
     [VERIFY_SOURCE_CHECKPOINT] = "the stored checkpoint",
     [VERIFY_SOURCE_NOTE] = "the newest signed note",
     [VERIFY_SOURCE_HEAD] = "the head row",
-    [VERIFY_SOURCE_BATCH] = "a batch record's root",
+    [VERIFY_SOURCE_BATCH] = "this batch record",
     [VERIFY_SOURCE_OUTSIDE] = "the checkpoint from outside",
 };
 
@@ -77,7 +77,8 @@ differs(struct verify_points *p, const struct verify_point *point,
 		return;
 	verify_report_finding(r, head ? VERIFY_HEAD : VERIFY_ROOTS,
 	    place_of(p, point),
-	    "the records do not give the root of %s of size %" PRIu64 "%s",
+	    "the records do not give the root that %s states for size %" PRIu64
+	    "%s",
 	    sources[point->source], point->size,
 	    tiles_agree ? "; the stored tiles do: leaf texts were changed"
 			: "");
@@ -127,7 +128,7 @@ verify_points_finish(
 
 		if (point->size <= size) {
 			verify_report_finding(r, VERIFY_ROOTS, verify_nowhere(),
-			    "%s of size %" PRIu64
+			    "the root that %s states for size %" PRIu64
 			    " cannot be compared: records are missing",
 			    sources[point->source], point->size);
 			continue;

@@ -225,7 +225,7 @@ test_stories(void **in)
 	check_story(purge_miscounted, "purges", 5, "digest");
 	check_story(ack_unknown, "control", 1, "was not cut");
 	check_story(batch_gap, "control", 3, "does not begin");
-	check_story(batch_root, "roots", 2, "batch record's root");
+	check_story(batch_root, "roots", 2, "this batch record");
 	check_story(second_open, "control", 1, "not the first");
 	check_story(wrong_type, "payloads", 1, "type");
 	check_story(not_json, "payloads", 1, "JSON");
