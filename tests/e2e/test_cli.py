@@ -2,11 +2,22 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import unittest
 
-from chancery import DOMAIN, ROLE_USERS, Chancery, free_port, program
+from chancery import (DOMAIN, ROLE_USERS, ROOT, Chancery, free_port,
+                      program)
+
+
+def members(value):
+    """The names of all members in a JSON value, however deep."""
+    if isinstance(value, list):
+        return set().union(*map(members, value))
+    if isinstance(value, dict):
+        return set(value).union(*map(members, value.values()))
+    return set()
 
 
 def uri(user):
@@ -107,6 +118,33 @@ class Commands(unittest.TestCase):
             acks = c.journal.wait(lambda j: j.control("ack"), "no ack")
             self.assertEqual(acks[0]["adapter"], "notes")
             json.loads(c.cli("adapter", "run", "notes", "--json").stdout)
+
+    def test_json_is_in_the_manual(self):
+        """Every member of every result has its word in chancery(8)."""
+        page = (ROOT / "man/chancery.8").read_text()
+        words = set(re.findall(r"[a-z0-9_]+", page))
+        with Chancery(adapters='adapter notes { program = "sample" '
+                      'directory = "out" }\n') as c:
+            c.write_conf()
+            made = c.cli_json("init")
+            self.assertEqual(set(made), {"state", "origin", "vkey"})
+            offline = c.cli_json("user", "add", uri("ann"))
+            self.assertEqual(offline, {"uri": uri("ann"), "recorded": False})
+            c.start()
+            online = c.cli_json("user", "add", uri("bob"))
+            self.assertEqual(online, {"uri": uri("bob"), "recorded": True})
+            results = [made, c.cli_json("room", "add", "Hall"),
+                       c.cli_json("room", "member", "add", "Hall",
+                                  uri("ann"), uri("bob"))]
+            self.assertIs(results[1]["recorded"], True)
+            self.assertEqual(results[2], {
+                "room": "Hall", "added": [uri("ann"), uri("bob")]})
+            for command in (("adapter", "run", "notes"), ("user", "list"),
+                            ("room", "list"), ("adapter", "list"),
+                            ("status",)):
+                results.append(c.cli_json(*command))
+            self.assertTrue(results[3]["batches"])
+            self.assertEqual(members(results) - words, set())
 
     def test_one_at_a_time(self):
         """The lock: no second daemon, no second writer."""
