@@ -140,16 +140,18 @@ static void
 submit(struct chat *c, struct pending_batch *b, bool startup)
 {
 	struct pending_walk w = {.chat = c, .batch = b};
-	struct pending_op *p, *next;
+	struct pending_op *p, *next, **end;
 
 	w.end = &w.first;
 	b->left = 1;
 	if (store_each_pending(c->store, on_pending, &w) != 0)
 		(void)snprintf(b->why, sizeof b->why, "chat.db cannot be read");
+	/* In the order of their receipts, so that each is found at once. */
+	for (end = &c->pending; *end != NULL; end = &(*end)->next)
+		;
+	*end = w.first;
 	for (p = w.first; p != NULL; p = next) {
 		next = p->next;
-		p->next = c->pending;
-		c->pending = p;
 		p->op.startup = startup;
 		c->startup += startup;
 		op_start(&p->op);

@@ -136,7 +136,9 @@ op_start(struct op *op)
 
 	switch (record_state(c->record)) {
 	case RECORD_OPEN:
-		if (op->type->lasting || record_has_room(c->record))
+		/* Administration is in chat.db already: a fact, too. */
+		if (op->type->lasting || op->type->whole ||
+		    record_has_room(c->record))
 			submit(op);
 		else
 			set_aside(op, "too many requests at once");

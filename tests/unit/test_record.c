@@ -59,6 +59,31 @@ test_start_records_what_waited(void **state)
 	rig_free(rig);
 }
 
+/* However many they are: nobody comes in before all are recorded. */
+static void
+test_start_records_all_that_waited(void **state)
+{
+	struct rig *rig = rig_new();
+	char uri[64], why[256];
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		(void)snprintf(uri, sizeof uri, "sip:user%u@" DOMAIN, i);
+		assert_int_equal(store_user_add(rig->store, uri, "", NULL,
+				     "uid:0", why, sizeof why),
+		    0);
+	}
+	keeper_attach(rig);
+	keeper_live(rig, true);
+	assert_int_equal(rig->count, 27);
+	assert_has(rig->events[26].envelope, "sip:user19@");
+	keeper_store(rig, 26);
+	assert_int_equal(rig->ready, 0);
+	keeper_store(rig, 1);
+	assert_int_equal(rig->ready, 1);
+	rig_free(rig);
+}
+
 static void
 test_ready_without_a_keeper(void **state)
 {
@@ -855,6 +880,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_start_records_what_waited),
+	    cmocka_unit_test(test_start_records_all_that_waited),
 	    cmocka_unit_test(test_ready_without_a_keeper),
 	    cmocka_unit_test(test_keeper_opens_late),
 	    cmocka_unit_test(test_refusals_reach_the_client),
