@@ -88,10 +88,14 @@ replay_post(struct chat *c, const struct record_event *e, const json_t *o)
 		    .text = m.text,
 		};
 
-		if (e->seen)
-			store_put_post(c->store, e->seq, r->info.id, &row);
-		else
+		if (!e->seen) {
 			chat_publish(c, r, e->seq, &m);
+		} else {
+			store_put_post(c->store, e->seq, r->info.id, &row);
+			/* It was loaded when chat.db had lost the message. */
+			if (m.chat > r->info.last_chat)
+				r->info.last_chat = m.chat;
+		}
 	}
 	if (r != NULL)
 		room_drop(&c->table, r);
