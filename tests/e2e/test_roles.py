@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import unittest
 
 import archives
@@ -43,6 +44,17 @@ def network_sockets(pid):
                        path.read_text().splitlines()[1:]}
     return [number for number, (target, _) in descriptors(pid).items()
             if target.startswith("socket:[") and target[8:-1] in inodes]
+
+
+def reach(path, flags):
+    """Opens a file; of a socket, whether it answers."""
+    if path.suffix != ".sock":
+        return os.open(path, flags) >= 0
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(path))
+        s.sendall(b'{"cmd":"status"}\n')
+        return bool(s.recv(1))
 
 
 class Roles(unittest.TestCase):
@@ -105,6 +117,42 @@ class Roles(unittest.TestCase):
         self.assertEqual(len(sockets), expected.get(role, len(sockets)), held)
         if role.startswith("adapter:"):
             self.assertLessEqual(set(held), {0, 1, 2, 3}, held)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root starts as others")
+    def test_users_reach_only_their_own(self):
+        """A role that is taken over has its own user's rights, no more."""
+        may = {"journal/journal.db": {"keeper", "engine"},
+               "signer/key": {"signer"}, "signer/state": {"signer"},
+               "chat/chat.db": {"server"}, "control.sock": set()}
+        with Chancery(adapters=archives.adapters(None)) as c:
+            c.init().start()
+            for name, allowed in may.items():
+                for role, uid in UIDS.items():
+                    with self.subTest(name=name, role=role):
+                        self.assertEqual(
+                            self.reaches(c.state / name, uid),
+                            role in allowed)
+            for role in ("keeper", "engine"):
+                self.assertEqual(
+                    self.reaches(c.state / "journal/journal.db", UIDS[role],
+                                 os.O_RDWR), role == "keeper")
+
+    @staticmethod
+    def reaches(path, uid, flags=os.O_RDONLY):
+        """Whether the user can open the file, or is answered by the socket."""
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+                status = 0 if reach(path, flags) else 1
+            except PermissionError:
+                pass
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     def same_program(self, c, roles):
         daemon = os.readlink("/proc/%d/exe" % c.daemon.pid)
