@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+
 struct message {
 	unsigned refs;
 	size_t n;
@@ -96,6 +98,8 @@ session_return(struct session *s, uint64_t room, uint64_t number)
 		ring_append(&s->sip->returned, &s->returned);
 	buf_put_u64(&s->lost, room);
 	buf_put_u64(&s->lost, number);
+	if (s->lost.failed)
+		log_fatal("out of memory for outcomes of messages");
 }
 
 static void
