@@ -312,6 +312,8 @@ check_info(struct bag *bag, const struct verify_header *h)
 		finding(bag, VERIFY_MANIFEST, "is missing", "bag-info.txt");
 		return;
 	}
+	if (!text_utf8_valid(buf_view(&f->content)))
+		finding(bag, VERIFY_MANIFEST, "is not UTF-8", "bag-info.txt");
 	for (size_t i = 0; i < bag->files; i++)
 		if (strncmp(bag->file[i].path, "data/", 5) == 0) {
 			bytes += bag->file[i].bytes;
@@ -496,6 +498,24 @@ compare_tile(struct bag *bag, const struct verify_record *rec)
 		    "leaf text does not have the hash that the tile says");
 }
 
+/* From the first beginning of a tile on, every leaf's hash is in a tile. */
+static void
+check_tiles(struct bag *bag, const struct verify_header *h)
+{
+	uint64_t aligned =
+	    (h->first / TILE_WIDTH + (h->first % TILE_WIDTH > 0)) * TILE_WIDTH;
+	uint64_t expected = h->last < aligned ? 0 : h->last + 1 - aligned;
+	uint64_t held = 0;
+
+	for (size_t i = 0; i < bag->tiles; i++)
+		held += bag->tile[i].width;
+	if (held != expected || bag->tile_hashes != expected)
+		verify_report_finding(bag->r, VERIFY_TILES, verify_nowhere(),
+		    "tiles hold %" PRIu64 " hashes, %" PRIu64
+		    " of them of records; the range fills %" PRIu64,
+		    held, bag->tile_hashes, expected);
+}
+
 static bool
 part_of(const json_t *part, struct verify_record *rec, struct buf *salts)
 {
@@ -626,6 +646,7 @@ verify_bag(const char *path, const struct verify_key *key,
 			    &bag->records, &header, key, r, out);
 			(void)each_entry(bag, take_records); /* reported */
 			verify_records_end(&bag->records);
+			check_tiles(bag, &header);
 		}
 	}
 	verify_header_release(&header);

@@ -7,6 +7,8 @@
 #include "base/text.h"
 
 #define ADAPTERS_MAX 1024
+#define ADAPTER_NAME_MAX 32
+#define PURGE_MAX 10000 /* records in one purge */
 #define US_PER_S 1000000U
 
 typedef void take_kind(struct verify_control *c, const struct verify_leaf *l,
@@ -94,6 +96,17 @@ verify_control_batch(const struct verify_adapter *a, uint64_t n)
 	return n >= 1 && n <= a->count ? &a->batch[n - 1] : NULL;
 }
 
+static bool
+name_valid(struct view name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if (!((name.p[i] >= 'a' && name.p[i] <= 'z') ||
+			(name.p[i] >= '0' && name.p[i] <= '9') ||
+			name.p[i] == '-'))
+			return false;
+	return name.n > 0 && name.n <= ADAPTER_NAME_MAX;
+}
+
 static struct verify_adapter *
 adapter_of(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -103,7 +116,7 @@ adapter_of(struct verify_control *c, const struct verify_leaf *l,
 
 	if (a != NULL)
 		return a;
-	if (name.n >= sizeof(a->name) || c->adapters == ADAPTERS_MAX) {
+	if (!name_valid(name) || c->adapters == ADAPTERS_MAX) {
 		malformed(l, 0, r);
 		return NULL;
 	}
@@ -242,6 +255,11 @@ take_ack(struct verify_control *c, const struct verify_leaf *l,
 		    b->n, a->name);
 		return;
 	}
+	if (b->n > 1 && !a->batch[b->n - 2].ack.given)
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "batch %" PRIu64 " of adapter %s is acknowledged before "
+		    "the one before it",
+		    b->n, a->name);
 	ack.location = decoded(c, l->field[5].value);
 	b->ack = ack;
 }
@@ -364,27 +382,27 @@ batch_at(const struct verify_adapter *a, uint64_t seq)
 }
 
 /*
- * Every record of the range was stored by the adapter before the purge;
- * `at` is the time of the youngest acknowledgement of them.
+ * The youngest acknowledgement of the records of the range, when the adapter
+ * had stored all of them before the purge; else NULL.
  */
-static bool
-stored_before(
-    const struct verify_adapter *a, const struct verify_purge *p, uint64_t *at)
+static const struct verify_ack *
+stored_before(const struct verify_adapter *a, const struct verify_purge *p)
 {
+	const struct verify_ack *youngest = NULL;
 	uint64_t next = p->first;
 
 	for (size_t i = batch_at(a, next); next <= p->last; i++) {
 		const struct verify_batch *b;
 
 		if (i >= a->count)
-			return false;
+			return NULL;
 		b = &a->batch[i];
 		if (b->first > next || !b->ack.stored || b->ack.seq >= p->seq)
-			return false;
-		*at = b->ack.at;
+			return NULL;
+		youngest = &b->ack;
 		next = b->last + 1;
 	}
-	return true;
+	return youngest;
 }
 
 /* Takes the next item of a list off its front. */
@@ -406,71 +424,27 @@ next_item(struct view *list, struct view *item)
 	return true;
 }
 
-static bool
-has_item(struct view list, struct view wanted, bool before_colon)
-{
-	struct view item;
-
-	while (next_item(&list, &item)) {
-		if (before_colon && item.n > wanted.n &&
-		    item.p[wanted.n] == ':')
-			item.n = wanted.n;
-		if (item.n == wanted.n && memcmp(item.p, wanted.p, item.n) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* "adapter:seq" names a stored acknowledgement before the purge. */
-static bool
-ack_named(const struct verify_control *c, const struct verify_purge *p,
-    struct view item)
-{
-	const uint8_t *colon = memchr(item.p, ':', item.n);
-	const struct verify_adapter *a;
-	uint64_t seq;
-	size_t n;
-
-	if (colon == NULL)
-		return false;
-	n = (size_t)(colon - item.p);
-	a = verify_control_adapter(c, view_of(item.p, n));
-	if (a == NULL || !view_to_u64(view_of(colon + 1, item.n - n - 1), &seq))
-		return false;
-	for (size_t i = batch_at(a, p->first); i < a->count; i++) {
-		const struct verify_batch *b = &a->batch[i];
-
-		if (b->first > p->last)
-			return false;
-		if (b->ack.given && b->ack.seq == seq)
-			return b->ack.stored && seq < p->seq;
-	}
-	return false;
-}
-
 /* What one required adapter must have done before the purge. */
 static void
 judge_required(const struct verify_control *c, const struct verify_purge *p,
-    const struct verify_policy *policy, struct view name,
+    const struct verify_policy *policy, struct view name, struct buf *acks,
     struct verify_report *r)
 {
 	const struct verify_adapter *a = verify_control_adapter(c, name);
-	uint64_t at = 0;
+	const struct verify_ack *ack = a == NULL ? NULL : stored_before(a, p);
 
-	if (a == NULL || !stored_before(a, p, &at)) {
+	if (ack == NULL) {
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge of records %" PRIu64 "-%" PRIu64
 		    " that the required adapter %.*s had not stored",
 		    p->first, p->last, (int)name.n, (const char *)name.p);
 		return;
 	}
-	if (!has_item(view_text(p->acks), name, true))
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge does not name the acknowledgement of the required "
-		    "adapter %s",
-		    a->name);
+	buf_printf(acks, "%s%s:%" PRIu64, acks->len == 0 ? "" : ",", a->name,
+	    ack->seq);
 	if (policy->after >= 0 &&
-	    (p->at < at || (p->at - at) / US_PER_S < (uint64_t)policy->after))
+	    (p->at < ack->at ||
+		(p->at - ack->at) / US_PER_S < (uint64_t)policy->after))
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge before %" PRId64
 		    " s had passed since adapter %s stored the records",
@@ -478,19 +452,13 @@ judge_required(const struct verify_control *c, const struct verify_purge *p,
 }
 
 static void
-judge_acks(const struct verify_control *c, const struct verify_purge *p,
+judge_acks(struct verify_control *c, const struct verify_purge *p,
     struct verify_report *r)
 {
 	const struct verify_policy *policy = verify_control_policy(c, p->seq);
-	struct view named = view_text(p->acks), required, item;
+	struct view required, item;
+	struct buf acks;
 
-	while (next_item(&named, &item))
-		if (!ack_named(c, p, item))
-			verify_report_finding(r, VERIFY_PURGES,
-			    verify_at(p->seq),
-			    "purge names an acknowledgement that does not "
-			    "cover it: %.*s",
-			    (int)item.n, (const char *)item.p);
 	if (policy == NULL || policy->required[0] == '\0') {
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge while no adapter was required");
@@ -499,9 +467,18 @@ judge_acks(const struct verify_control *c, const struct verify_purge *p,
 	if (policy->after < 0)
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge while the policy was never to purge");
+	buf_init(&acks);
 	required = view_text(policy->required);
 	while (next_item(&required, &item))
-		judge_required(c, p, policy, item, r);
+		judge_required(c, p, policy, item, &acks, r);
+	if (acks.failed)
+		c->out_of_memory = true;
+	else if (!view_is(buf_view(&acks), p->acks))
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge does not name the youngest acknowledgement of each "
+		    "required adapter: %s",
+		    p->acks);
+	buf_release(&acks);
 }
 
 static int
@@ -538,6 +515,10 @@ verify_control_finish(struct verify_control *c, struct verify_report *r)
 			continue;
 		}
 		free_from = p->last + 1;
+		if (p->last - p->first >= PURGE_MAX)
+			verify_report_finding(r, VERIFY_PURGES,
+			    verify_at(p->seq), "purge of more than %d records",
+			    PURGE_MAX);
 		judge_acks(c, p, r);
 	}
 }

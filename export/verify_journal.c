@@ -30,11 +30,37 @@ struct check {
 	const char *outside_path;
 };
 
+/*
+ * What failed may have been another connection, or a statement whose code
+ * later calls took away: then SQLite's own check says whether it is the file.
+ */
+static bool
+lost_code(struct check *c)
+{
+	sqlite3_stmt *s = NULL;
+	bool whole;
+
+	/* Nothing else is read after a failure: the seal may go. */
+	if (sqlite3_set_authorizer(c->db, NULL, NULL) == SQLITE_OK)
+		s = db_prepare(c->db, "PRAGMA quick_check(1)");
+	whole = s != NULL && sqlite3_step(s) == SQLITE_ROW &&
+	    view_is(verify_sql_bytes(s, 0), "ok");
+	(void)sqlite3_finalize(s); /* result of the step is known */
+	if (whole)
+		verify_report_failure(c->r, "the database could not be read");
+	else
+		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
+		    "the database cannot be read through");
+	return false;
+}
+
 static bool
 sql_failed(struct check *c)
 {
 	int code = sqlite3_errcode(c->db) & 0xff;
 
+	if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE)
+		return lost_code(c);
 	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
 	    code == SQLITE_ERROR || code == SQLITE_MISMATCH)
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
@@ -175,6 +201,10 @@ check_meta(struct check *c)
 		(void)sqlite3_reset(s); /* tells of the step again */
 	}
 	(void)sqlite3_finalize(s);
+	if (db_int(c->db, "SELECT COUNT(*) FROM meta", 0) !=
+	    sizeof(expected) / sizeof(expected[0]))
+		verify_report_finding(c->r, VERIFY_TABLES, verify_nowhere(),
+		    "table meta has other rows than the three it must have");
 	if (open->origin != NULL)
 		(void)snprintf(
 		    c->j->origin, sizeof(c->j->origin), "%s", open->origin);

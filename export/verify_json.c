@@ -241,7 +241,7 @@ value(struct scan *s, unsigned depth, struct view *text)
 
 	if (s->p == s->end)
 		return fail(s, "value expected");
-	if (depth == DEPTH_MAX)
+	if (depth == DEPTH_MAX && (*s->p == '{' || *s->p == '['))
 		return fail(s, "nested too deep");
 	switch (*s->p) {
 	case '{':

@@ -8,6 +8,7 @@
 #define COMMITMENT_TEXT 44 /* base64 of 32 bytes */
 #define BOOT_ID 8
 #define NAME_MAX_LEN 32
+#define FIELDS_TEXT_MAX 16384
 
 /* One line of the text, without its end. */
 struct cursor {
@@ -42,7 +43,7 @@ static const struct {
     [132] = {"incident",
 	(const char *const[]){
 	    "what", "since", "until", "refused", "late", NULL}},
-    [133] = {"beat", NULL},
+    [133] = {"beat", (const char *const[]){NULL}},
     [134] = {"policy", (const char *const[]){"required", "after", NULL}},
 };
 
@@ -143,7 +144,8 @@ parse_time(struct cursor *c, struct verify_leaf *out, const char **why)
 	line = c->line;
 	*why = "time line malformed";
 	if (!view_is(word(&line), "t") || !view_to_u64(word(&line), &out->at) ||
-	    out->at > INT64_MAX || !view_to_u64(word(&line), &out->boot))
+	    out->at > INT64_MAX || !view_to_u64(word(&line), &out->boot) ||
+	    out->boot > INT64_MAX)
 		return false;
 	*why = "boot id malformed";
 	w = word(&line);
@@ -267,7 +269,7 @@ name_valid(struct view v)
 {
 	for (size_t i = 0; i < v.n; i++)
 		if (!((v.p[i] >= 'a' && v.p[i] <= 'z') ||
-			(i > 0 && v.p[i] >= '0' && v.p[i] <= '9')))
+			(v.p[i] >= '0' && v.p[i] <= '9')))
 			return false;
 	return v.n > 0 && v.n <= NAME_MAX_LEN;
 }
@@ -324,6 +326,11 @@ verify_leaf_parse(
 	out->parts = 0;
 	out->fields = 0;
 	ok = parse_head(&c, out, why) && parse_time(&c, out, why);
+	if (ok && out->kind >= VERIFY_KIND_CONTROL &&
+	    c.rest.n > FIELDS_TEXT_MAX) {
+		*why = "fields too long";
+		ok = false;
+	}
 	while (ok && c.rest.n > 0) {
 		*why = "line does not end";
 		ok = next_line(&c) &&

@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-#define VERIFY_PARTS_MAX 256
+#define VERIFY_PARTS_MAX 8
 #define VERIFY_FIELDS_MAX 64
 #define VERIFY_KIND_CONTROL 128 /* from here on: control records */
 

@@ -154,6 +154,7 @@ verify_note_signed(
 {
 	struct view rest = n->signatures, line, name, blob;
 	uint8_t bytes[SIGNATURE_BYTES];
+	bool own = false;
 
 	*why = "origin is not the name of the key";
 	if (!view_is(n->origin, key->name))
@@ -165,9 +166,11 @@ verify_note_signed(
 		    memcmp(bytes, key->id, 4) != 0)
 			continue;
 		*why = "signature is wrong";
-		return crypto_verify(
-		    key->public, n->body.p, n->body.n, bytes + 4);
+		own =
+		    crypto_verify(key->public, n->body.p, n->body.n, bytes + 4);
+		if (!own)
+			return false;
 	}
 	*why = "no signature by the key";
-	return false;
+	return own;
 }

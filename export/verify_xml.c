@@ -222,6 +222,7 @@ on_record(struct xml *x)
 	check_attributes(x, record_attributes);
 	memset(&x->rec, 0, sizeof(x->rec));
 	ok = x->inside && leaf != NULL &&
+	    (purged == NULL || strcmp(purged, "true") == 0) &&
 	    number_attribute(x, "seq", &x->rec.seq) &&
 	    number_attribute(x, "kind", &x->rec.kind) && x->rec.kind < 256;
 	if (ok) {
@@ -231,7 +232,7 @@ on_record(struct xml *x)
 			verify_report_finding(x->r, VERIFY_RENDERING,
 			    verify_at(x->rec.seq),
 			    "record is not named by its kind");
-		x->rec.purged = purged != NULL && strcmp(purged, "true") == 0;
+		x->rec.purged = purged != NULL;
 		buf_clear(&x->leaf);
 		buf_put_text(&x->leaf, leaf);
 		x->open = true;
