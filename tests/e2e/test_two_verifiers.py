@@ -1,0 +1,553 @@
+"""Two verifiers, written apart, judge the same evidence and must agree.
+
+Every mutation is made from a seed; a disagreement prints it. CHANCERY_SEED
+and CHANCERY_MUTATIONS (of each family) repeat or widen a run.
+"""
+
+import base64
+import collections
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import unittest
+
+from chancery import ROOT, Chancery, program, tree_root
+
+SECOND = ROOT / "export" / "chancery-verify.py"
+GOLDEN = ROOT / "tests" / "golden" / "journal"
+SEED = int(os.environ.get("CHANCERY_SEED", "20261122"))
+COUNT = int(os.environ.get("CHANCERY_MUTATIONS", "60"))
+ADAPTERS = "".join(
+    'adapter %s { program = "%s" directory = "out/%s" interval-s = 900 '
+    "required = true%s }\n" % row for row in (
+        ("records", "xml", "records", ""),
+        ("strict", "xml", "strict", " strict = true"),
+        ("vault", "tarball", "vault", "")))
+TABLES = ("meta", "leaf", "body", "tile", "head", "checkpoint", "batch",
+          "ack", "purge_range")
+
+
+def load_second():
+    spec = importlib.util.spec_from_file_location("second", SECOND)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+second = load_second()
+
+
+def flip(chance, data):
+    """One to three changes of a bit, a byte or a run of bytes."""
+    data = bytearray(data)
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        at, way = chance.randrange(len(data)), chance.randrange(4)
+        if way < 2:
+            data[at] ^= 1 << chance.randrange(8)
+        elif way == 2:
+            data[at] = chance.choice(b"09azAZ =/+.-\n\0\xff")
+        else:
+            n = chance.choice((1, 2, 16))
+            data[at:at + n] = chance.randbytes(len(data[at:at + n]))
+    return bytes(data)
+
+
+def edit(chance, text):
+    """As an editor would: digits, words and lines change, come and go."""
+    lines = text.split("\n")
+    at, way = chance.randrange(len(lines)), chance.randrange(8)
+    words = lines[at].split(" ")
+    word = chance.randrange(len(words))
+    if way == 0:
+        lines.insert(at, lines[at])
+    elif way == 1:
+        del lines[at]
+    elif way == 2:
+        lines[at] += chance.choice((" ", "\r", " 0", "%", "%41", "%0A"))
+    elif way == 3:
+        words[word] = chance.choice((
+            "0", "1", "00", "-", "-1", "9223372036854775807", "8",
+            "9223372036854775808", "18446744073709551616", "stored", "sent",
+            "yes", "", "x" * 33, "%C3%A9", "%20", "records", "vault,strict",
+            "7", "255", "256", "135", "leaf/2", "a" * 17000))
+        lines[at] = " ".join(words)
+    elif way == 4 and re.search(r"\d", lines[at]):
+        found = chance.choice(list(re.finditer(r"\d+", lines[at])))
+        number = int(found[0]) + chance.choice((-1, 1, 10, 1000000))
+        lines[at] = "%s%d%s" % (lines[at][:found.start()], number,
+                                lines[at][found.end():])
+    elif way == 5:
+        other = chance.randrange(len(lines))
+        lines[at], lines[other] = lines[other], lines[at]
+    else:
+        return flip(chance, text.encode()).decode("latin-1")
+    return "\n".join(lines)
+
+
+class Signer:
+    """A key of the test's own, by the openssl command."""
+
+    def __init__(self, folder, name):
+        self.key, self.name = folder / "own.pem", name
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out",
+                        str(self.key)], check=True, timeout=30)
+        der = subprocess.run(
+            ["openssl", "pkey", "-in", str(self.key), "-pubout", "-outform",
+             "DER"], check=True, capture_output=True, timeout=30).stdout
+        public = b"\1" + der[-32:]
+        self.id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+        self.vkey = "%s+%s+%s" % (name, self.id.hex(),
+                                  base64.b64encode(public).decode())
+
+    def note(self, size, root):
+        body = "%s\n%d\n%s\n" % (self.name, size,
+                                 base64.b64encode(root).decode())
+        path = self.key.with_name("body")
+        path.write_text(body)
+        blob = self.id + subprocess.run(
+            ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(self.key),
+             "-in", str(path)], check=True, capture_output=True,
+            timeout=30).stdout
+        return "%s\n\u2014 %s %s\n" % (
+            body, self.name, base64.b64encode(blob).decode())
+
+
+def leaf_hash(text):
+    return hashlib.sha256(b"\0" + text).digest()
+
+
+def unguard(db):
+    """Without triggers and checks: what somebody at the file could do."""
+    for (name,) in db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        db.execute("DROP TRIGGER %s" % name)
+    db.execute("PRAGMA ignore_check_constraints = 1")
+
+
+class Forger:
+    """Rewrites a journal from changed leaves, tree and notes in order."""
+
+    def __init__(self, source, folder):
+        self.source, self.folder = source, folder
+        with contextlib.closing(sqlite3.connect(source)) as db:
+            self.leaves = [bytes(r[0]) for r in db.execute(
+                "SELECT bytes FROM leaf ORDER BY seq")]
+        self.origin = re.search(rb"\norigin (\S+)", self.leaves[0])[1].decode()
+        self.signer = Signer(folder, self.origin)
+
+    def whole(self, leaves):
+        """Puts the key, and the roots and digests that control records
+        state, right again."""
+        hashes, done = [], []
+        for seq, text in enumerate(leaves):
+            def root(found):
+                size = int(found[1])
+                value = tree_root(hashes[:size])
+                return b"\nsize %d\nroot %s" % (size, base64.b64encode(value))
+
+            def digest(found):
+                first, last = int(found[1]), int(found[2])
+                return b"\nfirst %d\nlast %d\ncount %s\nleaves %s" % (
+                    first, last, found[3], hashlib.sha256(
+                        b"".join(hashes[first:last + 1])).hexdigest().encode())
+            if seq == 0:
+                text = re.sub(rb"\nvkey [^\n]*", lambda _: b"\nvkey "
+                              + self.signer.vkey.encode(), text)
+            text = re.sub(rb"\nsize (\d{1,9})\nroot [^\n]*", root, text)
+            text = re.sub(rb"\nfirst (\d{1,9})\nlast (\d{1,9})\ncount (\S*)"
+                          rb"\nleaves [^\n]*", digest, text)
+            done.append(text)
+            hashes.append(leaf_hash(text))
+        return done, hashes
+
+    def write(self, leaves, path):
+        leaves, hashes = self.whole(leaves)
+        shutil.copy(self.source, path)
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            unguard(db)
+            for seq, text in enumerate(leaves):
+                if text != self.leaves[seq]:
+                    self.put(db, seq, text)
+            db.execute("UPDATE meta SET value = ? WHERE name = 'vkey'",
+                       (self.signer.vkey,))
+            db.execute("DELETE FROM checkpoint")
+            for index in range(len(leaves) // 256):
+                db.execute("UPDATE tile SET data = ? WHERE level = 0 AND "
+                           "idx = ?", (b"".join(
+                               hashes[256 * index:256 * index + 256]), index))
+            root = tree_root(hashes)
+            db.execute("UPDATE head SET root = ?, note = ?", (
+                root, self.signer.note(len(leaves), root).encode()))
+
+    @staticmethod
+    def put(db, seq, text):
+        """The leaf, and what the tables repeat of it."""
+        db.execute("UPDATE leaf SET bytes = ? WHERE seq = ?", (text, seq))
+        head = re.match(rb"leaf/1 \d+ (\d{1,3})\nt (\d{1,18}) ", text)
+        if head:
+            db.execute("UPDATE leaf SET kind = ?, at = ? WHERE seq = ?",
+                       (int(head[1]), int(head[2]), seq))
+        fields = dict(re.findall(r"^(\w+) (\S+)$", text.decode("latin-1"),
+                                 re.M))
+        for table, names in (("batch", ("adapter", "batch", "first", "last")),
+                             ("ack", ("adapter", "batch", "state")),
+                             ("purge_range", ("first", "last", "purge"))):
+            for name in names:
+                column = {"batch": "n", "purge": "n"}.get(name, name)
+                if name in fields:
+                    with contextlib.suppress(sqlite3.Error):
+                        db.execute("UPDATE %s SET %s = ? WHERE seq = ?" % (
+                            table, column), (fields[name], seq))
+
+
+class Golden(unittest.TestCase):
+    """The vectors that tests/unit/test_golden.c reads too."""
+
+    def setUp(self):
+        self.vectors = json.loads((GOLDEN / "vectors.json").read_text("utf-8"))
+
+    def test_leaves(self):
+        for item in self.vectors["leaves"]:
+            text = item["text"].encode()
+            leaf = second.Leaf(text)
+            self.assertEqual(text.split()[1:3], [b"%d" % leaf.seq,
+                                                 b"%d" % leaf.kind])
+            self.assertEqual(second.sha(b"\0", text).hex(), item["hash"])
+            if leaf.kind >= 128:
+                leaf.values()
+        for text in self.vectors["bad_leaves"]:
+            with self.assertRaises(ValueError, msg=text):
+                second.Leaf(text.encode())
+
+    def test_commitment(self):
+        c = self.vectors["commitment"]
+        leaf = second.Leaf(self.vectors["leaves"][1]["text"].encode())
+        s = second.Subject("vectors", "journal")
+        salt, data = bytes.fromhex(c["salt"]), c["data"].encode()
+        self.assertEqual(base64.b64encode(leaf.parts[1]).decode(),
+                         c["commitment"])
+        self.assertIsNotNone(second.check_part(s, leaf, 1, salt, data))
+        self.assertEqual(s.findings, [])
+        self.assertIsNone(second.check_part(s, leaf, 1, salt, data + b" "))
+
+    def test_roots(self):
+        t, tree = self.vectors["tree"], second.Tree()
+        for item in t["roots"]:
+            while tree.size < item["size"]:
+                i = tree.size
+                tree.add(leaf_hash((t["leaf"] % (
+                    i, t["first_time"] + i, i)).encode()))
+            self.assertEqual(tree.root().hex(), item["root"])
+
+    def test_notes(self):
+        key = second.Key(self.vectors["vkey"])
+        root = bytes.fromhex(self.vectors["tree"]["roots"][-1]["root"])
+        for note in self.vectors["notes"]:
+            self.assertEqual(second.read_note(note.encode(), key), (300, root))
+        for note in self.vectors["bad_notes"]:
+            with self.assertRaises(ValueError, msg=note):
+                second.read_note(note.encode(), key)
+
+
+class TwoVerifiers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.c = cls.enterClassContext(Chancery(adapters=ADAPTERS, purge=0))
+        cls.make(cls.c)
+        cls.folder = cls.c.folder / "mutants"
+        cls.folder.mkdir()
+        cls.source = cls.folder / "source.db"
+        with contextlib.closing(sqlite3.connect(cls.c.journal.path)) as db:
+            db.execute("VACUUM INTO ?", (str(cls.source),))
+        cls.archives = sorted(p for p in (cls.c.folder / "out").rglob("*")
+                              if p.is_file())
+
+    @classmethod
+    def make(cls, c):
+        """Two rounds of talk; the payloads of the first are purged."""
+        c.init().add_users("ann", "bob")
+        hall = c.add_room("Hall & <Söhne>")
+        c.start()
+        ann, bob = c.sign_in("ann"), c.sign_in("bob")
+        for round_ in range(2):
+            ann.join(hall)
+            bob.join(hall)
+            for i in range(140):
+                if ann.post(hall, 'Text <%d> "&\t\u00e9' % i) != 200:
+                    raise AssertionError("post refused")
+            bob.history(hall, 3)
+            newest = c.journal.size() - 1
+            for name in ("records", "strict", "vault"):
+                c.cli("adapter", "run", name)
+            c.journal.wait(lambda j: len({
+                a["adapter"] for a in j.control("ack")
+                if int(a["last"]) >= newest}) == 3, "archives", 60)
+            c.journal.wait(lambda j: len(j.control("purge")) > 0, "purge", 60)
+        ann.post(hall, "late")
+        c.stop()
+
+    # ---- the two judges ----
+
+    def first(self, *paths, key=None):
+        done = self.c.run("chancery-verify", "--key", key or self.c.vkey,
+                          *paths, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def second(self, *paths, key=None):
+        """In this process, as the command's main does it."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            status = second.main(["--key", key or self.c.vkey,
+                                  *map(str, paths)])
+        return status, out.getvalue()
+
+    def agree(self, what, *paths, key=None):
+        a, b = self.first(*paths, key=key), self.second(*paths, key=key)
+        self.tally[a[0]] += 1
+        if a[0] != b[0]:
+            self.disagreements.append("%s: %d and %d\n%s\n%s" % (
+                what, a[0], b[0], tail(a[1]), tail(b[1])))
+
+    def mutate(self, family, make, *beside):
+        """make(chance, path) changes a copy; both judge it."""
+        self.tally, self.disagreements = collections.Counter(), []
+        for i in range(COUNT):
+            seed = "%d/%s/%d" % (SEED, family, i)
+            path, key = make(random.Random(seed)), None
+            if isinstance(path, tuple):
+                path, key = path
+            self.agree("seed %s" % seed, path, *beside, key=key)
+        print("# %s: exit statuses %s" % (family, dict(self.tally)),
+              file=sys.stderr)
+        self.assertEqual(len(self.disagreements), 0, "\n\n".join(
+            self.disagreements[:20]))
+        return self.tally
+
+    # ---- what is whole ----
+
+    def test_both_hold(self):
+        live = self.c.journal.path
+        for paths in ([live], self.archives, [live, *self.archives]):
+            for judge in (self.first, self.second):
+                status, said = judge(*paths)
+                self.assertEqual(status, 0, said)
+        said = self.second(live)[1]
+        self.assertIn("freshness unknown", said)
+        done = subprocess.run(
+            [sys.executable, str(SECOND), "--json", str(live)],
+            capture_output=True, text=True, timeout=60)
+        report = json.loads(done.stdout)
+        self.assertEqual((done.returncode, report["verdict"]), (0, "holds"))
+        self.assertIn("key not given", done.stdout)
+
+    def test_usage_and_system(self):
+        live, other = self.c.journal.path, self.c.folder / "none.db"
+        for words, status in (([], 2), (["--key"], 2), (["--none", live], 2),
+                              (["--key", "a+b+c", live], 2), ([other], 3)):
+            words = [str(w) for w in words]
+            for command in ([program("chancery-verify")],
+                            [sys.executable, str(SECOND)]):
+                done = subprocess.run([*command, *words], timeout=60,
+                                      capture_output=True, text=True)
+                self.assertEqual(done.returncode, status, (words, done))
+
+    def test_another_key(self):
+        key = Signer(self.folder, "example.test/journal/00000000").vkey
+        self.tally, self.disagreements = collections.Counter(), []
+        for path in (self.source, *self.archives):
+            self.agree(path.name, path, key=key)
+        self.assertEqual(self.disagreements, [])
+        self.assertEqual(set(self.tally), {1})
+
+    def test_live_journal(self):
+        """With its write-ahead log beside it."""
+        folder = self.folder / "live"
+        folder.mkdir()
+        path = folder / "journal.db"
+        shutil.copy(self.source, path)
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            with db:
+                db.execute("DROP TRIGGER leaf_delete")
+                db.execute("DELETE FROM leaf WHERE seq = 9")
+            for judge in (self.first, self.second):
+                status, said = judge(path)
+                self.assertEqual(status, 1, said)
+
+    def test_unbroken_forgery_holds_under_its_key(self):
+        """What the forger makes without a change is whole: the changes are
+        what the next family is judged by."""
+        forger = Forger(self.source, self.folder)
+        path = self.folder / "journal.db"
+        forger.write(forger.leaves, path)
+        for judge in (self.first, self.second):
+            self.assertEqual(judge(path)[0], 1)
+            status, said = judge(path, key=forger.signer.vkey)
+            self.assertEqual(status, 0, said)
+
+    # ---- mutations ----
+
+    def test_bytes_of_the_database(self):
+        data, path = self.source.read_bytes(), self.folder / "journal.db"
+
+        def make(chance):
+            path.write_bytes(flip(chance, data))
+            return path
+        self.assertGreater(self.mutate("bytes", make)[1], 0)
+
+    def test_rows(self):
+        path = self.folder / "journal.db"
+
+        def make(chance):
+            shutil.copy(self.source, path)
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                unguard(db)
+                for _ in range(chance.choice((1, 1, 2))):
+                    with contextlib.suppress(sqlite3.Error):
+                        self.row(chance, db)
+            return path
+        self.assertGreater(self.mutate("rows", make)[1], COUNT // 2)
+
+    @staticmethod
+    def row(chance, db):
+        """One row of one table goes, comes twice, or changes in a column."""
+        table = chance.choice(TABLES)
+        rows = db.execute("SELECT * FROM %s" % table)
+        names = [d[0] for d in rows.description]
+        rows = rows.fetchall()
+        if not rows:
+            return
+        row = list(chance.choice(rows))
+        where = " AND ".join("%s IS ?" % n for n in names)
+        way, column = chance.randrange(6), chance.randrange(len(names))
+        if way == 0:
+            db.execute("DELETE FROM %s WHERE %s" % (table, where), row)
+            return
+        old, value = list(row), row[column]
+        if isinstance(value, int):
+            value += chance.choice((-1, 1, 256, -10**6, 2**40))
+        elif value is None:
+            value = b"x"
+        elif isinstance(value, str):
+            value = flip(chance, value.encode()).decode("latin-1")
+        else:
+            value = chance.choice((
+                flip(chance, value), value[:-1], value + b"\0",
+                edit(chance, value.decode("latin-1")).encode("latin-1")))
+        row[column] = value
+        if way == 1:
+            db.execute("INSERT INTO %s VALUES (%s)" % (
+                table, ",".join("?" * len(row))), row)
+        else:
+            db.execute("UPDATE %s SET %s = ? WHERE %s" % (
+                table, names[column], where), [value, *old])
+
+    def test_signed_lies(self):
+        """Leaves that were changed before everything over them was made."""
+        forger, path = Forger(self.source, self.folder), self.folder / "journal.db"
+        control = [i for i, t in enumerate(forger.leaves)
+                   if int(t.split()[2]) >= 128]
+
+        def make(chance):
+            leaves = list(forger.leaves)
+            for _ in range(chance.choice((1, 1, 2))):
+                at = chance.choice(control) if chance.randrange(4) else \
+                    chance.randrange(len(leaves))
+                leaves[at] = edit(chance, leaves[at].decode("latin-1")
+                                  ).encode("latin-1")
+            forger.write(leaves, path)
+            return path, forger.signer.vkey
+        self.assertGreater(self.mutate("lies", make)[1], 0)
+
+    def test_archives(self):
+        def make(chance):
+            source = chance.choice(self.archives)
+            for old in self.folder.glob("copy/*"):
+                old.unlink()
+            path = self.folder / "copy" / source.name
+            path.parent.mkdir(exist_ok=True)
+            for beside in source.parent.glob(
+                    source.name.split(".evidence")[0].rpartition(".xml")[0]
+                    + "*.xml"):
+                shutil.copy(beside, path.parent)
+            data = source.read_bytes()
+            if source.suffix == ".zst" and chance.randrange(3):
+                data = self.entries(chance, data)
+            elif source.suffix == ".xml" and chance.randrange(2):
+                data = edit(chance, data.decode()).encode()
+            else:
+                data = flip(chance, data)
+            path.write_bytes(data)
+            return path
+        self.assertGreater(self.mutate("archives", make)[1], COUNT // 2)
+        self.mutate("archives and journal", make, self.source)
+
+    @staticmethod
+    def entries(chance, data):
+        """Changes a file of the bag, and its manifests with it or not."""
+        data = subprocess.run(["zstd", "-dcq"], input=data, check=True,
+                              capture_output=True, timeout=30).stdout
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            files = {m.name: tar.extractfile(m).read() for m in tar}
+        names = sorted(n for n in files if "manifest" not in n)
+        name = chance.choice(names)
+        way = chance.randrange(5)
+        if way == 0:
+            del files[name]
+        elif way == 1:
+            files[name + "x"] = files[name]
+        else:
+            files[name] = edit(chance, files[name].decode("latin-1")
+                               ).encode("latin-1")
+        if chance.randrange(4):
+            remake_manifests(files)
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w",
+                          format=tarfile.PAX_FORMAT) as tar:
+            for name, content in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        return subprocess.run(["zstd", "-cq"], input=out.getvalue(),
+                              check=True, capture_output=True,
+                              timeout=30).stdout
+
+
+def remake_manifests(files):
+    top = min(files).split("/")[0] + "/"
+    inner = {n[len(top):]: d for n, d in files.items() if "manifest" not in n}
+    data = {n: d for n, d in inner.items() if n.startswith("data/")}
+    info = inner.get("bag-info.txt", b"")
+    info = re.sub(rb"Payload-Oxum: .*", b"Payload-Oxum: %d.%d" % (
+        sum(map(len, data.values())), len(data)), info)
+    if "bag-info.txt" in inner:
+        inner["bag-info.txt"] = files[top + "bag-info.txt"] = info
+
+    def lines(of):
+        return "".join("%s  %s\n" % (hashlib.sha256(d).hexdigest(), n)
+                       for n, d in sorted(of.items())).encode()
+    tags = {n: d for n, d in inner.items() if n not in data}
+    tags["manifest-sha256.txt"] = lines(data)
+    files[top + "manifest-sha256.txt"] = tags["manifest-sha256.txt"]
+    files[top + "tagmanifest-sha256.txt"] = lines(tags)
+
+
+def tail(text):
+    return "\n".join([line[:300] for line in text.split("\n")
+                      if "finding" in line or "esult" in line
+                      or "failure" in line][:5])
+
+
+if __name__ == "__main__":
+    unittest.main()
