@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/process.h"
 
 #define CONF_FILE_MAX (1U << 20)
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -374,6 +375,7 @@ take_users(struct conf *c, cfg_t *sec)
 	c->user_signer = copy(cfg_getstr(sec, "signer"), &ok);
 	c->user_engine = copy(cfg_getstr(sec, "engine"), &ok);
 	c->user_adapter = copy(cfg_getstr(sec, "adapter"), &ok);
+	c->users_line = sec->line;
 	return ok;
 }
 
@@ -494,10 +496,34 @@ check_file(const struct conf *c, int line, const char *path, int access_mode,
 	return false;
 }
 
-bool
-conf_check_files(const struct conf *c, struct buf *errors)
+static bool
+check_user(const struct conf *c, const char *name, struct buf *errors)
 {
+	const char *why = NULL;
+	uid_t uid;
+	gid_t gid;
+
+	if (process_user(name, &uid, &gid) != 0)
+		why = errno == ENOENT ? "no such user" : strerror(errno);
+	else if (uid == 0)
+		why = "must not be root";
+	if (why != NULL && c->users_line > 0)
+		buf_printf(errors, "%s:%d: user %s: %s\n", c->path,
+		    c->users_line, name, why);
+	else if (why != NULL) /* a default */
+		buf_printf(errors, "%s: user %s: %s\n", c->path, name, why);
+	return why == NULL;
+}
+
+bool
+conf_check_system(const struct conf *c, struct buf *errors)
+{
+	const char *const users[] = {c->user_server, c->user_keeper,
+	    c->user_signer, c->user_engine, c->user_adapter};
 	bool ok = true;
+
+	for (size_t i = 0; geteuid() == 0 && i < COUNT(users); i++)
+		ok &= check_user(c, users[i], errors);
 
 	for (size_t i = 0; i < c->listen_count; i++) {
 		const struct conf_listen *l = &c->listens[i];

@@ -48,6 +48,7 @@ struct conf {
 	unsigned batch_events; /* at most so many events in a batch */
 	char *user_server, *user_keeper, *user_signer, *user_engine,
 	    *user_adapter; /* only used when started as root */
+	int users_line;    /* of the file, where that section ends */
 	struct {
 		unsigned message_bytes; /* one SIP message */
 		unsigned header_count;
@@ -72,10 +73,11 @@ struct conf *conf_parse(const char *path, struct view text, struct buf *errors);
 struct conf *conf_load(const char *path, struct buf *errors);
 /*
  * Whether the files that the configuration names are there and the caller may
- * use them; each that is not is one more line in `errors`. Apart from the
- * parser, because what is there changes while the daemon runs.
+ * use them, and for root whether the users exist; each that does not is one
+ * more line in `errors`. Apart from the parser, because what is there changes
+ * while the daemon runs.
  */
-bool conf_check_files(const struct conf *c, struct buf *errors);
+bool conf_check_system(const struct conf *c, struct buf *errors);
 /* What is in force, in the file's own syntax. */
 void conf_print(const struct conf *c, struct buf *out);
 /* NULL is allowed. */

@@ -118,7 +118,7 @@ run_daemon(const char *path, bool check_only, bool debug)
 		buf_printf(&errors, "%s: %s\n", path, strerror(errno));
 	else
 		conf = conf_parse(absolute, buf_view(&text), &errors);
-	if (conf == NULL || !conf_check_files(conf, &errors))
+	if (conf == NULL || !conf_check_system(conf, &errors))
 		(void)fprintf(stderr, "%s", buf_text(&errors));
 	else if (check_only)
 		status = print_conf(conf);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -165,6 +166,10 @@ test_whole(void **state)
 	buf_release(&errors);
 }
 
+#define USERS(server, keeper)                                                  \
+	"users { server = \"" server "\" keeper = \"" keeper "\"\n"            \
+	"signer = \"#9\" engine = \"#9\" adapter = \"#9\" }\n"
+
 /* Each file that is named and not there, with the line that names it. */
 static void
 test_files(void **state)
@@ -176,7 +181,7 @@ test_files(void **state)
 				   "certificate = \"none.pem\" }\n"
 				   "adapter a { program = \"sh\" }\n"
 				   "adapter b { program = \"no-such\"\n"
-				   "ca = \"none.ca\" }\n";
+				   "ca = \"none.ca\" }\n" USERS("#9", "#9");
 	struct buf errors;
 	struct conf *c;
 
@@ -185,11 +190,36 @@ test_files(void **state)
 	c = conf_parse(PATH, view_text(text), &errors);
 	assert_non_null(c);
 	assert_int_equal(errors.len, 0);
-	assert_false(conf_check_files(c, &errors));
+	assert_false(conf_check_system(c, &errors));
 	assert_string_equal(buf_text(&errors),
 	    PATH ":5: /tmp/none.pem: No such file or directory\n" PATH
 		 ":8: /bin/no-such: No such file or directory\n" PATH
 		 ":8: /tmp/none.ca: No such file or directory\n");
+	conf_free(c);
+	buf_release(&errors);
+}
+
+/* Only root starts as others. */
+static void
+test_users(void **state)
+{
+	struct buf errors;
+	struct conf *c;
+
+	(void)state;
+	buf_init(&errors);
+	c = conf_parse(PATH,
+	    view_text("domain = \"a.test\"\nstate-dir = \"s\"\n"
+		      "listen tcp { port = 1 }\n" USERS("no-such", "root")),
+	    &errors);
+	assert_non_null(c);
+	assert_int_equal(conf_check_system(c, &errors), geteuid() != 0);
+	if (geteuid() == 0)
+		assert_string_equal(buf_text(&errors),
+		    PATH ":5: user no-such: no such user\n" PATH
+			 ":5: user root: must not be root\n");
+	else
+		assert_int_equal(errors.len, 0);
 	conf_free(c);
 	buf_release(&errors);
 }
@@ -236,6 +266,7 @@ main(void)
 	    cmocka_unit_test(test_mistakes),
 	    cmocka_unit_test(test_whole),
 	    cmocka_unit_test(test_files),
+	    cmocka_unit_test(test_users),
 	    cmocka_unit_test(test_print),
 	};
 
