@@ -19,8 +19,13 @@ def uri(user):
 
 
 def can_mount():
-    return os.geteuid() == 0 and subprocess.run(
-        ["unshare", "-m", "true"], capture_output=True).returncode == 0
+    """Tried, for root may lack the right to it, and others may have it."""
+    with tempfile.TemporaryDirectory(prefix="chancery-mount-") as path:
+        if subprocess.run(["mount", "-t", "tmpfs", "chancery-test", path],
+                          capture_output=True).returncode != 0:
+            return False
+        subprocess.run(["umount", path], check=True, timeout=30)
+    return True
 
 
 @contextlib.contextmanager
