@@ -27,11 +27,16 @@ number_of(const json_t *o, const char *key)
 static struct room *
 room_of(struct chat *c, const json_t *envelope)
 {
+	struct room *r;
 	char guid[37];
 
-	return room_guid(&c->table, view_text(text_of(envelope, "room")), guid)
-	    ? room_get(&c->table, guid)
-	    : NULL;
+	if (!room_guid(&c->table, view_text(text_of(envelope, "room")), guid))
+		return NULL;
+	r = room_get(&c->table, guid);
+	/* The event is not passed over: it is going to be told again. */
+	if (r == NULL)
+		store_fail_misread(c->store);
+	return r;
 }
 
 static void

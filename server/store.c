@@ -283,6 +283,13 @@ store_failed(const struct store *s)
 	return s->failed;
 }
 
+void
+store_fail_misread(struct store *s)
+{
+	if (s->misread)
+		fail(s, "cannot read");
+}
+
 int
 store_recover(struct store *s)
 {

@@ -40,14 +40,18 @@ store_room_get(struct store *s, struct view guid, struct store_room *out)
 {
 	sqlite3_stmt *st = store_statement(s, STORE_GET_ROOM);
 	bool found = false;
+	int rc;
 
+	s->misread = true;
 	if (st == NULL)
 		return false;
 	store_bind_view(st, 1, guid);
-	if (sqlite3_step(st) == SQLITE_ROW && store_room_of_row(s, st, out)) {
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW && store_room_of_row(s, st, out)) {
 		out->last_chat = store_u64(st, 5);
 		found = true;
 	}
+	s->misread = !found && rc != SQLITE_DONE;
 	(void)sqlite3_reset(st);
 	return found;
 }

@@ -56,6 +56,8 @@ int store_commit(struct store *s);
 bool store_dirty(const struct store *s);
 /* Something written since the last commit was lost: replay is needed. */
 bool store_failed(const struct store *s);
+/* Fails the store when its last look for a room was in vain for an error. */
+void store_fail_misread(struct store *s);
 /* Forgets the failure; what store_applied() says is what chat.db holds. */
 int store_recover(struct store *s);
 /* Descriptor to fdatasync() for all commits so far to last; -1 on failure. */

@@ -55,6 +55,7 @@ struct store {
 	bool failed;
 	bool complained; /* since the last commit that succeeded */
 	bool unsynced;   /* a sync of the WAL failed */
+	bool misread;    /* the last room could not be read */
 };
 
 /* The statement, reset and without parameters; NULL on failure. */

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 #include "base/file.h"
 #include "chat_double.h"
@@ -636,6 +637,65 @@ test_position_is_told(void **state)
 }
 
 /* A keeper that breaks the protocol loses its link, nothing else. */
+static void
+rename_rooms(struct rig *rig, const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(rig->path, &db), SQLITE_OK);
+	assert_int_equal(
+	    sqlite3_exec(db, "PRAGMA legacy_alter_table=ON", NULL, NULL, NULL),
+	    SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* An event whose room cannot be read just now is not passed over. */
+static void
+test_chat_db_is_misread(void **state)
+{
+	struct rig *rig = rig_ready();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+	struct rlimit old, small = {0};
+	char name[160];
+	struct stat st;
+
+	(void)state;
+	run_for(rig, 400);
+	(void)snprintf(name, sizeof name, "%s-wal", rig->path);
+	assert_int_equal(stat(name, &st), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_cur = (rlim_t)st.st_size;
+	small.rlim_max = old.rlim_max;
+	assert_ptr_not_equal(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	join(rig, ann, OPS);
+	run_for(rig, 400);
+	assert_true(store_failed(rig->store));
+	keeper_lose(rig);
+	rig_stop(rig);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	rename_rooms(rig, "ALTER TABLE room RENAME TO gone");
+	rig_start(rig);
+	keeper_attach(rig);
+	assert_int_equal(rig->hello, 7);
+	keeper_replay(rig, &rig->events[7]);
+	run(rig);
+	assert_true(store_failed(rig->store));
+	rename_rooms(rig, "ALTER TABLE gone RENAME TO room");
+	rig->hello = UINT64_MAX;
+	run_for(rig, 1300);
+	assert_int_equal(rig->hello, 7);
+	keeper_replay(rig, &rig->events[7]);
+	keeper_live(rig, true);
+	run(rig);
+	assert_int_equal(last_event(rig)->kind, EVENT_LEAVE);
+	assert_has(last_event(rig)->envelope, "\"reason\":\"restart\"");
+	keeper_store_all(rig);
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 /* The keeper may purge below the position: it hears what is on disk only. */
 static void
 test_position_is_on_disk(void **state)
@@ -894,6 +954,7 @@ main(void)
 	    cmocka_unit_test(test_purged_events_are_skipped),
 	    cmocka_unit_test(test_chat_db_fails),
 	    cmocka_unit_test(test_position_is_told),
+	    cmocka_unit_test(test_chat_db_is_misread),
 	    cmocka_unit_test(test_position_is_on_disk),
 	    cmocka_unit_test(test_slow_keeper_while_chat_db_fails),
 	    cmocka_unit_test(test_broken_keeper),
