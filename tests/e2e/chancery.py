@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -36,6 +37,7 @@ KINDS = {0: "checkpoint", 1: "join", 2: "leave", 3: "post", 4: "history",
          5: "delivery", 6: "room", 7: "member", 8: "user", 128: "open",
          129: "batch", 130: "ack", 131: "purge", 132: "incident",
          133: "beat", 134: "policy"}
+PORTS_GIVEN = set()
 
 
 def program(name):
@@ -46,10 +48,19 @@ def program(name):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    """A port of 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port of 127.0.0.1 that nobody uses at the moment.
+
+    Never twice the same, and below those that outgoing connections get: it
+    is still free when somebody listens there a moment later.
+    """
+    while True:
+        port = random.randrange(16384, 32768)
+        with socket.socket(socket.AF_INET, kind) as s:
+            with contextlib.suppress(OSError):
+                if port not in PORTS_GIVEN:
+                    s.bind(("127.0.0.1", port))
+                    PORTS_GIVEN.add(port)
+                    return port
 
 
 def certificate(folder):
