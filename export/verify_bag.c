@@ -219,7 +219,7 @@ check_line(struct bag *bag, struct view line)
 	char *path;
 
 	if (line.n < 67 || line.p[64] != ' ' || line.p[65] != ' ' ||
-	    !text_get_hex(view_of(line.p, 64), sha256, 32))
+	    !verify_hex(view_of(line.p, 64), sha256, 32))
 		return false;
 	path = view_dup(view_of(line.p + 66, line.n - 66));
 	if (path == NULL)

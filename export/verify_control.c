@@ -6,6 +6,8 @@
 
 #include "base/text.h"
 
+#include "export/verify_line.h"
+
 #define ADAPTERS_MAX 1024
 #define ADAPTER_NAME_MAX 32
 #define PURGE_MAX 10000 /* records in one purge */
@@ -217,7 +219,7 @@ ack_words(const struct verify_leaf *l, struct verify_ack *ack,
 	memcpy(ack->state, state.p, state.n);
 	ack->stored = view_is(state, "stored");
 	ack->has_sha256 = !view_is(sha, "-");
-	if (ack->has_sha256 && !text_get_hex(sha, ack->sha256, 32)) {
+	if (ack->has_sha256 && !verify_hex(sha, ack->sha256, 32)) {
 		malformed(l, 6, r);
 		return false;
 	}
@@ -273,7 +275,7 @@ take_purge(struct verify_control *c, const struct verify_leaf *l,
 
 	if (!numbers(l, 0, 3, v, r))
 		return;
-	if (!text_get_hex(l->field[4].value, p.leaves, 32)) {
+	if (!verify_hex(l->field[4].value, p.leaves, 32)) {
 		malformed(l, 4, r);
 		return;
 	}

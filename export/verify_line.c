@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/text.h"
+
 bool
 verify_line(struct view *rest, struct view *line)
 {
@@ -15,4 +17,13 @@ verify_line(struct view *rest, struct view *line)
 	*line = view_of(rest->p, (size_t)(end - rest->p));
 	*rest = view_of(end + 1, rest->n - line->n - 1);
 	return true;
+}
+
+bool
+verify_hex(struct view text, uint8_t *out, size_t n)
+{
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] >= 'A' && text.p[i] <= 'F')
+			return false;
+	return text_get_hex(text, out, n);
 }

@@ -66,7 +66,7 @@ verify_key_parse(struct view text, struct verify_key *out, const char **why)
 	id = view_of(plus + 1, ID_TEXT);
 	key = view_of(plus + 1 + ID_TEXT + 1, PUBLIC_TEXT);
 	*why = "key is not Ed25519 in base64";
-	if (!text_get_hex(id, stated, 4) ||
+	if (!verify_hex(id, stated, 4) ||
 	    !text_get_base64_fixed(key, bytes, sizeof(bytes)) ||
 	    bytes[0] != ED25519)
 		return false;

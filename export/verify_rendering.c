@@ -53,7 +53,8 @@ struct verify_rendering {
 	size_t next;  /* expected message */
 	size_t began; /* first expected message of the conversation */
 	bool in_message, in_first;
-	unsigned senders, times, channels, firsts, starts, ends;
+	unsigned senders, times;
+	unsigned step; /* parts of the conversation that came */
 };
 
 static const char *const extras[] = {"auth", "device", "via", "peer", "reason",
@@ -485,10 +486,30 @@ on_message_end(struct verify_rendering *v)
 		v->next++;
 }
 
+/* The parts of a conversation, in their order. */
+enum step {
+	STEP_CHANNEL,
+	STEP_FIRST,
+	STEP_MESSAGES,
+	STEP_START,
+	STEP_END,
+	STEPS
+};
+
+static void
+take_step(struct verify_rendering *v, enum step step)
+{
+	if (v->step != step)
+		differs(v, here(v),
+		    "parts of a rendered conversation are missing, too many "
+		    "or out of order");
+	v->step = (unsigned)step + 1;
+}
+
 static void
 on_first(struct verify_rendering *v, xmlTextReaderPtr xml)
 {
-	v->firsts++;
+	take_step(v, STEP_FIRST);
 	v->in_first = true;
 	on_message(v, xml);
 }
@@ -499,7 +520,8 @@ on_sender(struct verify_rendering *v, xmlTextReaderPtr xml)
 	static const char *const names[] = {
 	    "UserName", "id", "email", "internal", "uri"};
 
-	v->senders++;
+	if (v->senders++ > 0 || v->times > 0)
+		differs(v, here(v), "rendered sender is not the first, alone");
 	mark_begin(v);
 	count_attributes(v, xml, mark_attributes(v, xml, names, 5));
 	compare(v, FIELD_SENDER);
@@ -535,14 +557,14 @@ on_bound(struct verify_rendering *v, xmlTextReaderPtr xml, size_t which)
 static void
 on_start(struct verify_rendering *v, xmlTextReaderPtr xml)
 {
-	v->starts++;
+	take_step(v, STEP_START);
 	on_bound(v, xml, v->began);
 }
 
 static void
 on_end(struct verify_rendering *v, xmlTextReaderPtr xml)
 {
-	v->ends++;
+	take_step(v, STEP_END);
 	on_bound(v, xml, v->next > v->began ? v->next - 1 : v->began);
 }
 
@@ -553,7 +575,7 @@ on_channel(struct verify_rendering *v, xmlTextReaderPtr xml)
 	const struct expected *e = at_hand(v);
 	uint8_t mark[MARK_LEN];
 
-	v->channels++;
+	take_step(v, STEP_CHANNEL);
 	mark_begin(v);
 	count_attributes(
 	    v, xml, mark_attributes(v, xml, names, v->extended ? 3 : 2));
@@ -568,7 +590,7 @@ on_conversation(struct verify_rendering *v, xmlTextReaderPtr xml)
 {
 	count_attributes(v, xml, 0);
 	v->began = v->next;
-	v->channels = v->firsts = v->starts = v->ends = 0;
+	v->step = 0;
 	if (at_hand(v) == NULL)
 		differs(v, verify_nowhere(),
 		    "rendering has a conversation that the evidence has not");
@@ -579,11 +601,7 @@ on_conversation_end(struct verify_rendering *v)
 {
 	const struct expected *e = at_hand(v);
 
-	if (v->channels != 1 || v->firsts != 1 || v->starts != 1 ||
-	    v->ends != 1)
-		differs(v, here(v),
-		    "rendered conversation has not one room, first message, "
-		    "start and end");
+	take_step(v, STEPS);
 	if (e != NULL && v->next > v->began &&
 	    v->event[v->next - 1].room == e->room)
 		differs(v, verify_at(e->seq),
@@ -593,7 +611,16 @@ on_conversation_end(struct verify_rendering *v)
 static void
 on_messages(struct verify_rendering *v, xmlTextReaderPtr xml)
 {
+	take_step(v, STEP_MESSAGES);
 	count_attributes(v, xml, 0);
+}
+
+static void
+on_one_of(struct verify_rendering *v, xmlTextReaderPtr xml)
+{
+	if (v->step != STEP_MESSAGES + 1)
+		differs(v, here(v), "rendered message is out of its place");
+	on_message(v, xml);
 }
 
 /* The elements of the published format, each at its depth. */
@@ -608,7 +635,7 @@ static const struct element {
     {"Channel", 2, false, on_channel, NULL},
     {"FirstMessage", 2, false, on_first, on_message_end},
     {"Messages", 2, false, on_messages, NULL},
-    {"Message", 3, false, on_message, on_message_end},
+    {"Message", 3, false, on_one_of, on_message_end},
     {"Sender", 3, true, on_sender, NULL},
     {"DateTimeUTC", 3, true, on_time, NULL},
     {"Sender", 4, true, on_sender, NULL},

@@ -16,6 +16,7 @@
 #include "base/text.h"
 
 #include "export/verify_formats.h"
+#include "export/verify_line.h"
 #include "export/verify_records.h"
 #include "export/verify_rendering.h"
 
@@ -34,6 +35,7 @@ struct xml {
 	char *rendering_sha256;
 	bool evidence; /* the element was met */
 	bool inside;   /* and has not ended */
+	int depth;     /* of it */
 	/* The record at hand. */
 	bool open;
 	struct verify_record rec;
@@ -193,6 +195,7 @@ on_evidence(struct xml *x)
 	x->records.on_record = verify_rendering_expect;
 	x->records.arg = x->rendering;
 	x->inside = true;
+	x->depth = xmlTextReaderDepth(x->reader);
 	return true;
 }
 
@@ -266,22 +269,26 @@ on_part(struct xml *x)
 static bool
 on_evidence_node(struct xml *x, bool end)
 {
+	int below = xmlTextReaderDepth(x->reader) - x->depth;
+
 	if (end) {
-		if (is_ours(x, "evidence")) {
+		if (x->inside && below == 1)
 			record_done(x);
+		else if (below == 0)
 			x->inside = false;
-		}
 		return true;
 	}
-	if (is_ours(x, "evidence"))
+	if (is_ours(x, "evidence") && xmlTextReaderDepth(x->reader) <= 1)
 		return on_evidence(x);
-	if (is_ours(x, "record"))
+	if (x->inside && below == 1 && is_ours(x, "record"))
 		return on_record(x);
-	if (is_ours(x, "part"))
+	if (x->inside && below == 2 && is_ours(x, "part"))
 		return on_part(x);
-	if (!x->inside)
+	if (!x->evidence && !is_ours(x, NULL))
 		return true;
-	broken(x, "evidence holds an element that is not its own");
+	broken(x,
+	    "evidence holds an element that is not its own, or is not the "
+	    "last");
 	return false;
 }
 
@@ -341,6 +348,18 @@ node(struct xml *x, node_fn *fn)
 	    (!xmlTextReaderIsEmptyElement(x->reader) || fn(x, true));
 }
 
+/* The declaration that every archive begins with: one encoding for all. */
+static bool
+declared(int fd)
+{
+	static const char wanted[] =
+	    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+	char begin[sizeof(wanted) - 1];
+
+	return pread(fd, begin, sizeof(begin), 0) == (ssize_t)sizeof(begin) &&
+	    memcmp(begin, wanted, sizeof(begin)) == 0;
+}
+
 /* Reads a file through; false after a finding or a failure. */
 static bool
 read_through(struct xml *x, const char *path, node_fn *fn)
@@ -352,6 +371,13 @@ read_through(struct xml *x, const char *path, node_fn *fn)
 	if (fd < 0) {
 		verify_report_finding(x->r, VERIFY_FILE, verify_nowhere(),
 		    "%s: %s", path, strerror(errno));
+		return false;
+	}
+	if (!declared(fd)) {
+		verify_report_finding(x->r, VERIFY_FILE, verify_nowhere(),
+		    "%s: does not begin with the declaration of an archive",
+		    path);
+		(void)close(fd); /* only read */
 		return false;
 	}
 	x->reader = xmlReaderForFd(fd, NULL, NULL,
@@ -382,7 +408,7 @@ rendering_path(struct xml *x, const char *path)
 
 	verify_report_count(x->r, VERIFY_MANIFEST, 1);
 	if (x->rendering_sha256 == NULL ||
-	    !text_get_hex(view_text(x->rendering_sha256), stated, 32) ||
+	    !verify_hex(view_text(x->rendering_sha256), stated, 32) ||
 	    x->rendering_name[0] == '\0' || x->rendering_name[0] == '.' ||
 	    strchr(x->rendering_name, '/') != NULL) {
 		verify_report_finding(x->r, VERIFY_MANIFEST, verify_nowhere(),

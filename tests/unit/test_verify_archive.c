@@ -120,7 +120,7 @@ static void
 make_xml(const struct fix *f, const struct fix_batch_args *a, struct buf *out)
 {
 	buf_put_text(out,
-	    "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
+	    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 	    "<Conversations xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-"
 	    "instance\" xmlns:c=\"urn:chancery:compliance:1\">\n");
 	put_rendering(f, true, out);
@@ -422,6 +422,9 @@ test_xml_forged(void **in)
 	    {"</c:evidence>", "</c:evidence><c:evidence/>", 0, "file", -1,
 		"second"},
 	    {"<c:evidence", "<!--<c:evidence", 0, "file", -1, NULL},
+	    {"</c:record>", "</c:record><c:part/>", 0, "file", -1, "not its"},
+	    {"</Messages>", "</Messages><Messages/>", 0, "rendering", -1,
+		"out of order"},
 	};
 	struct state *s = *in;
 	char path[160];
@@ -466,7 +469,7 @@ test_xml_every_byte(void **in)
 	static const struct {
 		const char *before, *word;
 	} idle[] = {
-	    {"", "<?xml version=\"1.0\" encoding=\"utf-8\"?>"},
+	    {"", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"},
 	    {"", "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\""},
 	    {"<c:evidence ", "xmlns:c=\"urn:chancery:compliance:1\""},
 	    {"software=", "\"chancery/0.1\""},
@@ -513,7 +516,8 @@ test_side_car(void **in)
 	snprintf(rendering, sizeof(rendering), "%s/r.xml", s->folder);
 	snprintf(side, sizeof(side), "%s/r.evidence.xml", s->folder);
 	buf_init(&text);
-	buf_put_text(&text, "<?xml version=\"1.0\"?>\n<Conversations>\n");
+	buf_put_text(&text,
+	    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Conversations>\n");
 	put_rendering(&s->f, false, &text);
 	buf_put_text(&text, "</Conversations>\n");
 	write_file(rendering, text.data, text.len);
@@ -521,7 +525,7 @@ test_side_car(void **in)
 	snprintf(attributes, sizeof(attributes),
 	    " rendering=\"r.xml\" rendering-sha256=\"%s\"", hex);
 	buf_clear(&text);
-	buf_put_text(&text, "<?xml version=\"1.0\"?>\n");
+	buf_put_text(&text, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
 	fix_xml_evidence(&s->f, &s->xml_batch, attributes, &text);
 	write_file(side, text.data, text.len);
 	holds(run_archives(s, s->f.vkey, NULL, side, false));
@@ -530,7 +534,8 @@ test_side_car(void **in)
 	    "no evidence");
 	/* The rendering changed, gone, or elsewhere. */
 	buf_clear(&text);
-	buf_put_text(&text, "<?xml version=\"1.0\"?>\n<Conversations>\n");
+	buf_put_text(&text,
+	    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Conversations>\n");
 	put_rendering(&s->f, false, &text);
 	*(char *)memmem(text.data, text.len, "second", 6) = 'S';
 	buf_put_text(&text, "</Conversations>\n");
@@ -543,11 +548,17 @@ test_side_car(void **in)
 	expect(run_archives(s, s->f.vkey, NULL, side, false), "manifest", -1,
 	    "No such file");
 	buf_clear(&text);
+	buf_put_text(&text, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
 	fix_xml_evidence(&s->f, &s->xml_batch,
 	    " rendering=\"../r.xml\" rendering-sha256=\"00\"", &text);
 	write_file(side, text.data, text.len);
 	expect(run_archives(s, s->f.vkey, NULL, side, false), "manifest", -1,
 	    "not named");
+	/* Another declaration: another encoding would be another text. */
+	*(char *)memmem(text.data, text.len, "8\"?>", 4) = '7';
+	write_file(side, text.data, text.len);
+	expect(run_archives(s, s->f.vkey, NULL, side, false), "file", -1,
+	    "declaration");
 	unlink(side);
 	buf_release(&text);
 }

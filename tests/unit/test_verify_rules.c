@@ -98,6 +98,70 @@ purge_wrong_ack(struct fix *f)
 }
 
 static void
+purge_old_ack(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_post(f, "b");
+	fix_batch(f, "records", 2, 3, 5);
+	fix_ack(f, "records", 2, 3, 5, "l", sha, 1);
+	fix_purge(f, 1, 0, 5, "records:4");
+}
+
+static void
+purge_more_acks(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_batch(f, "xml", 1, 0, 2);
+	fix_ack(f, "xml", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 0, 2, "records:4,xml:6");
+}
+
+static void
+purge_too_many(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n");
+	for (unsigned i = 0; i < 10000; i++)
+		fix_control(f, 133, "%s", "");
+	fix_batch(f, "records", 1, 0, 10001);
+	fix_ack(f, "records", 1, 0, 10001, "l", sha, 1);
+	fix_purge(f, 1, 0, 10000, "records:10003");
+}
+
+static void
+ack_before(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 1);
+	fix_batch(f, "records", 2, 2, 2);
+	fix_ack(f, "records", 2, 2, 2, "l", sha, 1);
+}
+
+static void
+adapter_named(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_batch(f, "Records", 1, 0, 1);
+}
+
+static void
+beat_field(struct fix *f)
+{
+	fix_control(f, 133, "members 0\n");
+}
+
+static void
+meta_row(struct fix *f)
+{
+	buf_put_text(&f->sql, "INSERT INTO meta VALUES('more','x');");
+}
+
+static void
 purge_twice(struct fix *f)
 {
 	fix_control(f, 134, "required records\nafter 0\n");
@@ -220,6 +284,13 @@ test_stories(void **in)
 	check_story(purge_never, "purges", 5, "never to purge");
 	check_story(purge_early, "purges", 5, "3600 s");
 	check_story(purge_wrong_ack, "purges", 5, "youngest");
+	check_story(purge_old_ack, "purges", 8, "youngest");
+	check_story(purge_more_acks, "purges", 7, "youngest");
+	check_story(purge_too_many, "purges", 10004, "more than 10000");
+	check_story(ack_before, "control", 4, "before the one before");
+	check_story(adapter_named, "control", 2, "malformed");
+	check_story(beat_field, "syntax", 1, "more fields");
+	check_story(meta_row, "tables", -1, "meta");
 	check_story(purge_twice, "purges", 6, "overlaps");
 	check_story(purge_miscounted, "purges", 5, "holds 1");
 	check_story(purge_miscounted, "purges", 5, "digest");
