@@ -30,7 +30,7 @@ static const struct {
     {"idle-s", 1, 86400},
     {"message-s", 1, 3600},
     {"in-flight", 1, 1000000},
-    {"text-bytes", 1, 1 << 20},
+    {"text-bytes", 1, 256 << 10},
     {"session-s", 90, 86400},
     {"register-s", 60, 86400},
     {"history", 1, 10000},

@@ -7,6 +7,8 @@
 #include "server/chat_state.h"
 
 #define SEARCH_LIMIT 999
+/* One more history is taken while no more than this waits in memory. */
+#define HISTORY_HELD_MAX (64U << 20)
 
 struct history_op {
 	struct op op;
@@ -14,6 +16,7 @@ struct history_op {
 	struct command *command;
 	struct payload_history history;
 	struct buf messages; /* the reply's, as they were when asked for */
+	size_t held;         /* its share of chat.history_held */
 };
 
 static struct xccos_reference
@@ -169,6 +172,7 @@ history_end(struct history_op *h)
 {
 	struct chat *c = h->op.chat;
 
+	c->history_held -= h->held;
 	room_drop(&c->table, h->room);
 	command_free(c, h->command);
 	buf_release(&h->messages);
@@ -265,6 +269,12 @@ start_history(struct chat *c, struct endpoint *e, struct room *r,
 	op_init(&h->op, &history_type, c);
 	h->room = r;
 	h->history.asked = asked;
+	if (c->history_held > HISTORY_HELD_MAX) {
+		chat_refuse(c, e, &to, 500,
+		    "Too much history is being read. Please try again later.");
+		history_end(h);
+		return;
+	}
 	if (store_history(c->store, r->info.id, asked < most ? asked : most,
 		on_message, h) != 0 ||
 	    h->messages.failed) {
@@ -272,6 +282,8 @@ start_history(struct chat *c, struct endpoint *e, struct room *r,
 		history_end(h);
 		return;
 	}
+	h->held = h->messages.len;
+	c->history_held += h->held;
 	op_start(&h->op);
 }
 

@@ -82,6 +82,7 @@ struct chat {
 	void (*ready)(void *arg);
 	void *ready_arg;
 	uint64_t posts, copies, refused_posts;
+	size_t history_held; /* bytes of histories that wait to be recorded */
 };
 
 /* The command that a reply goes back to; strings are its own. */

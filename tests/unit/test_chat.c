@@ -583,6 +583,42 @@ test_history(void **state)
 	rig_free(rig);
 }
 
+/* What waits in memory while the keeper is slow has a bound. */
+static void
+test_histories_are_bounded(void **state)
+{
+	static char text[3001];
+	struct rig *rig = rig_ready();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+	struct request r;
+	size_t asked = 0;
+
+	(void)state;
+	memset(text, 'x', sizeof text - 1);
+	rig->conf.limits.text_bytes = sizeof text;
+	rig->conf.limits.inflight = 1000;
+	join(rig, ann, OPS);
+	for (int i = 0; i < 30; i++) {
+		post(rig, ann, &r, OPS_URI, text);
+		keeper_store_all(rig);
+	}
+	answer(rig, ann, SESSION_DELIVERED);
+	/* Each holds some 95,000 bytes: 64 MiB are reached at about 700. */
+	while (count_sent(ann, "Too much history") == 0 && ++asked < 900)
+		command(rig, ann, "bccontext",
+		    CHANIB(OPS_URI) "<bcq><last cnt=\"30\"/></bcq>");
+	assert_in_range(asked, 600, 750);
+	run(rig);
+	keeper_store_all(rig);
+	command(rig, ann, "bccontext",
+	    CHANIB(OPS_URI) "<bcq><last cnt=\"30\"/></bcq>");
+	run(rig);
+	keeper_store_all(rig);
+	assert_has(last_sent(ann), "SUCCESS_OK");
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 /* Above 75 members nobody is told of joins and leaves any more. */
 static void
 test_large_rooms_are_quiet(void **state)
@@ -693,6 +729,7 @@ main(void)
 	    cmocka_unit_test(test_gone_while_posting),
 	    cmocka_unit_test(test_two_endpoints_of_one_user),
 	    cmocka_unit_test(test_history),
+	    cmocka_unit_test(test_histories_are_bounded),
 	    cmocka_unit_test(test_large_rooms_are_quiet),
 	    cmocka_unit_test(test_hostile_identity),
 	    cmocka_unit_test(test_truncated_bodies),
