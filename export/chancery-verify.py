@@ -7,8 +7,20 @@ chancery-adapter(7), and shares no line with chancery-verify(1). FILE is a
 journal, a tarball or an XML archive; VKEY the journal's public key or a file
 that holds it. Exit status: 0 all holds, 1 something does not, 2 usage, 3 system.
 """
-import base64, datetime, functools, hashlib, itertools, json, os, re, sqlite3  # noqa: E401
-import subprocess, sys, tarfile, tempfile, urllib.parse  # noqa: E401
+import base64
+import datetime
+import functools
+import hashlib
+import itertools
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.parse
 from xml.parsers import expat
 
 NAMES = {1: "join", 2: "leave", 3: "post", 4: "history", 5: "delivery", 6: "room", 7: "member", 8: "user"}
@@ -193,7 +205,8 @@ def choose_key(s, given, stated):
         own = Key(stated)
         s.check(given is None or (own.name, own.public) == (given.name, given.public), "names another key than the one given")
     except (ValueError, TypeError):
-        own = s.check(False, "states no key, or a malformed one") or None
+        own = None
+        s.check(False, "states no key, or a malformed one")
     if given is None:
         s.notes.append("key not given: a key taken from the file itself proves nothing about who signed")
     return given or own
@@ -255,7 +268,8 @@ class Journal(Subject):
                 continue
             first = values if leaf.kind == 128 and seq == 0 else first
             self.check((leaf.kind == 128) == (seq == 0), "open is the first record and no other", seq)
-            {129: self.batch, 130: self.ack, 131: self.purge, 134: self.policies.append}.get(leaf.kind, id)(values)
+            if leaf.kind in (129, 130, 131, 134):
+                {129: self.batch, 130: self.ack, 131: self.purge, 134: self.policies.append}[leaf.kind](values)
         self.origin = first.get("origin")
         key = choose_key(self, given, first.get("vkey"))
         covered, tree = self.stated(db, key, archives), Tree()
@@ -365,7 +379,8 @@ class Journal(Subject):
             self.check(not found if purged else len(found) == len(leaf.parts),
                        "payload is there although purged" if purged else "payload is missing and not purged", seq)
             for i, (salt, part) in found.items():
-                i in range(len(leaf.parts)) and check_part(self, leaf, i, octets(salt), octets(part))
+                if 0 <= i < len(leaf.parts):
+                    check_part(self, leaf, i, octets(salt), octets(part))
         self.check(not body and not bodies.fetchone(), "stray payloads after the last record")
         self.check(control == listed, "the index of control records lists others than the leaves are")
         for p in self.purges:
@@ -471,7 +486,7 @@ class Archive(Subject):
         events = [unjson(line) for line in lines]
         self.check(not rest and all(e["type"] == "event" for e in events), "data/records.jsonl: not records")
         hashes, _ = self.records(h, files["data/checkpoint"], files["data/vkey"].decode(), given, [
-            (e["seq"], e["kind"], e["leaf"], e.get("purged", False), [
+            (e["seq"], e["kind"], e["leaf"], e.get("purged") is True, [
                 (unbase64(p["salt"]), p["data"].encode()) for p in e["parts"]]) for e in events])
         tiles = {}
         for index in range(-(-h["first"] // 256), h["last"] // 256 + 1):
@@ -523,6 +538,8 @@ def parse_xml(data):
     def start(name, attributes):
         stack.append((name, attributes, []))
         stack[-2][2].append(stack[-1])
+    if not data.startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n'):
+        raise ValueError("does not begin with the declaration of an archive")
     stack, parser = [("", {}, [])], expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = start, lambda name: stack.pop()
     parser.CharacterDataHandler = lambda text: text.strip(" \t\r\n") and refuse()

@@ -19,6 +19,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+import tempfile
 import unittest
 
 from chancery import ROOT, Chancery, program, tree_root
@@ -26,7 +27,7 @@ from chancery import ROOT, Chancery, program, tree_root
 SECOND = ROOT / "export" / "chancery-verify.py"
 GOLDEN = ROOT / "tests" / "golden" / "journal"
 SEED = int(os.environ.get("CHANCERY_SEED", "20261122"))
-COUNT = int(os.environ.get("CHANCERY_MUTATIONS", "60"))
+COUNT = int(os.environ.get("CHANCERY_MUTATIONS", "50"))
 ADAPTERS = "".join(
     'adapter %s { program = "%s" directory = "out/%s" interval-s = 900 '
     "required = true%s }\n" % row for row in (
@@ -128,8 +129,9 @@ def leaf_hash(text):
 
 def unguard(db):
     """Without triggers and checks: what somebody at the file could do."""
-    for (name,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+    triggers = db.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for (name,) in triggers:
         db.execute("DROP TRIGGER %s" % name)
     db.execute("PRAGMA ignore_check_constraints = 1")
 
@@ -170,14 +172,30 @@ class Forger:
             hashes.append(leaf_hash(text))
         return done, hashes
 
-    def write(self, leaves, path):
+    def write(self, leaves, path, parts=()):
+        """parts: {(seq, part): data}; their leaves commit to them anew."""
+        leaves = list(leaves)
+        with contextlib.closing(sqlite3.connect(self.source)) as db:
+            for (seq, part), data in dict(parts).items():
+                salt, = db.execute("SELECT salt FROM body WHERE id = ?",
+                                   (256 * seq + part,)).fetchone()
+                leaves[seq] = re.sub(
+                    rb"\np %d [^\n]*" % part, lambda _: b"\np %d %s" % (
+                        part, base64.b64encode(hashlib.sha256(
+                            b"part/1\n" + salt + data).digest())),
+                    leaves[seq])
         leaves, hashes = self.whole(leaves)
         shutil.copy(self.source, path)
         with contextlib.closing(sqlite3.connect(path)) as db, db:
             unguard(db)
             for seq, text in enumerate(leaves):
-                if text != self.leaves[seq]:
+                if seq >= len(self.leaves):
+                    self.add(db, seq)
+                if text != ([*self.leaves, b""])[min(seq, len(self.leaves))]:
                     self.put(db, seq, text)
+            for (seq, part), data in dict(parts).items():
+                db.execute("UPDATE body SET data = ? WHERE id = ?",
+                           (data, 256 * seq + part))
             db.execute("UPDATE meta SET value = ? WHERE name = 'vkey'",
                        (self.signer.vkey,))
             db.execute("DELETE FROM checkpoint")
@@ -186,8 +204,19 @@ class Forger:
                            "idx = ?", (b"".join(
                                hashes[256 * index:256 * index + 256]), index))
             root = tree_root(hashes)
-            db.execute("UPDATE head SET root = ?, note = ?", (
-                root, self.signer.note(len(leaves), root).encode()))
+            db.execute("UPDATE head SET size = ?, root = ?, note = ?", (
+                len(leaves), root,
+                self.signer.note(len(leaves), root).encode()))
+
+    @staticmethod
+    def add(db, seq):
+        """Rows of a new leaf, which put() fills."""
+        db.execute("INSERT INTO leaf VALUES (?, 0, 0, x'')", (seq,))
+        db.execute("INSERT INTO batch VALUES ('', ?, ?, 0, ?)",
+                   (-seq, -seq, seq))
+        db.execute("INSERT INTO ack VALUES ('', ?, '', ?)", (-seq, seq))
+        db.execute("INSERT INTO purge_range VALUES (?, 0, ?, ?)",
+                   (-seq, -seq, seq))
 
     @staticmethod
     def put(db, seq, text):
@@ -208,6 +237,9 @@ class Forger:
                     with contextlib.suppress(sqlite3.Error):
                         db.execute("UPDATE %s SET %s = ? WHERE seq = ?" % (
                             table, column), (fields[name], seq))
+            kind = {"batch": 129, "ack": 130, "purge_range": 131}[table]
+            if head and int(head[1]) != kind:
+                db.execute("DELETE FROM %s WHERE seq = ?" % table, (seq,))
 
 
 class Golden(unittest.TestCase):
@@ -315,8 +347,12 @@ class TwoVerifiers(unittest.TestCase):
         a, b = self.first(*paths, key=key), self.second(*paths, key=key)
         self.tally[a[0]] += 1
         if a[0] != b[0]:
-            self.disagreements.append("%s: %d and %d\n%s\n%s" % (
-                what, a[0], b[0], tail(a[1]), tail(b[1])))
+            kept = tempfile.mkdtemp(prefix="chancery-disagree-")
+            for path in paths:
+                for file in {path, *path.parent.glob("*.xml")}:
+                    shutil.copy(file, kept)
+            self.disagreements.append("%s: %d and %d, kept in %s\n%s\n%s" % (
+                what, a[0], b[0], kept, tail(a[1]), tail(b[1])))
 
     def mutate(self, family, make, *beside):
         """make(chance, path) changes a copy; both judge it."""
@@ -455,7 +491,8 @@ class TwoVerifiers(unittest.TestCase):
 
     def test_signed_lies(self):
         """Leaves that were changed before everything over them was made."""
-        forger, path = Forger(self.source, self.folder), self.folder / "journal.db"
+        forger = Forger(self.source, self.folder)
+        path = self.folder / "journal.db"
         control = [i for i, t in enumerate(forger.leaves)
                    if int(t.split()[2]) >= 128]
 
@@ -469,6 +506,93 @@ class TwoVerifiers(unittest.TestCase):
             forger.write(leaves, path)
             return path, forger.signer.vkey
         self.assertGreater(self.mutate("lies", make)[1], 0)
+
+    def test_signed_payloads(self):
+        """Payloads that were changed before they were committed to."""
+        forger = Forger(self.source, self.folder)
+        path = self.folder / "journal.db"
+        with contextlib.closing(sqlite3.connect(self.source)) as db:
+            bodies = db.execute("SELECT id, data FROM body").fetchall()
+
+        def make(chance):
+            parts = {}
+            for _ in range(chance.choice((1, 1, 2))):
+                row, data = chance.choice(bodies)
+                parts[divmod(row, 256)] = self.json_edit(chance, data)
+            forger.write(forger.leaves, path, parts)
+            return path, forger.signer.vkey
+        tally = self.mutate("payloads", make)
+        self.assertGreater(min(tally[0], tally[1]), 0)
+
+    @staticmethod
+    def json_edit(chance, data):
+        """Another spelling of the same, more of it, or none of JSON."""
+        text = data.decode()
+        token = chance.choice(list(re.finditer(
+            r'"(?:[^"\\]|\\.)*"|\d+|[{}:,]', text)))
+        new = chance.choice((
+            "1", "-0", "01", "1.0", "1e5", "1E+05", "1.", ".5", "-", "NaN",
+            "Infinity", "9" * 40, "true", "null", "True", '""', '"\\u0000"',
+            '"\\ud800"', '"\\u00"', '"\\x"', '"\t"', '"\\t"', '"\ufffe"', "{}",
+            "[]", "[1,2]", "[1,]", '{"a":1}', '{"a":1,"a":2}',
+            "[" * 30 + "]" * 30,
+            "[" * 31 + "]" * 31, "[" * 31 + "0" + "]" * 31,
+            "[" * 32 + "]" * 32, " ", token[0] + " ", token[0] + token[0],
+            token[0] + ',"type":"x"', token[0] + ',"x":1', ""))
+        text = text[:token.start()] + new + text[token.end():]
+        if chance.randrange(8) == 0:
+            return flip(chance, data)
+        return text.encode("utf-8", "surrogatepass")
+
+    def test_signed_ends(self):
+        """A control record more at the end, of any kind, right or wrong."""
+        forger = Forger(self.source, self.folder)
+        path = self.folder / "journal.db"
+        size = len(forger.leaves)
+        at = int(forger.leaves[-1].split()[4])
+        last = {}
+        with contextlib.closing(sqlite3.connect(self.source)) as db:
+            for name, n, end in db.execute(
+                    "SELECT adapter, n, last FROM batch ORDER BY n"):
+                last[name] = (n, end)
+            first = db.execute("SELECT max(last) FROM purge_range"
+                               ).fetchone()[0] + 1
+
+        def make(chance):
+            def near(n):
+                return n + chance.choice((0,) * 8 + (-1, 1))
+            name = chance.choice(("records", "strict", "vault", "new"))
+            n, end = last.get(name, (0, -1))
+            until = near(size - 1)
+            batch = "adapter %s\nbatch %d\nfirst %d\nlast %d\n" % (
+                name, near(n + 1), near(end + 1), until)
+            texts = (
+                (129, batch + "count %d\nsize %d\nroot x\n" % (
+                    near(until - end), near(size))),
+                (130, batch + "state %s\nlocation -\nsha256 -\nbytes 0\n"
+                 "readback no\n" % chance.choice(("sent", "stored", "x"))),
+                (131, "purge %d\nfirst %d\nlast %d\ncount %d\nleaves x\nacks "
+                 "records:1\n" % (near(2), near(first), near(first), near(0))),
+                (132, "what storage\nsince %d\nuntil 2\nrefused 0\nlate 0\n"
+                 % near(1)),
+                (133, chance.choice(("", "x 1\n"))),
+                (134, "required %s\nafter %s\n" % (
+                    chance.choice(("-", "records", "x,y", "%2C")),
+                    chance.choice(("-1", "0", "-2", "60")))),
+                (135, chance.choice(("", "x 1\n", "x 1\nx 1\n", "X 1\n",
+                                     "1 1\n" * 64, "1 1\n" * 65))),
+                (255, "a b\n"), (9, "p 0 %s\n" % ("A" * 43 + "=")))
+            leaves = list(forger.leaves)
+            for _ in range(chance.choice((1, 2))):
+                kind, text = chance.choice(texts)
+                seq = len(leaves)
+                leaves.append(("leaf/1 %d %d\nt %d 5 5f0c1e9a %d\n%s" % (
+                    seq, kind, at + 1 + seq - size, chance.randrange(2),
+                    text)).encode())
+            forger.write(leaves, path)
+            return path, forger.signer.vkey
+        tally = self.mutate("ends", make)
+        self.assertGreater(min(tally[0], tally[1]), 0)
 
     def test_archives(self):
         def make(chance):
