@@ -18,6 +18,7 @@
 
 #define KEY_FILE_MAX 4096
 #define NOTE_FILE_MAX 65536
+#define EXIT_NOTHING 1
 #define EXIT_USAGE 2
 #define EXIT_SYSTEM 3
 
@@ -105,7 +106,8 @@ read_checkpoint(struct work *w, const char *path)
 	return true;
 }
 
-static bool
+/* -1 when there is something to verify, else the exit status. */
+static int
 gather(struct work *w, const struct options *o, char **paths, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -113,13 +115,13 @@ gather(struct work *w, const struct options *o, char **paths, int count)
 			continue;
 		fprintf(stderr, "chancery-verify: %s: %s\n", paths[i],
 		    strerror(errno));
-		return false;
+		return EXIT_SYSTEM;
 	}
 	verify_paths_sort(&w->paths);
 	if (w->paths.count == 0 && o->checkpoints == 0) {
 		fprintf(stderr,
 		    "chancery-verify: no journal and no archive found\n");
-		return false;
+		return EXIT_NOTHING;
 	}
 	w->archive = calloc(w->paths.count + 1, sizeof(*w->archive));
 	w->journal = calloc(w->paths.count + 1, sizeof(*w->journal));
@@ -127,12 +129,12 @@ gather(struct work *w, const struct options *o, char **paths, int count)
 	    calloc(w->paths.count + o->checkpoints + 1, sizeof(*w->outside));
 	if (w->archive == NULL || w->journal == NULL || w->outside == NULL) {
 		fprintf(stderr, "chancery-verify: out of memory\n");
-		return false;
+		return EXIT_SYSTEM;
 	}
 	for (size_t i = 0; i < o->checkpoints; i++)
 		if (!read_checkpoint(w, o->checkpoint[i]))
-			return false;
-	return true;
+			return EXIT_SYSTEM;
+	return -1;
 }
 
 /* The checkpoint that an archive carries is one from outside the journal. */
@@ -284,8 +286,8 @@ main(int argc, char **argv)
 			verify_report_show_progress(w.report, stderr);
 		if (o.key != NULL && !read_key(&w, o.key))
 			status = EXIT_USAGE;
-		else if (!gather(&w, &o, argv + optind, argc - optind))
-			status = EXIT_SYSTEM;
+		else
+			status = gather(&w, &o, argv + optind, argc - optind);
 	}
 	if (status < 0) {
 		verify_all(&w);

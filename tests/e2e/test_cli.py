@@ -267,6 +267,17 @@ class Configuration(unittest.TestCase):
                 self.assertEqual(done.returncode, 2, name)
                 self.assertIn("usage", done.stderr.lower())
 
+    def test_nothing_to_verify(self):
+        with Chancery() as c:
+            empty = c.folder / "empty"
+            empty.mkdir()
+            done = c.verify(empty, check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("no journal and no archive", done.stderr)
+            done = c.verify(empty / "none", check=False)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("none", done.stderr)
+
 
 class Export(unittest.TestCase):
     """chancery-export: formats, selection, counts, exit codes."""
