@@ -195,7 +195,7 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/man/man8
 	install $(OUT)/chanceryd $(OUT)/chancery $(DESTDIR)$(PREFIX)/sbin
 	install $(OUT)/chancery-export $(OUT)/chancery-verify \
-	    $(DESTDIR)$(PREFIX)/bin
+	    export/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
 	install $(OUT)/libexec/xml $(OUT)/libexec/syslog $(OUT)/libexec/tarball \
 	    $(DESTDIR)$(LIBEXEC)
 	install -d $(DESTDIR)$(PREFIX)/share/chancery
