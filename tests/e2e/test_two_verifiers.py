@@ -333,6 +333,7 @@ class TwoVerifiers(unittest.TestCase):
     def first(self, *paths, key=None):
         done = self.c.run("chancery-verify", "--key", key or self.c.vkey,
                           *paths, check=False)
+        self.assertNotRegex(done.stderr, "Sanitizer|runtime error")
         return done.returncode, done.stdout + done.stderr
 
     def second(self, *paths, key=None):
