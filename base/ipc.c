@@ -27,7 +27,6 @@ struct ipc {
 	int fd;
 	ipc_frame_cb *on_frame;
 	ipc_closed_cb *on_closed;
-	ipc_idle_cb *on_drained;
 	void *arg;
 	struct ipc_decoder in;
 	struct buf out;
@@ -231,25 +230,18 @@ deliver(struct ipc *link)
 static void
 on_readable(struct ipc *link)
 {
-	bool any = false;
-
 	for (int i = 0; i < READS_PER_TURN && !link->broken; i++) {
 		int got = read_some(link);
 
 		if (got == 0)
 			break;
 		if (got < 0) {
-			if (any && link->on_drained != NULL)
-				link->on_drained(link->arg);
 			fail(link, "closed by the peer");
 			return;
 		}
-		any = true;
 		if (!deliver(link))
 			return;
 	}
-	if (any && link->on_drained != NULL && !link->broken)
-		link->on_drained(link->arg);
 	if (link->in.in.len == 0 && link->in.in.cap > READ_SIZE)
 		buf_release(&link->in.in);
 }
@@ -315,12 +307,6 @@ ipc_new(uv_loop_t *loop, int fd, ipc_frame_cb *on_frame,
 	(void)uv_prepare_start(&link->prepare, on_prepare); /* always 0 */
 	uv_unref((uv_handle_t *)&link->prepare);
 	return link;
-}
-
-void
-ipc_on_drained(struct ipc *link, ipc_idle_cb *cb)
-{
-	link->on_drained = cb;
 }
 
 struct buf *

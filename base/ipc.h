@@ -33,10 +33,6 @@ typedef void ipc_closed_cb(void *arg, const char *why);
 /* Takes fd over. NULL when out of memory. */
 struct ipc *ipc_new(uv_loop_t *loop, int fd, ipc_frame_cb *on_frame,
     ipc_closed_cb *on_closed, void *arg);
-/* Called after the last frame of one read was handed over; may be NULL. */
-typedef void ipc_idle_cb(void *arg);
-/* At most one; NULL takes it away. */
-void ipc_on_drained(struct ipc *link, ipc_idle_cb *cb);
 /* Queues a frame; after the link is broken it is dropped silently. */
 void ipc_send(struct ipc *link, uint16_t type, struct view payload);
 /* The same, and passes fd along (a copy: the caller keeps its own). */

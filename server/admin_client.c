@@ -147,12 +147,6 @@ admin_client_open(const struct conf *conf, char *why, size_t why_len)
 	return c;
 }
 
-bool
-admin_client_online(const struct admin_client *c)
-{
-	return c->socket >= 0;
-}
-
 static bool
 send_all(int fd, const char *text, size_t n)
 {

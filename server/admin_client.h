@@ -16,8 +16,6 @@ struct json_t;
 /* NULL with the reason in why. */
 struct admin_client *admin_client_open(
     const struct conf *conf, char *why, size_t why_len);
-/* Whether a daemon is at the other end. */
-bool admin_client_online(const struct admin_client *c);
 /*
  * The reply to one command, an object with "ok"; NULL with the reason in why
  * when there is none. Takes the reference to args.
