@@ -22,6 +22,17 @@ static const struct {
     {EVENT_INCIDENT, "incident"},
     {EVENT_BEAT, "beat"},
     {EVENT_POLICY, "policy"},
+    {EVENT_KEY, "key"},
+    {EVENT_SEAL, "seal"},
+    {EVENT_CLOCK, "clock"},
+    {EVENT_HOLD, "hold"},
+    {EVENT_RELEASE, "release"},
+    {EVENT_RECOVER, "recover"},
+    {EVENT_ANCHOR, "anchor"},
+    {EVENT_LATE, "late"},
+    {EVENT_DROP, "drop"},
+    {EVENT_AUDIT, "audit"},
+    {EVENT_APPROVE, "approve"},
 };
 
 const char *

@@ -20,9 +20,20 @@ enum event_kind {
 	EVENT_INCIDENT = 132,
 	EVENT_BEAT = 133,
 	EVENT_POLICY = 134,
+	EVENT_KEY = 135,
+	EVENT_SEAL = 136,
+	EVENT_CLOCK = 137,
+	EVENT_HOLD = 138,
+	EVENT_RELEASE = 139,
+	EVENT_RECOVER = 140,
+	EVENT_ANCHOR = 141,
+	EVENT_LATE = 142,
+	EVENT_DROP = 143,
+	EVENT_AUDIT = 144,
+	EVENT_APPROVE = 145,
 };
 
-/* "join" ... "policy"; NULL for a number without a name. */
+/* "join" ... "approve"; NULL for a number without a name. */
 const char *event_name(unsigned kind);
 /* 0 when there is no such kind. */
 unsigned event_kind_of(const char *name);

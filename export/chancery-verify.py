@@ -27,8 +27,19 @@ NAMES = {1: "join", 2: "leave", 3: "post", 4: "history", 5: "delivery", 6: "room
 FIELDS = {128: "journal origin vkey software", 129: "adapter batch first last count size root",
           130: "adapter batch first last state location sha256 bytes readback",
           131: "purge first last count leaves acks", 132: "what since until refused late", 133: "",
-          134: "required after"}
-KINDS = {**NAMES, 128: "open", 129: "batch", 130: "ack", 131: "purge", 132: "incident", 133: "beat", 134: "policy"}
+          134: "required after", 135: "epoch vkey next reason clean",
+          136: "segment first count",
+          137: "old new sync error tai",
+          138: "hold matter selector by",
+          139: "hold by",
+          140: "old size root origin vkey next reason by",
+          141: "what name state size time sha256",
+          142: "since until count",
+          143: "what since until count",
+          144: "first last since result",
+          145: "below by"}
+KINDS = {**NAMES, 128: "open", 129: "batch", 130: "ack", 131: "purge", 132: "incident", 133: "beat", 134: "policy",
+         135: "key", 136: "seal", 137: "clock", 138: "hold", 139: "release", 140: "recover", 141: "anchor", 142: "late", 143: "drop", 144: "audit", 145: "approve"}
 NUMERIC = set("batch first last count size bytes purge since until refused late".split())
 MAX, NUMBER, OURS = 2**63 - 1, "(0|[1-9][0-9]*)", "urn:chancery:compliance:1 "
 HEAD = re.compile(f"leaf/1 {NUMBER} {NUMBER}\nt {NUMBER} {NUMBER} [0-9a-f]{{8}} ([01])\n")

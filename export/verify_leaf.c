@@ -45,6 +45,27 @@ static const struct {
 	    "what", "since", "until", "refused", "late", NULL}},
     [133] = {"beat", (const char *const[]){NULL}},
     [134] = {"policy", (const char *const[]){"required", "after", NULL}},
+    [135] = {"key",
+	(const char *const[]){
+	    "epoch", "vkey", "next", "reason", "clean", NULL}},
+    [136] = {"seal", (const char *const[]){"segment", "first", "count", NULL}},
+    [137] = {"clock",
+	(const char *const[]){"old", "new", "sync", "error", "tai", NULL}},
+    [138] = {"hold",
+	(const char *const[]){"hold", "matter", "selector", "by", NULL}},
+    [139] = {"release", (const char *const[]){"hold", "by", NULL}},
+    [140] = {"recover",
+	(const char *const[]){"old", "size", "root", "origin", "vkey", "next",
+	    "reason", "by", NULL}},
+    [141] = {"anchor",
+	(const char *const[]){
+	    "what", "name", "state", "size", "time", "sha256", NULL}},
+    [142] = {"late", (const char *const[]){"since", "until", "count", NULL}},
+    [143] = {"drop",
+	(const char *const[]){"what", "since", "until", "count", NULL}},
+    [144] = {"audit",
+	(const char *const[]){"first", "last", "since", "result", NULL}},
+    [145] = {"approve", (const char *const[]){"below", "by", NULL}},
 };
 
 const char *

@@ -36,7 +36,10 @@ ROLE_USERS = ('users { server = "#61001" keeper = "#61002" signer = "#61003" '
 KINDS = {0: "checkpoint", 1: "join", 2: "leave", 3: "post", 4: "history",
          5: "delivery", 6: "room", 7: "member", 8: "user", 128: "open",
          129: "batch", 130: "ack", 131: "purge", 132: "incident",
-         133: "beat", 134: "policy"}
+         133: "beat", 134: "policy",
+         135: "key", 136: "seal", 137: "clock", 138: "hold", 139: "release",
+         140: "recover", 141: "anchor", 142: "late", 143: "drop",
+         144: "audit", 145: "approve"}
 PORTS_GIVEN = set()
 
 

@@ -80,7 +80,7 @@ def edit(chance, text):
             "0", "1", "00", "-", "-1", "9223372036854775807", "8",
             "9223372036854775808", "18446744073709551616", "stored", "sent",
             "yes", "", "x" * 33, "%C3%A9", "%20", "records", "vault,strict",
-            "7", "255", "256", "135", "leaf/2", "a" * 17000))
+            "7", "255", "256", "146", "leaf/2", "a" * 17000))
         lines[at] = " ".join(words)
     elif way == 4 and re.search(r"\d", lines[at]):
         found = chance.choice(list(re.finditer(r"\d+", lines[at])))
@@ -580,7 +580,7 @@ class TwoVerifiers(unittest.TestCase):
                 (134, "required %s\nafter %s\n" % (
                     chance.choice(("-", "records", "x,y", "%2C")),
                     chance.choice(("-1", "0", "-2", "60")))),
-                (135, chance.choice(("", "x 1\n", "x 1\nx 1\n", "X 1\n",
+                (146, chance.choice(("", "x 1\n", "x 1\nx 1\n", "X 1\n",
                                      "1 1\n" * 64, "1 1\n" * 65))),
                 (255, "a b\n"), (9, "p 0 %s\n" % ("A" * 43 + "=")))
             leaves = list(forger.leaves)
