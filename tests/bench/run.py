@@ -25,6 +25,7 @@ ROOT = HERE.parents[1]
 os.environ.setdefault("CHANCERY_BUILD", str(ROOT / ".build/release"))
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
+import long  # noqa: E402
 from chancery import BUILD, DOMAIN, Chancery  # noqa: E402
 
 PASSWORD = "bench"
@@ -191,13 +192,13 @@ def prepare(folder):
 class Run:
     """A daemon of its own on a copy of the prepared state."""
 
-    def __init__(self, prepared, folder):
+    def __init__(self, prepared, folder, adapters=ADAPTERS):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="run-",
                                                     dir=folder))
         os.chmod(self.folder, 0o755)
         subprocess.run(["cp", "-a", str(prepared.state), str(self.folder)],
                        check=True)
-        self.chancery = Chancery(adapters=ADAPTERS, purge=-1, limits=LIMITS,
+        self.chancery = Chancery(adapters=adapters, purge=-1, limits=LIMITS,
                                  folder=self.folder)
         self.chancery.vkey = prepared.vkey
         self.chancery.write_conf()
@@ -321,7 +322,7 @@ def verify(table, chancery, events):
               500000)
 
 
-def measure(table, folder, quick, seconds):
+def measure(table, folder, quick, seconds, events):
     prepared = prepare(quick)
     raw = bare(table, folder)
     longest = (None, 0)
@@ -330,6 +331,27 @@ def measure(table, folder, quick, seconds):
         longest = max(longest, done, key=lambda pair: pair[1])
     idle(table, prepared, folder)
     verify(table, longest[0], longest[1])
+    if events:
+        long_journal(table, folder, quick, events)
+
+
+def long_journal(table, folder, quick, events):
+    """The section of long.py; its journals begin without any batch."""
+    bare_state = Chancery(purge=-1, limits=LIMITS, folder=new_folder(quick))
+    bare_state.init()
+    for i in range(10):
+        bare_state.cli("user", "add", "sip:u%05u@%s" % (i, DOMAIN),
+                       "--password-stdin", input=PASSWORD + "\n")
+    for room in (0, ROOMS - 1):
+        bare_state.cli("room", "add", "Room %d" % room, "--id", guid(room))
+    bare_state.start(timeout=120)
+    bare_state.stop()
+
+    def new_run(adapters):
+        return Run(bare_state, folder, adapters)
+
+    long.measure(table, new_run, figures, BUILD, "ma-chan://%s/%s" % (
+        DOMAIN, guid(ROOMS - 1)), "sip:u00000@" + DOMAIN, events, 5)
 
 
 def new_folder(parent):
@@ -345,6 +367,10 @@ def main():
                         help="print JSON instead of the table")
     parser.add_argument("--seconds", type=int, default=10,
                         help="measured time of each scenario")
+    parser.add_argument("--events", type=int, default=10_000_000,
+                        help="length of the long journal; 0: without it")
+    parser.add_argument("--only-long", action="store_true",
+                        help="measure the long journal alone")
     parser.add_argument("--folder", type=pathlib.Path,
                         help="where the state is kept (default: a new "
                         "temporary folder); its disk is what is measured")
@@ -354,7 +380,10 @@ def main():
     quick = new_folder("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
     table = Table()
     try:
-        measure(table, folder, quick, args.seconds)
+        if args.only_long:
+            long_journal(table, folder, quick, args.events)
+        else:
+            measure(table, folder, quick, args.seconds, args.events)
     except (RuntimeError, AssertionError, OSError, KeyError,
             subprocess.SubprocessError) as e:
         table.fault("%s: %s" % (type(e).__name__, e))
