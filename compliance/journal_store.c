@@ -362,7 +362,9 @@ fill(sqlite3 *db, const char *uuid, const char *origin, const char *vkey)
 	    db_exec(db, pragmas) != 0 ||
 	    insert_meta(db, "journal", uuid) != 0 ||
 	    insert_meta(db, "origin", origin) != 0 ||
-	    insert_meta(db, "vkey", vkey) != 0 || insert_head(db) != 0)
+	    insert_meta(db, "vkey", vkey) != 0 ||
+	    insert_meta(db, "segment", "0") != 0 ||
+	    insert_meta(db, "first", "0") != 0 || insert_head(db) != 0)
 		return -1;
 	return db_exec(db, "COMMIT");
 }

@@ -73,6 +73,8 @@ append_open(struct keeper *k)
 	leaf_put_field(&fields, "vkey", view_text(journal_vkey(k->journal)));
 	leaf_put_field(
 	    &fields, "software", view_text("chancery/" CHANCERY_VERSION));
+	leaf_put_number(&fields, "segment", 0);
+	leaf_put_field(&fields, "note", view_text("-"));
 	r = append_own(k, EVENT_OPEN, &fields);
 	buf_release(&fields);
 	return r;

@@ -98,7 +98,7 @@ const char schema_sql[] =
 
 FROZEN("meta")
 GUARD("meta_insert", "INSERT ON meta",
-	"(SELECT COUNT(*) FROM meta) >= 3",
+	"(SELECT COUNT(*) FROM meta) >= 5",
 	"meta is complete")
 
 FROZEN("leaf")

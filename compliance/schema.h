@@ -4,7 +4,7 @@
 /* The tables of journal.db and the triggers that keep them append-only. */
 
 #define SCHEMA_APPLICATION_ID 0x43484E43 /* "CHNC" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 /* Makes all tables, indices, views and triggers in an empty database. */
 extern const char schema_sql[];

@@ -24,7 +24,7 @@ import urllib.parse
 from xml.parsers import expat
 
 NAMES = {1: "join", 2: "leave", 3: "post", 4: "history", 5: "delivery", 6: "room", 7: "member", 8: "user"}
-FIELDS = {128: "journal origin vkey software", 129: "adapter batch first last count size root",
+FIELDS = {128: "journal origin vkey software segment note", 129: "adapter batch first last count size root",
           130: "adapter batch first last state location sha256 bytes readback",
           131: "purge first last count leaves acks", 132: "what since until refused late", 133: "",
           134: "required after", 135: "epoch vkey next reason clean",
@@ -268,7 +268,7 @@ class Journal(Subject):
 
     def read(self, db, given, archives):
         self.check(db.execute("PRAGMA application_id").fetchone()[0] == 0x43484e43, "application id is another")
-        self.check(db.execute("PRAGMA user_version").fetchone()[0] == 1, "schema version is not 1")
+        self.check(db.execute("PRAGMA user_version").fetchone()[0] == 2, "schema version is not 2")
         listed, first = [], {}
         for seq, data in db.execute("SELECT seq, bytes FROM leaf WHERE kind >= 128 ORDER BY seq"):
             listed.append(seq)
@@ -410,7 +410,7 @@ class Journal(Subject):
         batches = list(itertools.chain(*self.batches.values()))
         acks = [b["ack"] for b in batches if b["ack"]]
         for sql, said in (
-                ("name, value FROM meta", [(k, first.get(k)) for k in ("journal", "origin", "vkey")]),
+                ("name, value FROM meta", [(k, first.get(k)) for k in ("journal", "origin", "vkey", "segment")] + [("first", "0")]),
                 ("adapter, n, first, last, seq FROM batch", [(b["adapter"], b["batch"], b["first"], b["last"], b["seq"]) for b in batches]),
                 ("adapter, n, state, seq FROM ack", [(a["adapter"], a["batch"], a["state"], a["seq"]) for a in acks]),
                 ("first, last, n, seq FROM purge_range", [(p["first"], p["last"], p["purge"], p["seq"]) for p in self.purges])):

@@ -14,7 +14,7 @@
 #include "export/verify_walk.h"
 
 #define APPLICATION_ID 0x43484E43
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 struct check {
 	const char *path;
@@ -178,6 +178,8 @@ check_meta(struct check *c)
 	    {"journal", open->journal},
 	    {"origin", open->origin},
 	    {"vkey", open->vkey},
+	    {"segment", "0"},
+	    {"first", "0"},
 	};
 	sqlite3_stmt *s =
 	    db_prepare(c->db, "SELECT value FROM meta WHERE name = ?1");
@@ -204,7 +206,7 @@ check_meta(struct check *c)
 	if (db_int(c->db, "SELECT COUNT(*) FROM meta", 0) !=
 	    sizeof(expected) / sizeof(expected[0]))
 		verify_report_finding(c->r, VERIFY_TABLES, verify_nowhere(),
-		    "table meta has other rows than the three it must have");
+		    "table meta has other rows than the five it must have");
 	if (open->origin != NULL)
 		(void)snprintf(
 		    c->j->origin, sizeof(c->j->origin), "%s", open->origin);

@@ -19,7 +19,7 @@ first_start_opens_the_journal(void **state)
 	assert_int_equal(r.kind, EVENT_OPEN);
 	(void)snprintf(want, sizeof want,
 	    "journal " UUID "\norigin " ORIGIN "\nvkey %s\n"
-	    "software chancery/" CHANCERY_VERSION "\n",
+	    "software chancery/" CHANCERY_VERSION "\nsegment 0\nnote -\n",
 	    scan_meta(s, "vkey"));
 	assert_non_null(memmem(r.leaf.p, r.leaf.n, want, strlen(want)));
 	assert_int_equal(scan_next(s, &r), 1);

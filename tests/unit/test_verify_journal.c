@@ -382,7 +382,7 @@ test_rows(void **in)
 		"stray"},
 	    {"DELETE FROM meta WHERE name='vkey'", "tables", 0, "vkey"},
 	    {"PRAGMA application_id=5", "file", -1, "application id"},
-	    {"PRAGMA user_version=2", "file", -1, "schema version"},
+	    {"PRAGMA user_version=1", "file", -1, "schema version"},
 	    {"DROP TABLE body", "file", -1, NULL},
 	};
 

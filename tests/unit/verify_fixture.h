@@ -266,8 +266,9 @@ static inline void
 fix_open(struct fix *f)
 {
 	fix_control(f, 128,
-	    "journal %s\norigin %s\nvkey %s\nsoftware chancery/0.1\n", FIX_UUID,
-	    f->origin, f->vkey);
+	    "journal %s\norigin %s\nvkey %s\nsoftware chancery/0.1\n"
+	    "segment 0\nnote -\n",
+	    FIX_UUID, f->origin, f->vkey);
 }
 
 static inline void
@@ -392,7 +393,7 @@ fix_tiles(const struct fix *f, sqlite3 *db, int level, uint64_t span)
 }
 
 static const char fix_schema[] =
-    "PRAGMA application_id=1128812099; PRAGMA user_version=1;"
+    "PRAGMA application_id=1128812099; PRAGMA user_version=2;"
     "CREATE TABLE meta(name TEXT PRIMARY KEY,value TEXT);"
     "CREATE TABLE leaf(seq INTEGER PRIMARY KEY,at INTEGER,kind INTEGER,"
     " bytes BLOB);"
@@ -477,7 +478,7 @@ fix_write(const struct fix *f, const char *path)
 	sqlite3_finalize(s);
 	s = fix_prepare(db,
 	    "INSERT INTO meta VALUES('journal',?1),"
-	    "('origin',?2),('vkey',?3)");
+	    "('origin',?2),('vkey',?3),('segment','0'),('first','0')");
 	sqlite3_bind_text(s, 1, FIX_UUID, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, 2, f->origin, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, 3, f->vkey, -1, SQLITE_STATIC);
