@@ -62,8 +62,8 @@ enter(struct sip *s, const struct head *h, struct request *r,
 
 	if (d == NULL) {
 		request_reply(r, 481, NULL);
-	} else if (h->cseq < d->remote_cseq) {
-		request_reply(r, 500, "CSeq is lower than one before");
+	} else if (h->cseq <= d->remote_cseq) {
+		request_reply(r, 500, "CSeq is not higher than one before");
 		d = NULL;
 	} else {
 		d->remote_cseq = h->cseq;
@@ -508,7 +508,7 @@ invite_plain_info(struct sip *s, struct conn *c, const struct head *h)
 	    !head_param(head_get(h, HEAD_FROM), "tag", &remote))
 		return NULL;
 	d = dialog_find(s, head_get(h, HEAD_CALL_ID), local, remote);
-	if (d == NULL || d->conn != c || h->cseq < d->remote_cseq ||
+	if (d == NULL || d->conn != c || h->cseq <= d->remote_cseq ||
 	    !same(d->remote, head_get(h, HEAD_FROM)) ||
 	    strcmp(d->session->identity.user, f->user) != 0)
 		return NULL;

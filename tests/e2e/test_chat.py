@@ -446,6 +446,25 @@ class Chat(unittest.TestCase):
             self.assertEqual(c.journal.posts(), texts)
             self.assertEqual(ann.posts(), texts)
 
+    def test_repetition_over_tcp_is_refused(self):
+        """Nobody repeats on TCP: an INFO of a CSeq that was there is one
+        replayed, with the answer of RFC 3261 section 12.2.2."""
+        with Chancery() as c:
+            c.init().add_users("ann")
+            room = c.add_room("Hall")
+            c.start()
+            ann = c.sign_in("ann")
+            ann.join(room)
+            first = ann.post_start(room, "once")
+            self.assertEqual(first.wait().status, 200)
+            # Under the same key, so that the second answer is told apart.
+            again = ann.transact(first.request, ann.dialog)
+            self.assertEqual(again.wait().status, 500)
+            self.assertEqual(ann.post(room, "twice"), 200)
+            earlier = ann.transact(first.request, ann.dialog)
+            self.assertEqual(earlier.wait().status, 500)
+            self.assertEqual(c.journal.posts(), ["once", "twice"])
+
     def test_client_that_never_answers(self):
         """Its copy is recorded as not delivered; others are served."""
         with Chancery() as c:
