@@ -31,6 +31,7 @@ enum statement {
 	S_TILE,
 	S_SIZE,
 	S_NOTE,
+	S_CHECKPOINT,
 	S_ACKED,
 	S_BATCH,
 	S_FIRST_BODY,
@@ -47,6 +48,7 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_TILE] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
     [S_SIZE] = "SELECT size FROM head",
     [S_NOTE] = "SELECT note FROM head",
+    [S_CHECKPOINT] = "SELECT note FROM checkpoint WHERE size = ?",
     [S_ACKED] = "SELECT a.n, b.last + 1, l.at FROM ack a"
 		" JOIN batch b ON b.adapter = a.adapter AND b.n = a.n"
 		" JOIN leaf l ON l.seq = a.seq WHERE a.adapter = ?"
@@ -266,6 +268,20 @@ scan_note(struct scan *s, uint64_t *size, struct buf *text)
 	}
 	reset(s, S_NOTE);
 	return r;
+}
+
+int
+scan_checkpoint(struct scan *s, uint64_t size, struct buf *note)
+{
+	int r = step(s, S_CHECKPOINT, 1, &size, 1);
+
+	if (r == SQLITE_ROW)
+		buf_put(note, sqlite3_column_blob(s->stmt[S_CHECKPOINT], 0),
+		    (size_t)sqlite3_column_bytes(s->stmt[S_CHECKPOINT], 0));
+	reset(s, S_CHECKPOINT);
+	if (r == SQLITE_ROW)
+		return 1;
+	return r == SQLITE_DONE ? 0 : fail_sql(s);
 }
 
 /* ---- records ---- */

@@ -41,6 +41,8 @@ const char *scan_meta(struct scan *s, const char *name);
 uint64_t scan_size(struct scan *s);
 /* Newest signed note and its size; an empty note when there is none yet. */
 int scan_note(struct scan *s, uint64_t *size, struct buf *note);
+/* Appends the stored checkpoint of that size: 1, 0 when there is none, -1. */
+int scan_checkpoint(struct scan *s, uint64_t size, struct buf *note);
 /* Places the scan so that the next record is the first with seq >= seq. */
 int scan_seek(struct scan *s, uint64_t seq);
 /* First sequence number whose time is >= at (binary search). */

@@ -14,6 +14,7 @@
 
 #include "compliance/event.h"
 
+#include "export/evidence.h"
 #include "export/outfile.h"
 #include "export/render.h"
 #include "export/select.h"
@@ -45,6 +46,7 @@ static const char usage_text[] =
     "usage: chancery-export (-f CONF | --journal PATH) --format FORMAT\n"
     "           [--room ROOM] [--user URI] [--type EVENT]\n"
     "           [--since TIME] [--until TIME] [-o FILE]\n"
+    "       chancery-export evidence [-o FILE] PATH...\n"
     "FORMAT: jsonl csv xml text\n"
     "Exit status: 0 written, 1 nothing found, 2 usage, 3 system.\n";
 
@@ -317,6 +319,8 @@ main(int argc, char **argv)
 	int status;
 
 	log_init("chancery-export", LOG_LEVEL_WARN);
+	if (argc > 1 && strcmp(argv[1], "evidence") == 0)
+		return evidence_main(argc - 1, argv + 1);
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
