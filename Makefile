@@ -195,11 +195,14 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/man/man8
 	install $(OUT)/chanceryd $(OUT)/chancery $(DESTDIR)$(PREFIX)/sbin
 	install $(OUT)/chancery-export $(OUT)/chancery-verify \
-	    export/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
+	    $(DESTDIR)$(PREFIX)/bin
 	install $(OUT)/libexec/xml $(OUT)/libexec/syslog $(OUT)/libexec/tarball \
 	    $(DESTDIR)$(LIBEXEC)
 	install -d $(DESTDIR)$(PREFIX)/share/chancery
-	install -m 644 adapters/*.xsd $(DESTDIR)$(PREFIX)/share/chancery
+	install -m 644 adapters/*.xsd export/chancery_*.py \
+	    $(DESTDIR)$(PREFIX)/share/chancery
+	install export/chancery-verify.py $(DESTDIR)$(PREFIX)/share/chancery
+	ln -sf ../share/chancery/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
 	for m in man/*.[1-8]; do install -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 

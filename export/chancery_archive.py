@@ -1,0 +1,158 @@
+"""Archives for chancery-py, from chancery-adapter(7): the evidence in an XML archive or a
+tarball, and what a journal says of it. The readable part of an XML archive is not judged here,
+chancery-verify(1) compares it with the evidence. Tarballs need the command zstd.
+"""
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+from xml.etree import ElementTree
+
+from chancery_evidence import (KINDS, check_part, choose_key, need, number, parse_leaf, range_root,
+                               read_note, sha, unbase64, unjson)
+
+OURS, DECLARATION = "{urn:chancery:compliance:1}", b'<?xml version="1.0" encoding="UTF-8"?>\n'
+NUMBERS = "version batch first last count size".split()
+
+
+def read_archive(s, given):
+    with open(s.file, "rb") as f:
+        data = f.read()
+    s.sha256, s.bytes, s.whole = hashlib.sha256(data).hexdigest(), len(data), True
+    (read_xml if s.kind == ".xml" else read_tarball)(s, data, given)
+
+
+def check_records(s, h, vkey, given, records):
+    """h: the batch's header; records: (seq, kind, leaf, purged, [(salt, data)]) in order.
+    Gives the leaf hashes."""
+    first, last, size, hashes, at = h["first"], h["last"], h["size"], [], 0
+    need(h["id"] == f"{h['origin']}/{h['adapter']}/{h['batch']}", "the batch id is another")
+    need(h["version"] == 1 and first <= last < size and h["count"] == last - first + 1,
+         "version, range, count and size do not fit")
+    root = read_note(h["note"].encode(), choose_key(s, given, vkey))
+    need(root == (size, unbase64(h["root"])) and h["note"].startswith(h["origin"] + "\n"),
+         "the checkpoint is not the one stated")
+    for seq, kind, text, purged, parts in records:
+        s.seq, leaf = first + len(hashes), parse_leaf(text.encode())
+        need(leaf.seq == seq == s.seq and leaf.kind == kind and leaf.at > at, "number, kind, time")
+        need(len(parts) == (0 if purged else len(leaf.parts)) and (leaf.parts or not purged),
+             "payloads are missing")
+        for i, (salt, part) in enumerate(parts):
+            check_part(leaf, i, salt, part)
+        hashes, at, s.whole = [*hashes, leaf.hash], leaf.at, s.whole and not purged
+    s.seq = None
+    outside = [unbase64(word) for word in [*h["left"], *h["right"]]]
+    need(len(hashes) == h["count"] and len(h["left"]) == first.bit_count(), "records are missing")
+    need(range_root(0, size, first, hashes, outside) == root[1] and not outside,
+         "the leaves and the hashes around them do not give the signed root")
+    s.h, s.origin, s.note, s.size = h, h["origin"], h["note"].encode(), size
+    s.notes.append(f"batch {h['adapter']} {h['batch']}, records {first}-{last}, checkpoint {size}")
+    return hashes
+
+
+# ---- XML ----
+
+def read_xml(s, data, given):
+    need(data.startswith(DECLARATION) and b"<!" not in data and b"<?" not in data[5:],
+         "declarations, comments and instructions have no place in an archive")
+    root = ElementTree.fromstring(data)
+    strict = root.tag == OURS + "evidence"
+    evidence = root if strict else root[-1]
+    need(evidence.tag == OURS + "evidence" and (strict or root.tag == "Conversations"),
+         "no evidence in this file: a rendering alone proves nothing")
+    need(not any((e.text or "").strip(" \t\r\n") or (e.tail or "").strip(" \t\r\n")
+                 for e in root.iter()), "text has no place in an archive")
+    h, known = dict(evidence.attrib), ("software origin vkey adapter id root note left right "
+                                       "version batch first last count size").split()
+    rendering, hashed = h.pop("rendering", None), h.pop("rendering-sha256", None)
+    need(sorted(h) == sorted(known) and strict == (rendering is not None), "evidence: attributes")
+    h.update({name: number(h[name]) for name in NUMBERS})
+    h.update({name: h[name].split(" ") if h[name] else [] for name in ("left", "right")})
+    records = []
+    for record in evidence:
+        a, kind, parts = record.attrib, number(record.get("kind")), []
+        need(record.tag == OURS + "record" and set(a) - {"purged", "name"} == {"seq", "kind", "leaf"}
+             and a.get("purged", "true") == "true"
+             and a.get("name") == KINDS.get(kind, a.get("name")), "record: attributes")
+        for i, part in enumerate(record):
+            need(part.tag == OURS + "part" and not len(part) and part.get("number") == str(i)
+                 and set(part.attrib) == {"number", "salt", "data"}, "part: attributes")
+            parts.append((unbase64(part.get("salt")), unbase64(part.get("data"), None)))
+        records.append((number(a["seq"]), kind, a["leaf"], "purged" in a, parts))
+    check_records(s, h, h["vkey"], given, records)
+    if strict:
+        need(rendering and rendering[0] != "." and "/" not in rendering, "rendering: its name")
+        path = os.path.join(os.path.dirname(s.file), rendering)
+        need(os.path.exists(path), "the rendering is not there")
+        with open(path, "rb") as f:
+            need(hashlib.sha256(f.read()).hexdigest() == hashed, "the rendering is another file")
+    s.notes.append("the readable rendering is not judged by this program")
+
+
+# ---- TARBALL: a BagIt bag (RFC 8493) ----
+
+def read_tarball(s, data, given):
+    done = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True)
+    need(done.returncode == 0, "zstd cannot read it through")
+    files, folders = {}, set()
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+        for entry in tar:
+            folder, _, name = entry.name.partition("/")
+            need(entry.isreg() and name and name not in files and
+                 not {"..", ""} & set(name.split("/")), f"not a file of a bag: {entry.name}")
+            files[name] = tar.extractfile(entry).read()
+            folders.add(folder)
+    need(len(folders) == 1, "not one folder")
+    manifests = ["manifest-sha256.txt", "tagmanifest-sha256.txt"]
+    for manifest, tags in zip(manifests, (False, True)):
+        lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}" for name in files
+                 if name.startswith("data/") != tags and name != manifests[1]]
+        need(sorted(files[manifest].decode().split("\n")) == ["", *sorted(lines)],
+             f"{manifest} does not list the files that are there")
+    h = unjson(files["data/proof.json"])
+    payload = [len(content) for name, content in files.items() if name.startswith("data/")]
+    info = files["bag-info.txt"].decode().split("\n")[1:-1]
+    need(files["bagit.txt"] == b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+         and f"Payload-Oxum: {sum(payload)}.{len(payload)}" in info
+         and f"External-Identifier: {h['id']}" in info, "bagit.txt or bag-info.txt")
+    need(all(type(h[name]) is int and 0 <= h[name] < 2**63 for name in NUMBERS), "proof.json")
+    *lines, rest = files["data/records.jsonl"].split(b"\n")
+    events = [unjson(line) for line in lines]
+    need(not rest and all(e["type"] == "event" for e in events), "records.jsonl: not records")
+    hashes = check_records(s, {**h, "note": files["data/checkpoint"].decode()},
+                           files["data/vkey"].decode(), given, [
+        (e["seq"], e["kind"], e["leaf"], e.get("purged") is True,
+         [(unbase64(part["salt"]), part["data"].encode()) for part in e["parts"]]) for e in events])
+    tiles = {}
+    for index in range(-(-h["first"] // 256), h["last"] // 256 + 1):
+        tile = hashes[index * 256 - h["first"]:][:256]
+        path, above = f"{index % 1000:03}", index // 1000
+        while above:
+            path, above = f"x{above % 1000:03}/{path}", above // 1000
+        tiles[f"data/tile/0/{path}" + (f".p/{len(tile)}" if len(tile) < 256 else "")] = tile
+    need({name for name in files if name.startswith("data/tile/")} == set(tiles) and all(
+        files[name] == b"".join(tile) for name, tile in tiles.items()), "tiles of other leaves")
+
+
+# ---- a journal and its archives ----
+
+def together(j, archives):
+    """Each archive is the file that was acknowledged; each purged record is in one that holds."""
+    good = set()
+    for a in archives:
+        if a.origin != j.origin:
+            continue
+        known = j.batches.get(a.h["adapter"], [])
+        b = known[a.h["batch"] - 1] if 1 <= a.h["batch"] <= len(known) else {}
+        need((b.get("first"), b.get("last")) == (a.h["first"], a.h["last"]),
+             f"{a.file}: the journal has no such batch")
+        if not b["ack"] or b["ack"]["sha256"] == "-":
+            j.notes.append(f"{a.file}: not acknowledged, or without SHA-256")
+            continue
+        need((b["ack"]["sha256"], b["ack"]["bytes"]) == (a.sha256, a.bytes),
+             f"{a.file}: not the file that was acknowledged")
+        good.update(range(b["first"], b["last"] + 1) if a.whole and not a.finding else ())
+    for p in j.purges:
+        lost = set(range(p["first"], p["last"] + 1)) - good
+        need(not lost, f"record {min(lost, default=0)}: purged, and in none of the archives given")
