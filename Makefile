@@ -36,10 +36,11 @@ pkg_libs = $(if $(1),$(shell pkg-config --libs $(1)))
 # Files with a main() of their own; all others go into their folder's library.
 PROGRAM_SRC = server/chanceryd.c server/chancery.c \
 	adapters/xml.c adapters/syslog.c adapters/tarball.c adapters/sample.c \
-	export/chancery-export.c export/chancery-verify.c
+	export/chancery-export.c export/chancery-verify.c \
+	export/chancery-witness.c
 PROGRAMS = $(OUT)/chanceryd $(OUT)/chancery $(OUT)/chancery-export \
-	$(OUT)/chancery-verify $(OUT)/libexec/xml $(OUT)/libexec/syslog \
-	$(OUT)/libexec/tarball $(OUT)/libexec/sample
+	$(OUT)/chancery-verify $(OUT)/chancery-witness $(OUT)/libexec/xml \
+	$(OUT)/libexec/syslog $(OUT)/libexec/tarball $(OUT)/libexec/sample
 
 FOLDERS = base compliance server adapters export
 src = $(filter-out $(PROGRAM_SRC),$(wildcard $(1)/*.c))
@@ -71,6 +72,7 @@ L_compliance := $(call pkg_libs,$(LIBS_compliance))
 L_server := $(call pkg_libs,$(LIBS_server))
 L_adapters := $(call pkg_libs,$(LIBS_adapters))
 L_export := $(call pkg_libs,$(LIBS_export))
+L_witness := $(call pkg_libs,libmicrohttpd)
 
 define folder_library
 $(OUT)/$(1).a: $(call obj,$(call src,$(1)))
@@ -95,6 +97,9 @@ $(OUT)/chancery-export: $(OUT)/export/chancery-export.o $(call lib,export) \
 $(OUT)/chancery-verify: $(OUT)/export/chancery-verify.o $(call lib,export) \
     $(call lib,base)
 	$(link) $^ $(L_export) $(L_base)
+$(OUT)/chancery-witness: $(OUT)/export/chancery-witness.o $(call lib,export) \
+    $(call lib,base)
+	$(link) $^ $(L_witness) $(L_base)
 # librelp is GPL-3: it is linked into this one program.
 $(OUT)/libexec/syslog: L_extra = $(call pkg_libs,relp gnutls)
 $(OUT)/libexec/%: $(OUT)/adapters/%.o $(call lib,adapters) \
@@ -196,6 +201,7 @@ install: all
 	install $(OUT)/chanceryd $(OUT)/chancery $(DESTDIR)$(PREFIX)/sbin
 	install $(OUT)/chancery-export $(OUT)/chancery-verify \
 	    $(DESTDIR)$(PREFIX)/bin
+	install $(OUT)/chancery-witness $(DESTDIR)$(PREFIX)/sbin
 	install $(OUT)/libexec/xml $(OUT)/libexec/syslog $(OUT)/libexec/tarball \
 	    $(DESTDIR)$(LIBEXEC)
 	install -d $(DESTDIR)$(PREFIX)/share/chancery
