@@ -245,6 +245,17 @@ db_checkpoint_passive(sqlite3 *db, int *wal_frames)
 	    : -1;
 }
 
+int
+db_keep_wal(sqlite3 *db)
+{
+	int keep = 1;
+
+	return sqlite3_file_control(
+		   db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep) == SQLITE_OK
+	    ? 0
+	    : -1;
+}
+
 void
 db_close(sqlite3 *db)
 {

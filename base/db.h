@@ -42,6 +42,11 @@ int db_seal(sqlite3 *db, bool read_only);
 int db_checkpoint_truncate(sqlite3 *db);
 /* Moves what no reader needs; 0, or -1. *wal_frames: frames in the WAL. */
 int db_checkpoint_passive(sqlite3 *db, int *wal_frames);
+/*
+ * Closing leaves the WAL and its index beside the file, so that others who
+ * may not make them can read it. 0 or -1.
+ */
+int db_keep_wal(sqlite3 *db);
 /* NULL is allowed. */
 void db_close(sqlite3 *db);
 

@@ -210,6 +210,20 @@ apply(struct journal *j, const struct change *c)
 	return write_head(j);
 }
 
+/* A seal is the last record of its file, an open record the first. */
+static bool
+may_append(struct journal *j, unsigned kind)
+{
+	if (j->sealed)
+		(void)journal_fail(j, "the file is sealed");
+	else if (j->segment > 0 && journal_opens(j) != (kind == EVENT_OPEN))
+		(void)journal_fail(j, "a file begins with its open record");
+	else
+		return true;
+	j->writable = false;
+	return false;
+}
+
 /*
  * The gate: every change of the journal is one transaction through here.
  * After a failure the tree in memory is not that of the file any more, so
@@ -220,10 +234,14 @@ commit(struct journal *j, const struct change *c)
 {
 	if (!j->writable)
 		return -1;
+	if (c->count > 0 && !may_append(j, c->events[0].kind))
+		return -1;
 	if (run(j, S_BEGIN, "begin") == 0 && apply(j, c) == 0 &&
 	    run(j, S_COMMIT, "commit") == 0) {
 		j->note_waits = false;
 		j->size = j->tree->size;
+		if (c->count == 1 && c->events[0].kind == EVENT_SEAL)
+			j->sealed = true;
 		return 0;
 	}
 	j->writable = false;

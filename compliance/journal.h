@@ -2,7 +2,7 @@
 #define COMPLIANCE_JOURNAL_H
 
 /*
- * The journal file and the only gate into it. Records are appended and
+ * The journal's files and the only gate into it. Records are appended and
  * purged by one process through one connection; each call is one
  * transaction, durable (WAL synced) when it returns 0. Nothing here costs
  * more when the journal is longer. chancery-journal(5).
@@ -34,7 +34,10 @@ struct journal_event {
 int journal_create(const char *path, const char *uuid, const char *origin,
     const char *vkey, char *why, size_t why_len);
 
-/* NULL with the reason in why. */
+/*
+ * Opens the file that is written: path names segment 0. NULL with the reason
+ * in why.
+ */
 struct journal *journal_open(const char *path, char *why, size_t why_len);
 /* NULL is allowed. */
 void journal_close(struct journal *j);
@@ -48,6 +51,9 @@ uint64_t journal_time(const struct journal *j);
 const char *journal_uuid(const struct journal *j);
 const char *journal_origin(const struct journal *j);
 const char *journal_vkey(const struct journal *j);
+/* Number of the file that is written, and of its first record. */
+unsigned journal_segment(const struct journal *j);
+uint64_t journal_first(const struct journal *j);
 /* Why the last call failed, in words. */
 const char *journal_error(const struct journal *j);
 
@@ -96,6 +102,24 @@ int journal_root_at(struct journal *j, uint64_t size, uint8_t out[32]);
 int journal_proof(struct journal *j, uint64_t old, struct buf *out);
 /* Fields of the newest control record of a kind; 1, 0 when none, or -1. */
 int journal_last_fields(struct journal *j, unsigned kind, struct buf *out);
+
+/*
+ * The end of a file. journal_seal() appends the seal record, which must bring
+ * the size to a multiple of 256; results as journal_append(). Then nothing is
+ * appended before journal_roll() has made the next file and turned to it: 0;
+ * 1 when the checkpoint of just this size is not stored yet; -1 as
+ * journal_append(). After a failure or a crash it begins again.
+ */
+#define JOURNAL_SEGMENT_UNIT 256
+int journal_seal(struct journal *j, struct journal_event *out);
+bool journal_sealed(const struct journal *j);
+int journal_roll(struct journal *j);
+/*
+ * Whether the next record must be an open record, and the hexadecimal SHA-256
+ * of the checkpoint that it names ("-" in segment 0): 0, or -1.
+ */
+bool journal_opens(const struct journal *j);
+int journal_put_base(struct journal *j, struct buf *out);
 
 /* Pages in the WAL that the last commit left. */
 int journal_wal_pages(const struct journal *j);

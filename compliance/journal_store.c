@@ -9,10 +9,12 @@
 
 #include "base/file.h"
 
+#include "compliance/event.h"
 #include "compliance/journal.h"
 #include "compliance/leaf.h"
 #include "compliance/note.h"
 #include "compliance/schema.h"
+#include "compliance/segments.h"
 
 /* How long a checkpoint that must empty the WAL waits for readers. */
 #define BUSY_MS 20
@@ -39,9 +41,12 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_LEAVES] = "SELECT bytes, kind FROM leaf WHERE seq >= ? AND seq < ?"
 		 " ORDER BY seq",
     [S_TILE_READ] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
-    [S_LAST_LEAF] = "SELECT seq, at FROM leaf ORDER BY seq DESC LIMIT 1",
+    [S_LAST_LEAF] = "SELECT seq, at, kind FROM leaf ORDER BY seq DESC LIMIT 1",
     [S_LAST_CONTROL] = "SELECT bytes FROM leaf WHERE kind = ? AND kind >= 128"
 		       " ORDER BY seq DESC LIMIT 1",
+    [S_POINT] = "SELECT note FROM checkpoint WHERE size = ?",
+    [S_BASES] = "SELECT COUNT(*) FROM leaf WHERE kind = 128 AND kind >= 128"
+		" AND seq <= ?",
 };
 
 int
@@ -101,6 +106,8 @@ read_tile(struct journal *j, unsigned level, uint64_t index,
 		r = 0;
 	}
 	(void)sqlite3_reset(s); /* r tells */
+	if (r != 0 && level == 0 && index * TREE_TILE_WIDTH < j->first)
+		return journal_old_tile(j, index, out);
 	return r == 0 ? 0
 		      : journal_fail(j, "tile %u/%" PRIu64 " cannot be read",
 			    level, index);
@@ -155,9 +162,12 @@ journal_load(struct journal *j)
 
 	r = sqlite3_step(s);
 	j->at = 0;
+	j->sealed = false;
 	if (r == SQLITE_ROW) {
 		size = (uint64_t)sqlite3_column_int64(s, 0) + 1;
 		j->at = (uint64_t)sqlite3_column_int64(s, 1);
+		j->sealed =
+		    sqlite3_column_int(s, 2) == EVENT_SEAL && size > j->first;
 	}
 	(void)sqlite3_reset(s); /* r tells */
 	if (r != SQLITE_ROW && r != SQLITE_DONE)
@@ -262,6 +272,24 @@ journal_vkey(const struct journal *j)
 	return j->vkey;
 }
 
+unsigned
+journal_segment(const struct journal *j)
+{
+	return j->segment;
+}
+
+uint64_t
+journal_first(const struct journal *j)
+{
+	return j->first;
+}
+
+bool
+journal_sealed(const struct journal *j)
+{
+	return j->sealed;
+}
+
 const char *
 journal_error(const struct journal *j)
 {
@@ -317,8 +345,8 @@ is_uuid(const char *s)
 	return true;
 }
 
-static int
-insert_meta(sqlite3 *db, const char *name, const char *value)
+int
+journal_put_meta(sqlite3 *db, const char *name, const char *value)
 {
 	sqlite3_stmt *s =
 	    db_prepare(db, "INSERT INTO meta(name, value) VALUES (?, ?)");
@@ -353,25 +381,18 @@ insert_head(sqlite3 *db)
 static int
 fill(sqlite3 *db, const char *uuid, const char *origin, const char *vkey)
 {
-	char pragmas[96];
-
-	(void)snprintf(pragmas, sizeof pragmas,
-	    "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-	    SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
-	if (db_exec(db, "BEGIN") != 0 || db_exec(db, schema_sql) != 0 ||
-	    db_exec(db, pragmas) != 0 ||
-	    insert_meta(db, "journal", uuid) != 0 ||
-	    insert_meta(db, "origin", origin) != 0 ||
-	    insert_meta(db, "vkey", vkey) != 0 ||
-	    insert_meta(db, "segment", "0") != 0 ||
-	    insert_meta(db, "first", "0") != 0 || insert_head(db) != 0)
+	if (journal_put_meta(db, "journal", uuid) != 0 ||
+	    journal_put_meta(db, "origin", origin) != 0 ||
+	    journal_put_meta(db, "vkey", vkey) != 0 ||
+	    journal_put_meta(db, "segment", "0") != 0 ||
+	    journal_put_meta(db, "first", "0") != 0 || insert_head(db) != 0 ||
+	    db_exec(db, schema_triggers_sql) != 0)
 		return -1;
 	return db_exec(db, "COMMIT");
 }
 
-/* The file and what SQLite put beside it. */
-static void
-remove_files(const char *path)
+void
+journal_remove_files(const char *path)
 {
 	static const char *const suffix[] = {"", "-wal", "-shm"};
 	char name[4096];
@@ -396,6 +417,43 @@ tune_library(void)
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+static int
+attach(sqlite3 *db, const char *path)
+{
+	sqlite3_stmt *s = db_prepare(db, "ATTACH ? AS old");
+	int r;
+
+	if (s == NULL)
+		return -1;
+	(void)sqlite3_bind_text(s, 1, path, -1, SQLITE_STATIC);
+	r = sqlite3_step(s);
+	(void)sqlite3_finalize(s); /* repeats r */
+	return r == SQLITE_DONE ? 0 : -1;
+}
+
+sqlite3 *
+journal_new_file(const char *path, const char *old, char *why, size_t why_len)
+{
+	char pragmas[96];
+	sqlite3 *db;
+
+	tune_library();
+	db = db_open(path, DB_CREATE, DB_SYNC_FULL, why, why_len);
+	if (db == NULL)
+		return NULL;
+	(void)snprintf(pragmas, sizeof pragmas,
+	    "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+	    SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
+	if ((old == NULL || attach(db, old) == 0) &&
+	    db_exec(db, "BEGIN") == 0 && db_exec(db, schema_tables_sql) == 0 &&
+	    db_exec(db, pragmas) == 0)
+		return db;
+	(void)set_why(why, why_len, path, sqlite3_errmsg(db));
+	db_close(db);
+	journal_remove_files(path);
+	return NULL;
+}
+
 int
 journal_create(const char *path, const char *uuid, const char *origin,
     const char *vkey, char *why, size_t why_len)
@@ -409,15 +467,14 @@ journal_create(const char *path, const char *uuid, const char *origin,
 	    !view_is(key.name, origin))
 		return set_why(
 		    why, why_len, path, "the key is not one of this origin");
-	tune_library();
-	db = db_open(path, DB_CREATE, DB_SYNC_FULL, why, why_len);
+	db = journal_new_file(path, NULL, why, why_len);
 	if (db == NULL)
 		return -1;
 	if (fill(db, uuid, origin, vkey) != 0 ||
 	    db_checkpoint_truncate(db) != 0 || file_sync_parent(path) != 0) {
 		(void)set_why(why, why_len, path, sqlite3_errmsg(db));
 		db_close(db);
-		remove_files(path);
+		journal_remove_files(path);
 		return -1;
 	}
 	db_close(db);
@@ -441,6 +498,22 @@ read_meta(sqlite3 *db, const char *name)
 }
 
 static int
+read_place(struct journal *j)
+{
+	char *segment = read_meta(j->db, "segment");
+	char *first = read_meta(j->db, "first");
+	uint64_t n = 0;
+	bool ok = segment != NULL && first != NULL &&
+	    view_to_u64(view_text(segment), &n) && n <= INT32_MAX &&
+	    view_to_u64(view_text(first), &j->first);
+
+	free(segment);
+	free(first);
+	j->segment = (unsigned)n;
+	return ok ? 0 : journal_fail(j, "the number of the file is missing");
+}
+
+static int
 read_identity(struct journal *j)
 {
 	if (db_int(j->db, "PRAGMA application_id", 0) != SCHEMA_APPLICATION_ID)
@@ -452,7 +525,7 @@ read_identity(struct journal *j)
 	j->vkey = read_meta(j->db, "vkey");
 	if (j->uuid == NULL || j->origin == NULL || j->vkey == NULL)
 		return journal_fail(j, "the journal's identity is missing");
-	return 0;
+	return read_place(j);
 }
 
 static int
@@ -507,6 +580,12 @@ on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
+void
+journal_watch_wal(struct journal *j)
+{
+	(void)sqlite3_wal_hook(j->db, on_wal, j); /* returns the old one */
+}
+
 static int
 prepare(struct journal *j)
 {
@@ -515,7 +594,7 @@ prepare(struct journal *j)
 		if (j->stmt[i] == NULL)
 			return journal_fail_sql(j, "schema");
 	}
-	(void)sqlite3_wal_hook(j->db, on_wal, j); /* returns the old one */
+	journal_watch_wal(j);
 	if (sqlite3_busy_timeout(j->db, BUSY_MS) != SQLITE_OK ||
 	    db_seal(j->db, false) != 0)
 		return journal_fail_sql(j, "settings");
@@ -523,11 +602,14 @@ prepare(struct journal *j)
 }
 
 struct journal *
-journal_open(const char *path, char *why, size_t why_len)
+journal_open_file(const char *path, const char *file, char *why, size_t why_len)
 {
 	struct journal *j = calloc(1, sizeof *j);
 
-	if (j == NULL || (j->tree = calloc(1, sizeof *j->tree)) == NULL) {
+	if (j == NULL || (j->tree = calloc(1, sizeof *j->tree)) == NULL ||
+	    (j->path = strdup(path)) == NULL) {
+		if (j != NULL)
+			free(j->tree);
 		free(j);
 		(void)set_why(why, why_len, path, "out of memory");
 		return NULL;
@@ -535,18 +617,40 @@ journal_open(const char *path, char *why, size_t why_len)
 	buf_init(&j->leaf);
 	buf_init(&j->note);
 	tune_library();
-	j->db = db_open(path, DB_WRITE, DB_SYNC_FULL, why, why_len);
+	j->db = db_open(file, DB_WRITE, DB_SYNC_FULL, why, why_len);
 	if (j->db == NULL) {
 		journal_close(j);
 		return NULL;
 	}
 	if (read_identity(j) != 0 || read_boot_id(j) != 0 || prepare(j) != 0 ||
 	    journal_load(j) != 0 || read_note(j) != 0) {
-		(void)set_why(why, why_len, path, j->error);
+		(void)set_why(why, why_len, file, j->error);
 		journal_close(j);
 		return NULL;
 	}
 	j->writable = true;
+	return j;
+}
+
+struct journal *
+journal_open(const char *path, char *why, size_t why_len)
+{
+	unsigned newest = segments_newest(path);
+	char *file = segments_path(path, newest);
+	struct journal *j = NULL;
+
+	if (file == NULL)
+		(void)set_why(why, why_len, path, "out of memory");
+	else
+		j = journal_open_file(path, file, why, why_len);
+	if (j != NULL && j->segment != newest) {
+		(void)snprintf(why, why_len,
+		    "%s: by its name segment %u, but it says that it is %u",
+		    file, newest, j->segment);
+		journal_close(j);
+		j = NULL;
+	}
+	free(file);
 	return j;
 }
 
@@ -558,8 +662,10 @@ journal_close(struct journal *j)
 	for (size_t i = 0; i < STATEMENTS; i++)
 		(void)sqlite3_finalize(j->stmt[i]); /* repeats old errors */
 	db_close(j->db);
+	journal_close_old(j);
 	buf_release(&j->leaf);
 	buf_release(&j->note);
+	free(j->path);
 	free(j->uuid);
 	free(j->origin);
 	free(j->vkey);

@@ -2,8 +2,9 @@
 #define COMPLIANCE_JOURNAL_STORE_H
 
 /*
- * Inside of the journal, shared by its two files: journal_store.c opens it
- * and reads, journal.c is the gate that writes. Not for anybody else.
+ * Inside of the journal, shared by its files: journal_store.c opens it and
+ * reads, journal.c is the gate that writes, journal_roll.c makes the next
+ * file. Not for anybody else.
  */
 
 #include <stdbool.h>
@@ -34,10 +35,18 @@ enum statement {
 	S_TILE_READ,
 	S_LAST_LEAF,
 	S_LAST_CONTROL,
+	S_POINT,
+	S_BASES,
 	STATEMENTS
 };
 
 struct journal {
+	char *path; /* of segment 0, whichever is written */
+	unsigned segment;
+	uint64_t first; /* of this segment */
+	bool sealed;
+	sqlite3 *old; /* a sealed file that was needed, NULL when none */
+	unsigned old_segment;
 	sqlite3 *db;
 	sqlite3_stmt *stmt[STATEMENTS];
 	struct tree *tree;
@@ -61,5 +70,26 @@ int journal_fail(struct journal *j, const char *fmt, ...)
 int journal_fail_sql(struct journal *j, const char *what);
 /* Size, time and tree as the file has them, checked against its head. */
 int journal_load(struct journal *j);
+/*
+ * Opens one file of the journal whose segment 0 is `path`, whatever its name.
+ */
+struct journal *journal_open_file(
+    const char *path, const char *file, char *why, size_t why_len);
+/* Pages in the WAL are counted for j from now on. */
+void journal_watch_wal(struct journal *j);
+/*
+ * Makes a database with tables and without rows, a transaction open in it; the
+ * triggers come later. `old`, when not NULL, is attached by that name.
+ */
+sqlite3 *journal_new_file(
+    const char *path, const char *old, char *why, size_t why_len);
+int journal_put_meta(sqlite3 *db, const char *name, const char *value);
+/* The file and what SQLite put beside it are removed. */
+void journal_remove_files(const char *path);
+/* Entries of a full tile that only a sealed file has. */
+int journal_old_tile(
+    struct journal *j, uint64_t index, uint8_t out[TREE_TILE_LEN]);
+/* What journal_old_tile() keeps open is closed. */
+void journal_close_old(struct journal *j);
 
 #endif

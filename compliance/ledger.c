@@ -6,35 +6,76 @@
 
 #include "base/db.h"
 
+#include "compliance/segments.h"
+
 struct ledger {
-	sqlite3 *db;
+	char *path; /* of segment 0 */
+	unsigned segment;
+	sqlite3 *db; /* the newest file: it has copies of what it needs */
 	sqlite3_stmt *batch;
 	sqlite3_stmt *leaf;
+	char error[256];
 };
 
-struct ledger *
-ledger_open(const char *path, char *why, size_t why_len)
+static void
+close_file(struct ledger *l)
 {
-	struct ledger *l = calloc(1, sizeof *l);
+	(void)sqlite3_finalize(l->batch); /* reading loses nothing */
+	(void)sqlite3_finalize(l->leaf);
+	db_close(l->db);
+	l->batch = l->leaf = NULL;
+	l->db = NULL;
+}
 
-	if (l == NULL) {
-		(void)snprintf(why, why_len, "out of memory");
-		return NULL;
-	}
-	l->db = db_open(path, DB_READ, DB_SYNC_FULL, why, why_len);
-	if (l->db == NULL) {
-		free(l);
-		return NULL;
-	}
+static int
+open_file(struct ledger *l, unsigned segment)
+{
+	char *path = segments_path(l->path, segment);
+
+	close_file(l);
+	l->segment = segment;
+	l->db = path == NULL
+	    ? NULL
+	    : db_open(path, DB_READ, DB_SYNC_FULL, l->error, sizeof l->error);
+	free(path);
+	if (l->db == NULL)
+		return -1;
 	l->batch = db_prepare(l->db,
 	    "SELECT b.first, b.last, a.state, a.seq, l.at FROM batch b"
 	    " LEFT JOIN ack a ON a.adapter = b.adapter AND a.n = b.n"
 	    " LEFT JOIN leaf l ON l.seq = a.seq"
 	    " WHERE b.adapter = ? AND b.n = ?");
 	l->leaf = db_prepare(l->db, "SELECT bytes FROM leaf WHERE seq = ?");
-	if (l->batch == NULL || l->leaf == NULL) {
-		(void)snprintf(
-		    why, why_len, "%s: %s", path, sqlite3_errmsg(l->db));
+	if (l->batch != NULL && l->leaf != NULL)
+		return 0;
+	(void)snprintf(l->error, sizeof l->error, "%s", sqlite3_errmsg(l->db));
+	close_file(l);
+	return -1;
+}
+
+/* Turns to the file that the keeper may have begun meanwhile. */
+static int
+refresh(struct ledger *l)
+{
+	unsigned newest = l->segment;
+
+	while (segments_exists(l->path, newest + 1))
+		newest++;
+	return newest == l->segment && l->db != NULL ? 0 : open_file(l, newest);
+}
+
+struct ledger *
+ledger_open(const char *path, char *why, size_t why_len)
+{
+	struct ledger *l = calloc(1, sizeof *l);
+
+	if (l == NULL || (l->path = strdup(path)) == NULL) {
+		free(l);
+		(void)snprintf(why, why_len, "out of memory");
+		return NULL;
+	}
+	if (open_file(l, segments_newest(path)) != 0) {
+		(void)snprintf(why, why_len, "%s", l->error);
 		ledger_close(l);
 		return NULL;
 	}
@@ -63,6 +104,8 @@ ledger_get(
 	int r;
 
 	memset(out, 0, sizeof *out);
+	if (refresh(l) != 0)
+		return -1;
 	if (sqlite3_bind_text(l->batch, 1, adapter, -1, SQLITE_STATIC) !=
 		SQLITE_OK ||
 	    sqlite3_bind_int64(l->batch, 2, (sqlite3_int64)n) != SQLITE_OK)
@@ -86,6 +129,8 @@ ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out)
 {
 	int r;
 
+	if (refresh(l) != 0)
+		return -1;
 	if (sqlite3_bind_int64(l->leaf, 1, (sqlite3_int64)seq) != SQLITE_OK)
 		return -1;
 	r = step(l->leaf);
@@ -99,7 +144,7 @@ ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out)
 const char *
 ledger_error(struct ledger *l)
 {
-	return sqlite3_errmsg(l->db);
+	return l->db == NULL ? l->error : sqlite3_errmsg(l->db);
 }
 
 void
@@ -107,8 +152,7 @@ ledger_close(struct ledger *l)
 {
 	if (l == NULL)
 		return;
-	(void)sqlite3_finalize(l->batch); /* reading loses nothing */
-	(void)sqlite3_finalize(l->leaf);
-	db_close(l->db);
+	close_file(l);
+	free(l->path);
 	free(l);
 }

@@ -3,7 +3,7 @@
 
 /*
  * What was handed to the adapters and what they acknowledged, batch by batch,
- * read from the live journal. Every call is a read of its own: no snapshot
+ * read from the live journal, whose segment 0 is named. Every call is a read of its own: no snapshot
  * is held between calls.
  */
 
@@ -28,7 +28,7 @@ struct ledger *ledger_open(const char *path, char *why, size_t why_len);
 /* Batch n of the adapter: 1; 0 when there is none; -1: ledger_error(). */
 int ledger_get(struct ledger *l, const char *adapter, uint64_t n,
     struct ledger_batch *out);
-/* Appends the text of a record; as above. */
+/* Appends the text of a record that is no user event; as above. */
 int ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out);
 /* Why the last call failed; borrowed. */
 const char *ledger_error(struct ledger *l);

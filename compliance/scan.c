@@ -1,7 +1,6 @@
-#include "compliance/scan.h"
+#include "compliance/scan_state.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,166 +10,32 @@
 #include "compliance/event.h"
 #include "compliance/leaf.h"
 #include "compliance/note.h"
-#include "compliance/schema.h"
+#include "compliance/segments.h"
 #include "compliance/tree.h"
 
-/*
- * Records are read a page at a time, so that no read transaction stays open
- * between calls: it would keep the keeper from emptying its WAL.
- */
-#define PAGE_RECORDS 256
-#define PAGE_BYTES (1U << 20)
-
 _Static_assert(SCAN_PARTS_MAX == LEAF_PARTS_MAX, "parts of a record");
-
-enum statement {
-	S_RECORDS,
-	S_BODIES,
-	S_LEAF_TIME,
-	S_LEAF_RANGE,
-	S_TILE,
-	S_SIZE,
-	S_NOTE,
-	S_CHECKPOINT,
-	S_ACKED,
-	S_BATCH,
-	S_FIRST_BODY,
-	STATEMENTS
-};
-
-static const char *const statement_sql[STATEMENTS] = {
-    [S_RECORDS] = "SELECT seq, at, kind, bytes FROM leaf WHERE seq >= ?"
-		  " ORDER BY seq LIMIT ?",
-    [S_BODIES] = "SELECT id, salt, data FROM body WHERE id >= ? ORDER BY id",
-    [S_LEAF_TIME] = "SELECT at FROM leaf WHERE seq = ?",
-    [S_LEAF_RANGE] = "SELECT bytes FROM leaf WHERE seq >= ? AND seq < ?"
-		     " ORDER BY seq",
-    [S_TILE] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
-    [S_SIZE] = "SELECT size FROM head",
-    [S_NOTE] = "SELECT note FROM head",
-    [S_CHECKPOINT] = "SELECT note FROM checkpoint WHERE size = ?",
-    [S_ACKED] = "SELECT a.n, b.last + 1, l.at FROM ack a"
-		" JOIN batch b ON b.adapter = a.adapter AND b.n = a.n"
-		" JOIN leaf l ON l.seq = a.seq WHERE a.adapter = ?"
-		" ORDER BY a.n DESC LIMIT 1",
-    [S_BATCH] = "SELECT first, last FROM batch WHERE adapter = ? AND n = ?",
-    [S_FIRST_BODY] = "SELECT id >> 8 FROM body ORDER BY id LIMIT 1",
-};
-
-static const char *const meta_name[] = {"journal", "origin", "vkey"};
-#define META_COUNT (sizeof meta_name / sizeof meta_name[0])
-
-/* A stretch of the page's bytes; the page may move while it is filled. */
-struct span {
-	size_t at, n;
-};
-
-struct page_record {
-	uint64_t seq, at;
-	unsigned kind, parts, found;
-	struct span leaf;
-	struct span salt[SCAN_PARTS_MAX], data[SCAN_PARTS_MAX];
-};
-
-/* The first `count` hashes of a tile. */
-struct tile {
-	uint64_t index;
-	unsigned count;
-	uint8_t hashes[TREE_TILE_LEN];
-};
-
-struct scan {
-	sqlite3 *db;
-	sqlite3_stmt *stmt[STATEMENTS];
-	char *meta[META_COUNT];
-	uint64_t next;
-	struct buf bytes;
-	struct page_record record[PAGE_RECORDS];
-	size_t count, used;
-	/* Two a level: a range has a left and a right edge. */
-	struct tile *tile[TREE_TILE_LEVELS][2];
-	unsigned oldest[TREE_TILE_LEVELS];
-	char error[256];
-};
-
-static int __attribute__((format(printf, 2, 3)))
-fail(struct scan *s, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(s->error, sizeof s->error, fmt, ap); /* for people */
-	va_end(ap);
-	return -1;
-}
-
-static int
-fail_sql(struct scan *s)
-{
-	return fail(s, "journal: %s", sqlite3_errmsg(s->db));
-}
-
-static int
-read_meta(struct scan *s)
-{
-	sqlite3_stmt *q =
-	    db_prepare(s->db, "SELECT value FROM meta WHERE name = ?");
-
-	if (q == NULL)
-		return fail_sql(s);
-	for (size_t i = 0; i < META_COUNT; i++) {
-		(void)sqlite3_bind_text(q, 1, meta_name[i], -1, SQLITE_STATIC);
-		if (sqlite3_step(q) == SQLITE_ROW)
-			s->meta[i] =
-			    strdup((const char *)sqlite3_column_text(q, 0));
-		(void)sqlite3_reset(q); /* the value tells */
-	}
-	(void)sqlite3_finalize(q); /* the values tell */
-	for (size_t i = 0; i < META_COUNT; i++)
-		if (s->meta[i] == NULL)
-			return fail(s, "the journal has no %s", meta_name[i]);
-	return 0;
-}
-
-static int
-prepare(struct scan *s)
-{
-	int64_t id = db_int(s->db, "PRAGMA application_id", -1);
-	int64_t version = db_int(s->db, "PRAGMA user_version", -1);
-
-	if (id < 0 || version < 0)
-		return fail_sql(s);
-	if (id != SCHEMA_APPLICATION_ID || version != SCHEMA_VERSION)
-		return fail(s, "not a journal of version %d", SCHEMA_VERSION);
-	for (size_t i = 0; i < STATEMENTS; i++)
-		if ((s->stmt[i] = db_prepare(s->db, statement_sql[i])) == NULL)
-			return fail_sql(s);
-	if (read_meta(s) != 0)
-		return -1;
-	return db_seal(s->db, true) == 0 ? 0 : fail_sql(s);
-}
 
 struct scan *
 scan_open(const char *path, bool copy, char *why, size_t why_len)
 {
 	struct scan *s = calloc(1, sizeof *s);
+	unsigned newest;
 
-	if (s == NULL) {
+	if (s == NULL || (s->path = segments_named(path)) == NULL) {
+		free(s);
 		(void)snprintf(why, why_len, "%s: out of memory", path);
 		return NULL;
 	}
 	buf_init(&s->bytes);
-	s->db = db_open(
-	    path, copy ? DB_READ_COPY : DB_READ, DB_SYNC_FULL, why, why_len);
-	if (s->db == NULL) {
+	s->copy = copy;
+	s->alone = segments_is_later(s->path);
+	newest = s->alone ? 0 : segments_newest(s->path);
+	if (scan_turn_to(s, newest) != 0) {
+		(void)snprintf(why, why_len, "%s", s->error);
 		scan_close(s);
 		return NULL;
 	}
-	if (prepare(s) != 0) {
-		(void)snprintf(why, why_len, "%s: %s", path, s->error);
-		scan_close(s);
-		return NULL;
-	}
+	s->next = s->first;
 	return s;
 }
 
@@ -179,10 +44,11 @@ scan_close(struct scan *s)
 {
 	if (s == NULL)
 		return;
-	for (size_t i = 0; i < STATEMENTS; i++)
-		(void)sqlite3_finalize(s->stmt[i]); /* repeats old errors */
-	db_close(s->db);
-	for (size_t i = 0; i < META_COUNT; i++)
+	scan_close_file(&s->newest);
+	scan_close_file(&s->old);
+	free(s->base);
+	free(s->path);
+	for (size_t i = 0; i < SCAN_META; i++)
 		free(s->meta[i]);
 	for (size_t i = 0; i < TREE_TILE_LEVELS; i++) {
 		free(s->tile[i][0]);
@@ -198,58 +64,55 @@ scan_error(struct scan *s)
 	return s->error;
 }
 
-const char *
-scan_meta(struct scan *s, const char *name)
-{
-	for (size_t i = 0; i < META_COUNT; i++)
-		if (strcmp(meta_name[i], name) == 0)
-			return s->meta[i];
-	return NULL;
-}
-
 /* Binds `count` numbers from parameter `at` on and steps once. */
 static int
-step(struct scan *s, enum statement which, int at, const uint64_t *args,
-    int count)
+step(struct scan_file *f, enum scan_statement which, int at,
+    const uint64_t *args, int count)
 {
 	for (int i = 0; i < count; i++)
 		(void)sqlite3_bind_int64(
-		    s->stmt[which], at + i, (sqlite3_int64)args[i]);
-	return sqlite3_step(s->stmt[which]);
+		    f->stmt[which], at + i, (sqlite3_int64)args[i]);
+	return sqlite3_step(f->stmt[which]);
 }
 
 static uint64_t
-column(struct scan *s, enum statement which, int i)
+column(struct scan_file *f, enum scan_statement which, int i)
 {
-	return (uint64_t)sqlite3_column_int64(s->stmt[which], i);
+	return (uint64_t)sqlite3_column_int64(f->stmt[which], i);
 }
 
 static void
-reset(struct scan *s, enum statement which)
+reset(struct scan_file *f, enum scan_statement which)
 {
-	(void)sqlite3_reset(s->stmt[which]); /* repeats the step's result */
+	(void)sqlite3_reset(f->stmt[which]); /* repeats the step's result */
 }
 
 uint64_t
 scan_size(struct scan *s)
 {
+	struct scan_file *f = &s->newest;
 	uint64_t size = 0;
 
-	if (step(s, S_SIZE, 1, NULL, 0) == SQLITE_ROW)
-		size = column(s, S_SIZE, 0);
-	reset(s, S_SIZE);
+	(void)scan_refresh(s); /* what is open is still true, if older */
+	if (step(f, S_SIZE, 1, NULL, 0) == SQLITE_ROW)
+		size = column(f, S_SIZE, 0);
+	reset(f, S_SIZE);
 	return size;
 }
 
 int
 scan_note(struct scan *s, uint64_t *size, struct buf *text)
 {
-	sqlite3_stmt *q = s->stmt[S_NOTE];
+	struct scan_file *f = &s->newest;
+	sqlite3_stmt *q;
 	const char *why;
 	struct note note;
 	int r = -1;
 
 	*size = 0;
+	if (scan_refresh(s) != 0)
+		return -1;
+	q = f->stmt[S_NOTE];
 	if (sqlite3_step(q) == SQLITE_ROW) {
 		struct view v = view_of(sqlite3_column_blob(q, 0),
 		    (size_t)sqlite3_column_bytes(q, 0));
@@ -261,27 +124,31 @@ scan_note(struct scan *s, uint64_t *size, struct buf *text)
 			buf_put_view(text, v);
 			r = text->failed ? -1 : 0;
 		} else {
-			r = fail(s, "stored note: %s", why);
+			r = scan_fail(s, "stored note: %s", why);
 		}
 	} else {
-		r = fail_sql(s);
+		r = scan_fail_sql(s, f);
 	}
-	reset(s, S_NOTE);
+	reset(f, S_NOTE);
 	return r;
 }
 
 int
 scan_checkpoint(struct scan *s, uint64_t size, struct buf *note)
 {
-	int r = step(s, S_CHECKPOINT, 1, &size, 1);
+	struct scan_file *f = scan_file_of(s, size > 0 ? size - 1 : 0);
+	int r;
 
+	if (f == NULL)
+		return -1;
+	r = step(f, S_CHECKPOINT, 1, &size, 1);
 	if (r == SQLITE_ROW)
-		buf_put(note, sqlite3_column_blob(s->stmt[S_CHECKPOINT], 0),
-		    (size_t)sqlite3_column_bytes(s->stmt[S_CHECKPOINT], 0));
-	reset(s, S_CHECKPOINT);
+		buf_put(note, sqlite3_column_blob(f->stmt[S_CHECKPOINT], 0),
+		    (size_t)sqlite3_column_bytes(f->stmt[S_CHECKPOINT], 0));
+	reset(f, S_CHECKPOINT);
 	if (r == SQLITE_ROW)
 		return 1;
-	return r == SQLITE_DONE ? 0 : fail_sql(s);
+	return r == SQLITE_DONE ? 0 : scan_fail_sql(s, f);
 }
 
 /* ---- records ---- */
@@ -290,8 +157,8 @@ int
 scan_seek(struct scan *s, uint64_t seq)
 {
 	if (seq > INT64_MAX)
-		return fail(s, "sequence number out of range");
-	s->next = seq;
+		return scan_fail(s, "sequence number out of range");
+	s->next = seq > s->first ? seq : s->first;
 	s->count = s->used = 0;
 	return 0;
 }
@@ -306,24 +173,24 @@ keep(struct scan *s, sqlite3_stmt *q, int i)
 }
 
 static int
-keep_record(struct scan *s, struct page_record *r)
+keep_record(struct scan *s, struct scan_file *f, struct page_record *r)
 {
-	sqlite3_stmt *q = s->stmt[S_RECORDS];
+	sqlite3_stmt *q = f->stmt[S_RECORDS];
 	const char *why;
 	struct leaf leaf;
 
 	memset(r, 0, sizeof *r);
-	r->seq = column(s, S_RECORDS, 0);
-	r->at = column(s, S_RECORDS, 1);
+	r->seq = column(f, S_RECORDS, 0);
+	r->at = column(f, S_RECORDS, 1);
 	r->leaf = keep(s, q, 3);
 	if (s->bytes.failed)
-		return fail(s, "out of memory");
+		return scan_fail(s, "out of memory");
 	if (!leaf_parse(
 		view_of(s->bytes.data + r->leaf.at, r->leaf.n), &leaf, &why))
-		return fail(s, "record %" PRIu64 ": %s", r->seq, why);
+		return scan_fail(s, "record %" PRIu64 ": %s", r->seq, why);
 	if (leaf.head.seq != r->seq || leaf.head.at != r->at ||
-	    leaf.head.kind != column(s, S_RECORDS, 2))
-		return fail(
+	    leaf.head.kind != column(f, S_RECORDS, 2))
+		return scan_fail(
 		    s, "record %" PRIu64 ": row and leaf differ", r->seq);
 	r->kind = leaf.head.kind;
 	r->parts = leaf.parts;
@@ -332,18 +199,19 @@ keep_record(struct scan *s, struct page_record *r)
 
 /* Takes the bodies of r; `row` tells whether the query stands on one. */
 static int
-keep_bodies(struct scan *s, struct page_record *r, int *row)
+keep_bodies(
+    struct scan *s, struct scan_file *f, struct page_record *r, int *row)
 {
-	sqlite3_stmt *q = s->stmt[S_BODIES];
+	sqlite3_stmt *q = f->stmt[S_BODIES];
 
 	while (*row == SQLITE_ROW) {
-		uint64_t id = column(s, S_BODIES, 0);
+		uint64_t id = column(f, S_BODIES, 0);
 
 		if (id >> 8 > r->seq)
 			break;
 		if (id >> 8 != r->seq || (id & 255) != r->found ||
 		    r->found == r->parts)
-			return fail(s,
+			return scan_fail(s,
 			    "body %" PRIu64 ".%" PRIu64
 			    " does not belong to its record",
 			    id >> 8, id & 255);
@@ -353,54 +221,74 @@ keep_bodies(struct scan *s, struct page_record *r, int *row)
 		*row = sqlite3_step(q);
 	}
 	if (*row != SQLITE_ROW && *row != SQLITE_DONE)
-		return fail_sql(s);
+		return scan_fail_sql(s, f);
 	if (r->found != r->parts && r->found != 0)
-		return fail(s, "record %" PRIu64 " has %u of %u parts", r->seq,
-		    r->found, r->parts);
-	return s->bytes.failed ? fail(s, "out of memory") : 0;
+		return scan_fail(s, "record %" PRIu64 " has %u of %u parts",
+		    r->seq, r->found, r->parts);
+	return s->bytes.failed ? scan_fail(s, "out of memory") : 0;
 }
 
 static int
-fill_page(struct scan *s)
+fill_page(struct scan *s, struct scan_file *f)
 {
 	const uint64_t records[] = {s->next, PAGE_RECORDS};
 	const uint64_t bodies[] = {s->next << 8};
-	int leaf = step(s, S_RECORDS, 1, records, 2);
+	int leaf = step(f, S_RECORDS, 1, records, 2);
 	int body =
-	    leaf == SQLITE_ROW ? step(s, S_BODIES, 1, bodies, 1) : SQLITE_DONE;
+	    leaf == SQLITE_ROW ? step(f, S_BODIES, 1, bodies, 1) : SQLITE_DONE;
 
 	while (leaf == SQLITE_ROW && s->bytes.len < PAGE_BYTES) {
 		struct page_record *r = &s->record[s->count];
 
-		if (keep_record(s, r) != 0 || keep_bodies(s, r, &body) != 0)
+		if (keep_record(s, f, r) != 0 ||
+		    keep_bodies(s, f, r, &body) != 0)
 			return -1;
 		s->count++;
 		s->next = r->seq + 1;
-		leaf = sqlite3_step(s->stmt[S_RECORDS]);
+		leaf = sqlite3_step(f->stmt[S_RECORDS]);
 	}
 	if (leaf != SQLITE_ROW && leaf != SQLITE_DONE)
-		return fail_sql(s);
+		return scan_fail_sql(s, f);
 	return 0;
 }
 
 /* One snapshot for records and bodies: a purge may come between. */
 static int
-read_page(struct scan *s)
+read_page_of(struct scan *s, struct scan_file *f)
 {
 	int r;
+
+	if (db_exec(f->db, "BEGIN") != 0)
+		return scan_fail_sql(s, f);
+	r = fill_page(s, f);
+	reset(f, S_RECORDS);
+	reset(f, S_BODIES);
+	if (db_exec(f->db, "COMMIT") != 0)
+		return scan_fail_sql(s, f);
+	return r;
+}
+
+static int
+read_page(struct scan *s)
+{
+	struct scan_file *f = scan_file_of(s, s->next);
 
 	s->count = s->used = 0;
 	if (s->bytes.cap > 2 * PAGE_BYTES)
 		buf_release(&s->bytes);
 	buf_clear(&s->bytes);
-	if (db_exec(s->db, "BEGIN") != 0)
-		return fail_sql(s);
-	r = fill_page(s);
-	reset(s, S_RECORDS);
-	reset(s, S_BODIES);
-	if (db_exec(s->db, "COMMIT") != 0)
-		return fail_sql(s);
-	return r;
+	if (f == NULL || read_page_of(s, f) != 0)
+		return -1;
+	if (s->count > 0)
+		return 0;
+	if (f == &s->old)
+		return scan_fail(s,
+		    "record %" PRIu64 " is missing in file %u of the journal",
+		    s->next, f->segment);
+	/* At the end: the keeper may have begun another file. */
+	if (scan_refresh(s) != 0 || (f = scan_file_of(s, s->next)) == NULL)
+		return -1;
+	return read_page_of(s, f);
 }
 
 int
@@ -435,18 +323,21 @@ scan_next(struct scan *s, struct scan_record *out)
 static uint64_t
 time_of(struct scan *s, uint64_t seq)
 {
+	struct scan_file *f = scan_file_of(s, seq);
 	uint64_t at = 0;
 
-	if (step(s, S_LEAF_TIME, 1, &seq, 1) == SQLITE_ROW)
-		at = column(s, S_LEAF_TIME, 0);
-	reset(s, S_LEAF_TIME);
+	if (f == NULL)
+		return 0;
+	if (step(f, S_LEAF_TIME, 1, &seq, 1) == SQLITE_ROW)
+		at = column(f, S_LEAF_TIME, 0);
+	reset(f, S_LEAF_TIME);
 	return at;
 }
 
 uint64_t
 scan_find_time(struct scan *s, uint64_t at)
 {
-	uint64_t low = 0, high = scan_size(s);
+	uint64_t low = scan_first(s), high = scan_size(s);
 
 	while (low < high) {
 		uint64_t middle = low + (high - low) / 2;
@@ -465,21 +356,26 @@ static int
 read_full_tile(struct scan *s, unsigned level, uint64_t index, uint8_t *out)
 {
 	const uint64_t key[] = {level, index};
-	int r = step(s, S_TILE, 1, key, 2);
+	struct scan_file *f =
+	    level == 0 ? scan_file_of(s, index * TREE_TILE_WIDTH) : &s->newest;
+	int r;
 
+	if (f == NULL)
+		return -1;
+	r = step(f, S_TILE, 1, key, 2);
 	if (r == SQLITE_ROW) {
-		if (sqlite3_column_bytes(s->stmt[S_TILE], 0) == TREE_TILE_LEN)
-			memcpy(out, sqlite3_column_blob(s->stmt[S_TILE], 0),
+		if (sqlite3_column_bytes(f->stmt[S_TILE], 0) == TREE_TILE_LEN)
+			memcpy(out, sqlite3_column_blob(f->stmt[S_TILE], 0),
 			    TREE_TILE_LEN);
 		else
 			r = SQLITE_CORRUPT;
 	}
-	reset(s, S_TILE);
+	reset(f, S_TILE);
 	if (r == SQLITE_ROW)
 		return 1;
 	return r == SQLITE_DONE
 	    ? 0
-	    : fail(s, "tile %u/%" PRIu64 " cannot be read", level, index);
+	    : scan_fail(s, "tile %u/%" PRIu64 " cannot be read", level, index);
 }
 
 /* Hashes [t->count, need) of a level-0 tile that is not full. */
@@ -488,19 +384,24 @@ extend_by_leaves(struct scan *s, struct tile *t, unsigned need)
 {
 	uint64_t base = t->index * TREE_TILE_WIDTH;
 	const uint64_t range[] = {base + t->count, base + need};
-	sqlite3_stmt *q = s->stmt[S_LEAF_RANGE];
-	int r = step(s, S_LEAF_RANGE, 1, range, 2);
+	struct scan_file *f = scan_file_of(s, base);
+	sqlite3_stmt *q;
+	int r;
 
+	if (f == NULL)
+		return -1;
+	q = f->stmt[S_LEAF_RANGE];
+	r = step(f, S_LEAF_RANGE, 1, range, 2);
 	for (; r == SQLITE_ROW && t->count < need; r = sqlite3_step(q)) {
 		tree_leaf_hash(sqlite3_column_blob(q, 0),
 		    (size_t)sqlite3_column_bytes(q, 0),
 		    t->hashes + (size_t)t->count * TREE_HASH_LEN);
 		t->count++;
 	}
-	reset(s, S_LEAF_RANGE);
+	reset(f, S_LEAF_RANGE);
 	return t->count == need
 	    ? 0
-	    : fail(s, "leaf %" PRIu64 " cannot be read", base + t->count);
+	    : scan_fail(s, "leaf %" PRIu64 " cannot be read", base + t->count);
 }
 
 /* The same for higher levels: each hash is the root of a full tile below. */
@@ -514,9 +415,10 @@ extend_by_tiles(struct scan *s, unsigned level, struct tile *t, unsigned need)
 		int r = read_full_tile(s, level - 1, index, below);
 
 		if (r <= 0)
-			return r < 0 ? -1
-				     : fail(s, "tile %u/%" PRIu64 " is missing",
-					   level - 1, index);
+			return r < 0
+			    ? -1
+			    : scan_fail(s, "tile %u/%" PRIu64 " is missing",
+				  level - 1, index);
 		tree_tile_node(below, TREE_TILE_HEIGHT, 0,
 		    t->hashes + (size_t)t->count * TREE_HASH_LEN);
 	}
@@ -556,7 +458,7 @@ find_node(
 	struct tile *t = cached_tile(s, level, index >> in_tile);
 
 	if (t == NULL)
-		return fail(s, "out of memory");
+		return scan_fail(s, "out of memory");
 	if (t->count < need) {
 		int r = read_full_tile(s, level, t->index, t->hashes);
 
@@ -579,7 +481,7 @@ scan_range_proof(struct scan *s, uint64_t first, uint64_t last, uint64_t size,
 	const struct tree_source source = {find_node, s};
 
 	if (first > last || last >= size || size > scan_size(s))
-		return fail(s,
+		return scan_fail(s,
 		    "no records %" PRIu64 " to %" PRIu64 " at size %" PRIu64,
 		    first, last, size);
 	if (tree_range(&source, 0, first, left) != 0 ||
@@ -594,41 +496,75 @@ scan_range_proof(struct scan *s, uint64_t first, uint64_t last, uint64_t size,
 int
 scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out)
 {
+	struct scan_file *f = &s->newest;
 	uint64_t open_n;
 	int r;
 
 	memset(out, 0, sizeof *out);
+	if (scan_refresh(s) != 0)
+		return -1;
 	(void)sqlite3_bind_text(
-	    s->stmt[S_ACKED], 1, adapter, -1, SQLITE_TRANSIENT);
-	r = sqlite3_step(s->stmt[S_ACKED]);
+	    f->stmt[S_ACKED], 1, adapter, -1, SQLITE_TRANSIENT);
+	r = sqlite3_step(f->stmt[S_ACKED]);
 	if (r == SQLITE_ROW) {
-		out->acked_n = column(s, S_ACKED, 0);
-		out->next = column(s, S_ACKED, 1);
-		out->acked_at = column(s, S_ACKED, 2);
+		out->acked_n = column(f, S_ACKED, 0);
+		out->next = column(f, S_ACKED, 1);
+		out->acked_at = column(f, S_ACKED, 2);
 	}
-	reset(s, S_ACKED);
+	reset(f, S_ACKED);
 	if (r != SQLITE_ROW && r != SQLITE_DONE)
-		return fail_sql(s);
+		return scan_fail_sql(s, f);
 	open_n = out->acked_n + 1;
 	(void)sqlite3_bind_text(
-	    s->stmt[S_BATCH], 1, adapter, -1, SQLITE_TRANSIENT);
-	r = step(s, S_BATCH, 2, &open_n, 1);
+	    f->stmt[S_BATCH], 1, adapter, -1, SQLITE_TRANSIENT);
+	r = step(f, S_BATCH, 2, &open_n, 1);
 	if (r == SQLITE_ROW) {
 		out->open_n = open_n;
-		out->open_first = column(s, S_BATCH, 0);
-		out->open_last = column(s, S_BATCH, 1);
+		out->open_first = column(f, S_BATCH, 0);
+		out->open_last = column(f, S_BATCH, 1);
 	}
-	reset(s, S_BATCH);
-	return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : fail_sql(s);
+	reset(f, S_BATCH);
+	return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : scan_fail_sql(s, f);
+}
+
+/* Whether the file has a payload, and the first record that has one. */
+static bool
+first_body(struct scan_file *f, uint64_t *seq)
+{
+	int r = step(f, S_FIRST_BODY, 1, NULL, 0);
+
+	*seq = r == SQLITE_ROW ? column(f, S_FIRST_BODY, 0) : 0;
+	reset(f, S_FIRST_BODY);
+	return r != SQLITE_DONE;
 }
 
 uint64_t
 scan_purged_to(struct scan *s)
 {
-	uint64_t to;
-	int r = step(s, S_FIRST_BODY, 1, NULL, 0);
+	struct scan_file *f;
+	uint64_t seq;
 
-	to = r == SQLITE_ROW ? column(s, S_FIRST_BODY, 0) : 0;
-	reset(s, S_FIRST_BODY);
-	return r == SQLITE_DONE ? scan_size(s) : to;
+	(void)scan_refresh(s); /* what is open is still true, if older */
+	for (; s->bodiless < s->newest.segment; s->bodiless++) {
+		f = scan_file_of(s, s->base[s->bodiless]);
+		if (f == NULL)
+			return s->base[s->bodiless];
+		if (first_body(f, &seq))
+			return seq;
+	}
+	return first_body(&s->newest, &seq) ? seq : scan_size(s);
+}
+
+uint64_t
+scan_first(struct scan *s)
+{
+	return s->first;
+}
+
+unsigned
+scan_segments(struct scan *s, uint64_t *first)
+{
+	(void)scan_refresh(s); /* what is open is still true, if older */
+	*first = s->alone ? s->first : s->base[s->newest.segment];
+	return s->newest.segment + 1;
 }

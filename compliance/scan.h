@@ -31,12 +31,17 @@ struct scan_record {
 };
 
 /*
- * Opens a live journal read-only, or (copy) one that nobody writes. NULL
- * with the reason in why.
+ * Opens a live journal read-only, or (copy) one that nobody writes. path: of
+ * its folder or of segment 0, and then all its files are read as one; or of a
+ * later segment, which is read alone. NULL with the reason in why.
  */
 struct scan *scan_open(const char *path, bool copy, char *why, size_t why_len);
 /* Value of a meta row ("origin", "vkey", "journal"), valid until close. */
 const char *scan_meta(struct scan *s, const char *name);
+/* The first record that can be read: 0 but in a later segment alone. */
+uint64_t scan_first(struct scan *s);
+/* How many files the journal has, and where the newest begins. */
+unsigned scan_segments(struct scan *s, uint64_t *first);
 /* Number of durable records now (first free sequence number). */
 uint64_t scan_size(struct scan *s);
 /* Newest signed note and its size; an empty note when there is none yet. */

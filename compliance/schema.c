@@ -16,7 +16,7 @@
 	" BEGIN SELECT RAISE(ROLLBACK, '" reason "'); END;"
 
 /* clang-format off */
-const char schema_sql[] =
+const char schema_tables_sql[] =
 "CREATE TABLE meta("
 " name TEXT PRIMARY KEY NOT NULL,"
 " value TEXT NOT NULL"
@@ -94,8 +94,9 @@ const char schema_sql[] =
 "   UNION ALL"
 "   SELECT substr(rest, 1, instr(rest, ',') - 1),"
 "    substr(rest, instr(rest, ',') + 1) FROM list WHERE rest <> '')"
-" SELECT name FROM list WHERE name IS NOT NULL;"
+" SELECT name FROM list WHERE name IS NOT NULL;";
 
+const char schema_triggers_sql[] =
 FROZEN("meta")
 GUARD("meta_insert", "INSERT ON meta",
 	"(SELECT COUNT(*) FROM meta) >= 5",
