@@ -79,7 +79,7 @@ is_entry(struct archive_entry *entry, const char *name)
 static bool
 read_checkpoint(struct bag *b, struct buf *note)
 {
-	la_ssize_t n;
+	la_ssize_t n = 0;
 
 	buf_clear(note);
 	while (note->len <= NOTE_MAX &&
