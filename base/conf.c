@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/conf_retention.h"
 #include "base/file.h"
 #include "base/process.h"
 
@@ -22,6 +23,7 @@ static const struct {
     {"interval-s", 1, 30L * 86400},
     {"timeout-s", 1, 3600},
     {"after-s", -1, 100L * 366 * 86400},
+    {"approvals", 0, 2},
     {"batch-events", 1, 1000000},
     {"message-bytes", 1024, 4 << 20},
     {"headers", 16, 256},
@@ -200,6 +202,7 @@ static cfg_opt_t adapter_options[] = {
 
 static cfg_opt_t purge_options[] = {
     CFG_INT("after-s", -1, CFGF_NONE),
+    CFG_INT("approvals", 0, CFGF_NONE),
     CFG_END(),
 };
 
@@ -237,6 +240,8 @@ static cfg_opt_t top_options[] = {
     CFG_SEC("adapter", adapter_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("purge", purge_options, CFGF_NONE),
+    CFG_SEC("retention", conf_retention_options,
+	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("users", users_options, CFGF_NONE),
     CFG_SEC("limits", limits_options, CFGF_NONE),
     CFG_END(),
@@ -247,7 +252,8 @@ set_checks(cfg_t *cfg)
 {
 	static const char *const numbers[] = {"batch-events", "listen|port",
 	    "adapter|interval-s", "adapter|timeout-s", "purge|after-s",
-	    "limits|message-bytes", "limits|headers", "limits|connections",
+	    "purge|approvals", "retention|after-s", "limits|message-bytes",
+	    "limits|headers", "limits|connections",
 	    "limits|connections-per-address", "limits|idle-s",
 	    "limits|message-s", "limits|in-flight", "limits|text-bytes",
 	    "limits|session-s", "limits|register-s", "limits|history"};
@@ -257,6 +263,7 @@ set_checks(cfg_t *cfg)
 	cfg_set_validate_func(cfg, "domain", check_domain);
 	cfg_set_validate_func(cfg, "listen", check_listen);
 	cfg_set_validate_func(cfg, "adapter", check_adapter);
+	cfg_set_validate_func(cfg, "retention", conf_retention_check);
 }
 
 /* A copy of an optional string; *ok becomes false when memory is out. */
@@ -383,19 +390,32 @@ take_users(struct conf *c, cfg_t *sec)
 static bool
 check_whole(const struct conf *c, cfg_t *cfg, struct buf *errors)
 {
-	bool required = false;
+	bool required = false, ok = c->listen_count > 0;
 
 	for (size_t i = 0; i < c->adapter_count; i++)
 		required |= c->adapters[i].required;
 	if (c->listen_count == 0)
 		buf_printf(errors, "%s: no listen section\n", c->path);
-	if (c->purge_after_s >= 0 && !required)
+	if (c->purge_after_s >= 0 && !required) {
 		buf_printf(errors,
 		    "%s:%d: purge { after-s } needs at least one adapter "
 		    "with required = true: nothing is deleted that nobody has "
 		    "acknowledged\n",
 		    c->path, cfg_getsec(cfg, "purge")->line);
-	return c->listen_count > 0 && (c->purge_after_s < 0 || required);
+		ok = false;
+	}
+	for (size_t i = 0; i < c->retention_count && !required; i++) {
+		const struct conf_retention *r = &c->retentions[i];
+
+		if (r->after_s < 0)
+			continue;
+		buf_printf(errors,
+		    "%s:%d: retention %s { after-s } needs at least one "
+		    "adapter with required = true\n",
+		    c->path, r->line, r->name);
+		ok = false;
+	}
+	return ok;
 }
 
 static bool
@@ -422,10 +442,13 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		    copy_path(absolute, cfg_getstr(cfg, "libexec"), &ok);
 		c->batch_events = number(cfg, "batch-events");
 		c->purge_after_s = cfg_getint(cfg, "purge|after-s");
+		c->purge_approvals =
+		    number(cfg_getsec(cfg, "purge"), "approvals");
 		take_limits(c, cfg_getsec(cfg, "limits"));
 		ok = take_users(c, cfg_getsec(cfg, "users")) && ok;
 		ok = take_listens(c, cfg, absolute) && ok;
 		ok = take_adapters(c, cfg, absolute) && ok;
+		ok = conf_retention_take(c, cfg) && ok;
 	}
 	free(absolute);
 	if (!ok)
@@ -622,8 +645,10 @@ conf_print(const struct conf *c, struct buf *out)
 	}
 	for (size_t i = 0; i < c->adapter_count; i++)
 		print_adapter(out, &c->adapters[i]);
-	buf_printf(
-	    out, "purge {\n\tafter-s = %" PRId64 "\n}\n", c->purge_after_s);
+	buf_printf(out,
+	    "purge {\n\tafter-s = %" PRId64 "\n\tapprovals = %u\n}\n",
+	    c->purge_after_s, c->purge_approvals);
+	conf_retention_print(c, out);
 	buf_put_text(out, "users {\n");
 	print_string(out, "\t", "server", c->user_server);
 	print_string(out, "\t", "keeper", c->user_keeper);
@@ -654,6 +679,7 @@ conf_free(struct conf *c)
 	}
 	free(c->listens);
 	free(c->adapters);
+	conf_retention_free(c);
 	free(c->path);
 	free(c->domain);
 	free(c->state_dir);

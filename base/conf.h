@@ -35,6 +35,16 @@ struct conf_adapter {
 	int line; /* of the file, where the section ends */
 };
 
+/* A class of records; the first that fits a record counts. */
+struct conf_retention {
+	char *name;
+	char **rooms; /* URIs; none: every room, and records of none */
+	size_t room_count;
+	unsigned kinds;  /* bit n: kind n; 0: every kind */
+	int64_t after_s; /* -1: never */
+	int line;        /* of the file, where the section ends */
+};
+
 struct conf {
 	char *path; /* of the file, for messages */
 	char *domain;
@@ -44,7 +54,10 @@ struct conf {
 	size_t listen_count;
 	struct conf_adapter *adapters;
 	size_t adapter_count;
-	int64_t purge_after_s; /* -1: never */
+	int64_t purge_after_s;    /* of records in no class; -1: never */
+	unsigned purge_approvals; /* persons that must release them first */
+	struct conf_retention *retentions;
+	size_t retention_count;
 	unsigned batch_events; /* at most so many events in a batch */
 	char *user_server, *user_keeper, *user_signer, *user_engine,
 	    *user_adapter; /* only used when started as root */

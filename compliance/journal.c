@@ -10,6 +10,7 @@
 
 #include "compliance/event.h"
 #include "compliance/journal_store.h"
+#include "compliance/purge_rules.h"
 #include "compliance/rules.h"
 
 /* What one transaction does besides appending leaves. */
@@ -151,22 +152,31 @@ insert_ack(struct journal *j, const struct rules_ack *a, uint64_t seq)
 }
 
 static int
-remove_bodies(struct journal *j, const struct change *c, uint64_t seq)
+remove_range(
+    struct journal *j, struct range r, uint64_t purge_number, uint64_t seq)
 {
 	sqlite3_stmt *range = j->stmt[S_RANGE];
 	sqlite3_stmt *delete = j->stmt[S_BODY_DELETE];
 
-	(void)sqlite3_bind_int64(range, 1, (sqlite3_int64)c->purge->first);
-	(void)sqlite3_bind_int64(range, 2, (sqlite3_int64)c->purge->last);
-	(void)sqlite3_bind_int64(range, 3, (sqlite3_int64)c->purge_number);
+	(void)sqlite3_bind_int64(range, 1, (sqlite3_int64)r.first);
+	(void)sqlite3_bind_int64(range, 2, (sqlite3_int64)r.last);
+	(void)sqlite3_bind_int64(range, 3, (sqlite3_int64)purge_number);
 	(void)sqlite3_bind_int64(range, 4, (sqlite3_int64)seq);
-	(void)sqlite3_bind_int64(
-	    delete, 1, (sqlite3_int64)(c->purge->first << 8));
-	(void)sqlite3_bind_int64(
-	    delete, 2, (sqlite3_int64)((c->purge->last + 1) << 8));
+	(void)sqlite3_bind_int64(delete, 1, (sqlite3_int64)(r.first << 8));
+	(void)sqlite3_bind_int64(delete, 2, (sqlite3_int64)((r.last + 1) << 8));
 	if (run(j, S_RANGE, "purge range") != 0)
 		return -1;
 	return run(j, S_BODY_DELETE, "bodies");
+}
+
+static int
+remove_bodies(struct journal *j, const struct change *c, uint64_t seq)
+{
+	for (size_t i = 0; i < c->purge->count; i++)
+		if (remove_range(
+			j, c->purge->ranges[i], c->purge_number, seq) != 0)
+			return -1;
+	return 0;
 }
 
 static int
@@ -295,21 +305,17 @@ journal_append(struct journal *j, struct journal_event *events, size_t n)
 	return commit(j, &c);
 }
 
-/* Hash over the leaf hashes of the range, and its number of user events. */
+/* Adds the leaf hashes of the range, and counts its user events. */
 static int
-digest_range(struct journal *j, uint64_t first, uint64_t last,
-    uint8_t out[CRYPTO_SHA256_LEN], uint64_t *events)
+digest_range(
+    struct journal *j, struct range r, struct crypto_hash *h, uint64_t *events)
 {
-	struct crypto_hash *h = crypto_hash_new();
 	sqlite3_stmt *s = j->stmt[S_LEAVES];
 	uint8_t hash[TREE_HASH_LEN];
 	uint64_t n = 0;
 
-	if (h == NULL)
-		return journal_fail(j, "out of memory");
-	*events = 0;
-	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)first);
-	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)(last + 1));
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)r.first);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)(r.last + 1));
 	for (; sqlite3_step(s) == SQLITE_ROW; n++) {
 		tree_leaf_hash(sqlite3_column_blob(s, 0),
 		    (size_t)sqlite3_column_bytes(s, 0), hash);
@@ -318,20 +324,73 @@ digest_range(struct journal *j, uint64_t first, uint64_t last,
 			++*events;
 	}
 	(void)sqlite3_reset(s); /* n tells */
-	crypto_hash_get(h, out);
-	crypto_hash_free(h);
-	return n == last - first + 1
+	return n == r.last - r.first + 1
 	    ? 0
-	    : journal_fail(j, "leaf %" PRIu64 " cannot be read", first + n);
+	    : journal_fail(j, "leaf %" PRIu64 " cannot be read", r.first + n);
 }
 
 static int
+digest_ranges(struct journal *j, const struct journal_purge *p,
+    uint8_t out[CRYPTO_SHA256_LEN], uint64_t *events)
+{
+	struct crypto_hash *h = crypto_hash_new();
+	int r = 0;
+
+	if (h == NULL)
+		return journal_fail(j, "out of memory");
+	for (size_t i = 0; i < p->count && r == 0; i++)
+		r = digest_range(j, p->ranges[i], h, events);
+	crypto_hash_get(h, out);
+	crypto_hash_free(h);
+	return r;
+}
+
+static void
+put_seq(struct buf *b, const char *name, uint64_t seq)
+{
+	if (seq == 0)
+		leaf_put_field(b, name, view_text("-"));
+	else
+		leaf_put_number(b, name, seq);
+}
+
+static int
+put_purge(struct buf *b, const struct journal_purge *p,
+    const struct purge_facts *facts, uint64_t number, uint64_t events,
+    const uint8_t digest[CRYPTO_SHA256_LEN])
+{
+	struct buf ranges, hex;
+
+	buf_init(&ranges);
+	buf_init(&hex);
+	ranges_put(&ranges, p->ranges, p->count);
+	text_put_hex(&hex, digest, CRYPTO_SHA256_LEN);
+	leaf_put_number(b, "purge", number);
+	leaf_put_number(b, "first", p->ranges[0].first);
+	leaf_put_number(b, "last", p->ranges[p->count - 1].last);
+	leaf_put_number(b, "count", events);
+	leaf_put_field(b, "ranges", buf_view(&ranges));
+	leaf_put_field(b, "leaves", buf_view(&hex));
+	leaf_put_field(b, "acks", buf_view(&facts->acks));
+	leaf_put_number(b, "held", facts->held);
+	put_seq(b, "hold", facts->hold);
+	leaf_put_field(b, "approvals", buf_view(&facts->approvals));
+	leaf_put_field(b, "anchor", view_text("-"));
+	leaf_put_number(b, "policy", facts->policy);
+	b->failed |= ranges.failed || hex.failed || facts->acks.failed ||
+	    facts->approvals.failed;
+	buf_release(&hex);
+	buf_release(&ranges);
+	return b->failed ? -1 : 0;
+}
+
+/* 0; 1: they do not fit a record; -1. */
+static int
 purge_fields(struct journal *j, const struct journal_purge *p,
-    const struct buf *acks, struct change *c, struct buf *fields)
+    const struct purge_facts *facts, struct change *c, struct buf *fields)
 {
 	uint8_t digest[CRYPTO_SHA256_LEN];
 	uint64_t events = 0;
-	struct buf hex;
 
 	if (sqlite3_step(j->stmt[S_RANGE_NEXT]) == SQLITE_ROW)
 		c->purge_number =
@@ -339,47 +398,43 @@ purge_fields(struct journal *j, const struct journal_purge *p,
 	(void)sqlite3_reset(j->stmt[S_RANGE_NEXT]); /* 0 is refused below */
 	if (c->purge_number == 0)
 		return journal_fail_sql(j, "purge number");
-	if (digest_range(j, p->first, p->last, digest, &events) != 0)
+	if (digest_ranges(j, p, digest, &events) != 0)
 		return -1;
-	buf_init(&hex);
-	text_put_hex(&hex, digest, sizeof digest);
-	leaf_put_number(fields, "purge", c->purge_number);
-	leaf_put_number(fields, "first", p->first);
-	leaf_put_number(fields, "last", p->last);
-	leaf_put_number(fields, "count", events);
-	leaf_put_field(fields, "leaves", buf_view(&hex));
-	leaf_put_field(fields, "acks", buf_view(acks));
-	if (hex.failed || acks->failed)
-		fields->failed = true;
-	buf_release(&hex);
-	return fields->failed ? journal_fail(j, "out of memory") : 0;
+	if (put_purge(fields, p, facts, c->purge_number, events, digest) != 0)
+		return journal_fail(j, "out of memory");
+	if (fields->len <= LEAF_FIELDS_MAX)
+		return 0;
+	(void)journal_fail(j, "the purge has too many ranges for one record");
+	return 1;
 }
 
 int
 journal_purge(
     struct journal *j, const struct journal_purge *p, struct journal_event *out)
 {
-	const struct rules_purge rules = {
-	    .first = p->first,
-	    .last = p->last,
+	const struct purge_rules rules = {
+	    .ranges = p->ranges,
+	    .count = p->count,
 	    .applied = p->applied < j->size ? p->applied : j->size,
 	    .signed_size = j->note_size,
 	    .now = clock_us(CLOCK_REALTIME),
-	    .after_s = p->after_s,
+	    .conf = p->conf,
 	    .required = p->required,
 	    .required_count = p->required_count,
 	};
 	struct change c = {.events = out, .count = 1, .purge = p};
-	struct buf acks, fields;
+	struct purge_facts facts;
+	struct buf fields;
 	int r = 1;
 
 	if (!j->writable)
 		return -1;
-	buf_init(&acks);
+	purge_facts_init(&facts);
 	buf_init(&fields);
-	if (!rules_purge(j->db, &rules, &acks, j->error, sizeof j->error))
+	if (!purge_rules_check(
+		j->db, &rules, &facts, j->error, sizeof j->error))
 		goto done;
-	r = purge_fields(j, p, &acks, &c, &fields);
+	r = purge_fields(j, p, &facts, &c, &fields);
 	if (r != 0)
 		goto done;
 	memset(out, 0, sizeof *out);
@@ -389,7 +444,7 @@ journal_purge(
 	out->fields = view_of(NULL, 0);
 done:
 	buf_release(&fields);
-	buf_release(&acks);
+	purge_facts_release(&facts);
 	return r;
 }
 

@@ -15,7 +15,9 @@
 #include "base/buf.h"
 
 #include "compliance/leaf.h"
+#include "compliance/ranges.h"
 
+struct conf;
 struct journal;
 
 struct journal_event {
@@ -66,9 +68,10 @@ const char *journal_error(const struct journal *j);
 int journal_append(struct journal *j, struct journal_event *events, size_t n);
 
 struct journal_purge {
-	uint64_t first, last;
-	uint64_t applied; /* the chat store holds everything below */
-	int64_t after_s;  /* -1: nothing is ever purged */
+	const struct range *ranges; /* sorted, none touches another */
+	size_t count;
+	uint64_t applied;        /* the chat store holds everything below */
+	const struct conf *conf; /* its retention and approvals */
 	const char *const *required;
 	size_t required_count;
 };

@@ -12,6 +12,7 @@
 
 #include "compliance/event.h"
 #include "compliance/keeper_state.h"
+#include "compliance/purge_rules.h"
 #include "compliance/wire.h"
 
 #define BEAT_MS 60000
@@ -346,23 +347,38 @@ on_control(struct keeper *k, struct view payload)
 	return true;
 }
 
+/* The ranges of a purge into their array; 0: malformed. */
+static size_t
+read_ranges(struct reader *r, struct range *out, size_t max)
+{
+	size_t count = 0;
+
+	while (r->n > 0 && count < max) {
+		out[count].first = reader_u64(r);
+		out[count].last = reader_u64(r);
+		count++;
+	}
+	return reader_done(r) ? count : 0;
+}
+
 static bool
 on_purge(struct keeper *k, struct view payload)
 {
+	static struct range ranges[PURGE_RULES_SPAN];
 	struct reader r = reader_of(payload);
 	uint64_t ref = reader_u64(&r);
 	struct journal_purge purge = {
-	    .first = reader_u64(&r),
-	    .last = reader_u64(&r),
+	    .ranges = ranges,
+	    .count = read_ranges(&r, ranges, PURGE_RULES_SPAN),
 	    .applied = k->applied,
-	    .after_s = k->conf->purge_after_s,
+	    .conf = k->conf,
 	    .required = k->required,
 	    .required_count = k->required_count,
 	};
 	struct journal_event e;
 	int result;
 
-	if (!reader_done(&r))
+	if (purge.count == 0)
 		return false;
 	commit_queue(k);
 	if (!keeper_writable(k)) {

@@ -227,8 +227,8 @@ keeper_link_control(struct keeper_link *k, unsigned kind, struct view fields,
 }
 
 bool
-keeper_link_purge(struct keeper_link *k, uint64_t first, uint64_t last,
-    keeper_answer_cb *cb, void *arg)
+keeper_link_purge(struct keeper_link *k, const struct range *ranges,
+    size_t count, keeper_answer_cb *cb, void *arg)
 {
 	const struct request *r = add_request(k, cb, arg);
 	struct buf *b;
@@ -237,8 +237,10 @@ keeper_link_purge(struct keeper_link *k, uint64_t first, uint64_t last,
 		return false;
 	b = ipc_begin(k->ipc, WIRE_PURGE);
 	buf_put_u64(b, r->ref);
-	buf_put_u64(b, first);
-	buf_put_u64(b, last);
+	for (size_t i = 0; i < count; i++) {
+		buf_put_u64(b, ranges[i].first);
+		buf_put_u64(b, ranges[i].last);
+	}
 	ipc_end(k->ipc);
 	return true;
 }

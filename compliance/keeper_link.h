@@ -13,6 +13,8 @@
 
 #include "base/buf.h"
 
+#include "compliance/ranges.h"
+
 struct keeper_link;
 
 enum keeper_answer {
@@ -43,9 +45,9 @@ const struct keeper_state *keeper_link_state(const struct keeper_link *k);
 /* False when there is no link or no memory: then cb is never called. */
 bool keeper_link_control(struct keeper_link *k, unsigned kind,
     struct view fields, keeper_answer_cb *cb, void *arg);
-/* The same for a purge of [first,last]. */
-bool keeper_link_purge(struct keeper_link *k, uint64_t first, uint64_t last,
-    keeper_answer_cb *cb, void *arg);
+/* The same for a purge of these ranges. */
+bool keeper_link_purge(struct keeper_link *k, const struct range *ranges,
+    size_t count, keeper_answer_cb *cb, void *arg);
 /* Requests under way are forgotten, without a call. */
 void keeper_link_free(struct keeper_link *k);
 

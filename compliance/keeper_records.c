@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include "compliance/event.h"
+#include "compliance/retention.h"
 
 /* The records that the keeper makes by itself, and its way out of outages. */
 
@@ -84,22 +85,31 @@ append_open(struct keeper *k)
 static int
 append_policy(struct keeper *k)
 {
-	struct buf names, fields, last;
+	struct buf names, fields, last, classes;
 	char after[24];
 	int r;
 
 	buf_init(&names);
+	buf_init(&classes);
 	buf_init(&fields);
 	buf_init(&last);
 	for (size_t i = 0; i < k->required_count; i++)
 		buf_printf(&names, "%s%s", i > 0 ? "," : "", k->required[i]);
 	if (k->required_count == 0)
 		buf_put_text(&names, "-");
-	(void)snprintf(after, sizeof after, "%" PRId64, k->conf->purge_after_s);
+	(void)snprintf(
+	    after, sizeof after, "%" PRId64, retention_shortest(k->conf));
+	retention_put_classes(&classes, k->conf);
 	leaf_put_field(&fields, "required", buf_view(&names));
 	leaf_put_field(&fields, "after", view_text(after));
-	r = names.failed ? -1
-			 : journal_last_fields(k->journal, EVENT_POLICY, &last);
+	leaf_put_number(&fields, "approvals", k->conf->purge_approvals);
+	leaf_put_number(&fields, "quorum", 0);
+	leaf_put_field(&fields, "witnesses", view_text("-"));
+	leaf_put_field(&fields, "stamp", view_text("no"));
+	leaf_put_field(&fields, "classes", buf_view(&classes));
+	r = names.failed || classes.failed
+	    ? -1
+	    : journal_last_fields(k->journal, EVENT_POLICY, &last);
 	if (r == 0 ||
 	    (r == 1 &&
 		(last.len != fields.len ||
@@ -107,6 +117,7 @@ append_policy(struct keeper *k)
 		r = append_own(k, EVENT_POLICY, &fields);
 	buf_release(&last);
 	buf_release(&fields);
+	buf_release(&classes);
 	buf_release(&names);
 	return r < 0 ? -1 : 0;
 }

@@ -217,12 +217,12 @@ released(struct purger *p, uint64_t purged_to, uint64_t *end, uint64_t *wait_ms)
 static void
 ask(struct purger *p, uint64_t first, uint64_t end)
 {
-	uint64_t last =
-	    end - first > CHUNK_RECORDS ? first + CHUNK_RECORDS - 1 : end - 1;
+	const struct range r = {first,
+	    end - first > CHUNK_RECORDS ? first + CHUNK_RECORDS - 1 : end - 1};
 
-	p->asked = keeper_link_purge(p->env->keeper, first, last, on_answer, p);
+	p->asked = keeper_link_purge(p->env->keeper, &r, 1, on_answer, p);
 	if (p->asked)
-		log_debug("purge: %" PRIu64 " to %" PRIu64, first, last);
+		log_debug("purge: %" PRIu64 " to %" PRIu64, r.first, r.last);
 }
 
 static void

@@ -77,9 +77,10 @@ const char schema_tables_sql[] =
 "CREATE TABLE purge_range("
 " first INTEGER PRIMARY KEY,"
 " last INTEGER NOT NULL,"
-" n INTEGER NOT NULL UNIQUE,"
+" n INTEGER NOT NULL,"
 " seq INTEGER NOT NULL REFERENCES leaf(seq)"
 ") STRICT;"
+"CREATE INDEX purge_number ON purge_range(n);"
 
 /* The adapters named by the newest policy record, one a row. */
 "CREATE VIEW required(name) AS"
@@ -165,10 +166,17 @@ GUARD("ack_insert", "INSERT ON ack",
 FROZEN("purge_range")
 GUARD("purge_insert", "INSERT ON purge_range",
 	"NEW.first < 0 OR NEW.last < NEW.first OR NEW.last >= NEW.seq"
-	" OR NEW.n <> (SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range)"
 	" OR COALESCE((SELECT last FROM purge_range WHERE first <= NEW.last"
 	" ORDER BY first DESC LIMIT 1), -1) >= NEW.first",
-	"purge overlaps another or is out of order")
+	"purge overlaps another or its own record")
+/* All ranges of a purge are of the record that was made last. */
+GUARD("purge_order", "INSERT ON purge_range",
+	"NEW.seq <> COALESCE((SELECT seq FROM leaf WHERE kind = 131"
+	" AND kind >= 128 ORDER BY seq DESC LIMIT 1), -1)"
+	" OR NEW.n <> (SELECT COALESCE(MAX(n), 0) FROM purge_range)"
+	" + NOT EXISTS (SELECT 1 FROM purge_range p WHERE p.seq = NEW.seq"
+	" AND p.n = (SELECT MAX(n) FROM purge_range))",
+	"purge range is not of the newest purge record")
 /* Batches of an adapter leave no gaps, so the last one tells the reach. */
 GUARD("purge_acked", "INSERT ON purge_range",
 	"NOT EXISTS (SELECT 1 FROM required)"

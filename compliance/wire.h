@@ -20,7 +20,7 @@ enum wire_frame {
 	WIRE_STATE = 36,   /* u8 writable, text why */
 	/* engine to keeper */
 	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
-	WIRE_PURGE = 49,   /* u64 ref, u64 first, u64 last */
+	WIRE_PURGE = 49,   /* u64 ref, {u64 first, u64 last}+ */
 	/* keeper to signer */
 	WIRE_SIGN = 64, /* u64 old, u64 size, root, u16 n, {hash}* proof */
 	/* signer to keeper */

@@ -43,10 +43,24 @@ def on_policy(j, f):
     j.policy = f
 
 
+def runs(numbers):
+    """Ascending numbers as in 3-9,12,20-31."""
+    pieces = [[n for _, n in run] for _, run in itertools.groupby(
+        enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ",".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces)
+
+
 def on_purge(j, f):
     first, last, acks = f["first"], f["last"], []
+    f["spans"] = [[*map(int, run.split("-"))] * 2 for run in f["ranges"].split(",")]
+    f["spans"] = [(span[0], span[-1]) for span in f["spans"]]
     need(f["purge"] == len(j.purges) + 1 and first <= last < f["seq"] and last - first < 10000
-         and all(last < p["first"] or p["last"] < first for p in j.purges), "purge: its range")
+         and all(first <= low <= high <= last for low, high in f["spans"]), "purge: its ranges")
+    taken = [seq for low, high in f["spans"] for seq in range(low, high + 1)]
+    need((taken[0], taken[-1], runs(taken)) == (first, last, f["ranges"]), "purge: its ranges")
+    need(all(high < c or d < low for p in j.purges for c, d in p["spans"]
+             for low, high in f["spans"]), "purge overlaps another")
+    need(f["policy"] == j.policy.get("seq"), "purge names another policy")
     need(j.policy["required"] != "-" and j.policy["after"] >= 0, "purge against the policy")
     for name in j.policy["required"].split(","):
         over = [b for b in j.batches.get(name, []) if b["first"] <= last and first <= b["last"]]
@@ -55,8 +69,8 @@ def on_purge(j, f):
         need(f["at"] >= over[-1]["ack"]["at"] + j.policy["after"] * 1000000, "purge: too early")
         acks.append(f"{name}:{over[-1]['ack']['seq']}")
     need(f["acks"] == ",".join(acks), "purge names other acknowledgements")
-    need(f["count"] == sum(kind < 128 for kind in j.kinds[first:last + 1]) and f["leaves"] ==
-         sha(j.tree.nodes(0, first, last + 1 - first)).hex(), "purge: count or digest of leaves")
+    need(f["count"] == sum(j.kinds[seq] < 128 for seq in taken) and f["leaves"] == sha(
+        *(j.tree.nodes(0, seq, 1) for seq in taken)).hex(), "purge: count or digest of leaves")
     j.purges.append(f)
 
 RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy}
@@ -117,7 +131,7 @@ def walk(s, db):
     need(control == [seq for seq, in db.execute("SELECT seq FROM leaf WHERE kind >= 128"
                                            " ORDER BY seq")], "the index of control records lists others")
     for p in s.purges:
-        need(not any(0 < kind < 128 for kind in s.kinds[p["first"]:p["last"] + 1]),
+        need(not any(0 < kind < 128 for low, high in p["spans"] for kind in s.kinds[low:high + 1]),
              f"purge {p['purge']}: payloads are there")
     need(sum(p["count"] for p in s.purges) == s.kinds.count(0), "payloads missing and not purged")
 
@@ -156,7 +170,7 @@ def check_tables(s, db):
             tuple(b["ack"][x] for x in ("adapter", "batch", "state", "seq"))
             for b in batches if b["ack"]],
         "first, last, n, seq FROM purge_range": [
-            tuple(p[x] for x in ("first", "last", "purge", "seq")) for p in s.purges]}
+            (*span, p["purge"], p["seq"]) for p in s.purges for span in p["spans"]]}
     for sql, want in said.items():
         rows = [tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in row)
                 for row in db.execute("SELECT " + sql)]

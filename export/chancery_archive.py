@@ -154,5 +154,5 @@ def together(j, archives):
              f"{a.file}: not the file that was acknowledged")
         good.update(range(b["first"], b["last"] + 1) if a.whole and not a.finding else ())
     for p in j.purges:
-        lost = set(range(p["first"], p["last"] + 1)) - good
+        lost = {n for low, high in p["spans"] for n in range(low, high + 1)} - good
         need(not lost, f"record {min(lost, default=0)}: purged, and in none of the archives given")

@@ -18,10 +18,11 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
     129: "batch adapter=name batch=n first=n last=n count=n size=n root=hash",
     130: "ack adapter=name batch=n first=n last=n state=sent|accepted|stored location sha256=hex-"
          " bytes=n readback=yes|no",
-    131: "purge purge=n first=n last=n count=n leaves=hex acks",
+    131: "purge purge=n first=n last=n count=n ranges leaves=hex acks held=n hold=n|- approvals"
+         " anchor=n|- policy=n",
     132: "incident what since=n until=n refused=n late=n",
     133: "beat",
-    134: "policy required after=n-",
+    134: "policy required after=n- approvals=0|1|2 quorum=n witnesses stamp=yes|no classes=hex-",
     135: "key epoch vkey next reason clean",
     136: "seal segment first count",
     137: "clock old new sync error tai",
@@ -36,7 +37,7 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
 NUMBER, NAME = "(?:0|[1-9][0-9]{0,18})", "[^\0- +\x7f]{1,255}"
 PLAIN, HASH = "[A-Za-z0-9._:/+=@,-]", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 VALUE = f"(?:{PLAIN}|%[0-9A-F]{{2}})+"
-FORMS = {"": VALUE, "n": NUMBER, "n-": f"{NUMBER}|-1", "name": "[a-z0-9-]{1,32}", "hash": HASH,
+FORMS = {"": VALUE, "n": NUMBER, "n-": f"{NUMBER}|-1", "n|-": f"{NUMBER}|-", "name": "[a-z0-9-]{1,32}", "hash": HASH,
          "hex": "[0-9a-f]{64}", "hex-": "[0-9a-f]{64}|-"}
 FIELDS = {kind: [word.partition("=")[::2] for word in text.split()[1:]]
           for kind, text in CONTROL.items()}

@@ -155,7 +155,7 @@ check_body(struct verify_bodies *b, unsigned part)
 
 /* The payloads of the leaf at hand: all there, or purged and none there. */
 static bool
-check_bodies(struct verify_bodies *b, const struct verify_purge *purge)
+check_bodies(struct verify_bodies *b, const struct verify_span *purge)
 {
 	uint64_t seq = b->leaf->seq;
 	sqlite3_int64 first = (sqlite3_int64)(seq * 256);
@@ -186,8 +186,7 @@ verify_bodies_leaf(struct verify_bodies *b, const struct verify_leaf *l)
 {
 	b->leaf = l;
 	return skip_bodies(b, (sqlite3_int64)(l->seq * 256), false) &&
-	    check_bodies(
-		b, verify_control_purge(b->control, &b->purge, l->seq));
+	    check_bodies(b, verify_control_span(b->control, &b->purge, l->seq));
 }
 
 static sqlite3_int64

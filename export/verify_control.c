@@ -7,18 +7,19 @@
 #include "base/text.h"
 
 #include "export/verify_line.h"
+#include "export/verify_purge.h"
+#include "export/verify_take.h"
 
 #define ADAPTERS_MAX 1024
 #define ADAPTER_NAME_MAX 32
-#define PURGE_MAX 10000 /* records in one purge */
-#define US_PER_S 1000000U
 
 typedef void take_kind(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
 
 /* Room for one more in an array that doubles; false when out of memory. */
-static bool
-room(struct verify_control *c, void *array, size_t used, size_t item)
+bool
+verify_take_room(
+    struct verify_control *c, void *array, size_t used, size_t item)
 {
 	void **p = array;
 	void *grown;
@@ -34,8 +35,8 @@ room(struct verify_control *c, void *array, size_t used, size_t item)
 	return true;
 }
 
-static char *
-kept(struct verify_control *c, struct view v)
+char *
+verify_take_copy(struct verify_control *c, struct view v)
 {
 	char *copy = view_dup(v);
 
@@ -45,8 +46,8 @@ kept(struct verify_control *c, struct view v)
 }
 
 /* The decoded value of a field; it may hold any byte but NUL. */
-static char *
-decoded(struct verify_control *c, struct view token)
+char *
+verify_take_decoded(struct verify_control *c, struct view token)
 {
 	struct buf b;
 	char *copy = NULL;
@@ -55,13 +56,14 @@ decoded(struct verify_control *c, struct view token)
 	if (text_get_token(token, &b))
 		copy = view_dup(view_of(b.len == 0 ? token.p : b.data, b.len));
 	if (copy == NULL)
-		copy = kept(c, token);
+		copy = verify_take_copy(c, token);
 	buf_release(&b);
 	return copy;
 }
 
-static void
-malformed(const struct verify_leaf *l, unsigned field, struct verify_report *r)
+void
+verify_take_malformed(
+    const struct verify_leaf *l, unsigned field, struct verify_report *r)
 {
 	verify_report_finding(r, VERIFY_CONTROL,
 	    verify_at_line(l->seq, 3 + field), "%s record: value malformed",
@@ -69,14 +71,14 @@ malformed(const struct verify_leaf *l, unsigned field, struct verify_report *r)
 }
 
 /* Fields from..to are numbers into out[]; else a finding. */
-static bool
-numbers(const struct verify_leaf *l, unsigned from, unsigned to, uint64_t *out,
-    struct verify_report *r)
+bool
+verify_take_numbers(const struct verify_leaf *l, unsigned from, unsigned to,
+    uint64_t *out, struct verify_report *r)
 {
 	for (unsigned i = from; i <= to; i++) {
 		if (!verify_leaf_number(l, i, &out[i - from]) ||
 		    out[i - from] > INT64_MAX) {
-			malformed(l, i, r);
+			verify_take_malformed(l, i, r);
 			return false;
 		}
 	}
@@ -119,10 +121,10 @@ adapter_of(struct verify_control *c, const struct verify_leaf *l,
 	if (a != NULL)
 		return a;
 	if (!name_valid(name) || c->adapters == ADAPTERS_MAX) {
-		malformed(l, 0, r);
+		verify_take_malformed(l, 0, r);
 		return NULL;
 	}
-	if (!room(c, &c->adapter, c->adapters, sizeof(*c->adapter)))
+	if (!verify_take_room(c, &c->adapter, c->adapters, sizeof(*c->adapter)))
 		return NULL;
 	a = &c->adapter[c->adapters++];
 	memset(a, 0, sizeof(*a));
@@ -141,9 +143,9 @@ take_open(struct verify_control *c, const struct verify_leaf *l,
 	}
 	if (c->journal != NULL)
 		return;
-	c->journal = decoded(c, l->field[0].value);
-	c->origin = decoded(c, l->field[1].value);
-	c->vkey = decoded(c, l->field[2].value);
+	c->journal = verify_take_decoded(c, l->field[0].value);
+	c->origin = verify_take_decoded(c, l->field[1].value);
+	c->vkey = verify_take_decoded(c, l->field[2].value);
 }
 
 /* A batch goes on where the one before ended, and lies before its record. */
@@ -173,10 +175,10 @@ take_batch(struct verify_control *c, const struct verify_leaf *l,
 	uint64_t v[5]; /* batch, first, last, count, size */
 	const char *why;
 
-	if (a == NULL || !numbers(l, 1, 5, v, r))
+	if (a == NULL || !verify_take_numbers(l, 1, 5, v, r))
 		return;
 	if (!text_get_base64_fixed(l->field[6].value, b.root, 32)) {
-		malformed(l, 6, r);
+		verify_take_malformed(l, 6, r);
 		return;
 	}
 	b.n = v[0];
@@ -213,19 +215,19 @@ ack_words(const struct verify_leaf *l, struct verify_ack *ack,
 
 	if (!view_is(state, "sent") && !view_is(state, "accepted") &&
 	    !view_is(state, "stored")) {
-		malformed(l, 4, r);
+		verify_take_malformed(l, 4, r);
 		return false;
 	}
 	memcpy(ack->state, state.p, state.n);
 	ack->stored = view_is(state, "stored");
 	ack->has_sha256 = !view_is(sha, "-");
 	if (ack->has_sha256 && !verify_hex(sha, ack->sha256, 32)) {
-		malformed(l, 6, r);
+		verify_take_malformed(l, 6, r);
 		return false;
 	}
 	ack->readback = view_is(readback, "yes");
 	if (!ack->readback && !view_is(readback, "no")) {
-		malformed(l, 8, r);
+		verify_take_malformed(l, 8, r);
 		return false;
 	}
 	return true;
@@ -240,8 +242,9 @@ take_ack(struct verify_control *c, const struct verify_leaf *l,
 	struct verify_batch *b;
 	uint64_t v[3]; /* batch, first, last */
 
-	if (a == NULL || !numbers(l, 1, 3, v, r) || !ack_words(l, &ack, r) ||
-	    !numbers(l, 7, 7, &ack.bytes, r))
+	if (a == NULL || !verify_take_numbers(l, 1, 3, v, r) ||
+	    !ack_words(l, &ack, r) ||
+	    !verify_take_numbers(l, 7, 7, &ack.bytes, r))
 		return;
 	b = verify_control_batch(a, v[0]);
 	if (b == NULL || b->first != v[1] || b->last != v[2]) {
@@ -262,55 +265,8 @@ take_ack(struct verify_control *c, const struct verify_leaf *l,
 		    "batch %" PRIu64 " of adapter %s is acknowledged before "
 		    "the one before it",
 		    b->n, a->name);
-	ack.location = decoded(c, l->field[5].value);
+	ack.location = verify_take_decoded(c, l->field[5].value);
 	b->ack = ack;
-}
-
-static void
-take_purge(struct verify_control *c, const struct verify_leaf *l,
-    struct verify_report *r)
-{
-	struct verify_purge p = {.seq = l->seq, .at = l->at};
-	uint64_t v[4]; /* purge, first, last, count */
-
-	if (!numbers(l, 0, 3, v, r))
-		return;
-	if (!verify_hex(l->field[4].value, p.leaves, 32)) {
-		malformed(l, 4, r);
-		return;
-	}
-	p.n = v[0];
-	p.first = v[1];
-	p.last = v[2];
-	p.count = v[3];
-	if (p.n != c->purges + 1)
-		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
-		    "purge number %" PRIu64 " is not the next one", p.n);
-	if (!room(c, &c->purge, c->purges, sizeof(p)))
-		return;
-	p.acks = kept(c, l->field[5].value);
-	c->purge[c->purges++] = p;
-}
-
-static void
-take_policy(struct verify_control *c, const struct verify_leaf *l,
-    struct verify_report *r)
-{
-	struct verify_policy p = {.seq = l->seq, .after = -1};
-	struct view required = l->field[0].value;
-	uint64_t after = 0;
-
-	if (!view_is(l->field[1].value, "-1")) {
-		if (!numbers(l, 1, 1, &after, r))
-			return;
-		p.after = (int64_t)after;
-	}
-	if (view_is(required, "-"))
-		required.n = 0;
-	if (!room(c, &c->policy, c->policies, sizeof(p)))
-		return;
-	p.required = kept(c, required);
-	c->policy[c->policies++] = p;
 }
 
 static void
@@ -320,7 +276,7 @@ take_incident(struct verify_control *c, const struct verify_leaf *l,
 	uint64_t v[4]; /* since, until, refused, late */
 
 	(void)c;
-	(void)numbers(l, 1, 4, v, r); /* judged by form alone */
+	(void)verify_take_numbers(l, 1, 4, v, r); /* judged by form alone */
 }
 
 void
@@ -331,9 +287,9 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_OPEN - VERIFY_KIND_CONTROL] = take_open,
 	    [VERIFY_KIND_BATCH - VERIFY_KIND_CONTROL] = take_batch,
 	    [VERIFY_KIND_ACK - VERIFY_KIND_CONTROL] = take_ack,
-	    [VERIFY_KIND_PURGE - VERIFY_KIND_CONTROL] = take_purge,
+	    [VERIFY_KIND_PURGE - VERIFY_KIND_CONTROL] = verify_purge_take,
 	    [VERIFY_KIND_INCIDENT - VERIFY_KIND_CONTROL] = take_incident,
-	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = take_policy,
+	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = verify_purge_policy,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
 
@@ -354,62 +310,9 @@ verify_control_policy(const struct verify_control *c, uint64_t seq)
 	return found;
 }
 
-const struct verify_purge *
-verify_control_purge(
-    const struct verify_control *c, size_t *cursor, uint64_t seq)
-{
-	while (*cursor < c->purges &&
-	    (!c->purge[*cursor].sound || c->purge[*cursor].last < seq))
-		(*cursor)++;
-	if (*cursor == c->purges || c->purge[*cursor].first > seq)
-		return NULL;
-	return &c->purge[*cursor];
-}
-
-/* First batch of the adapter that ends at or after seq. */
-static size_t
-batch_at(const struct verify_adapter *a, uint64_t seq)
-{
-	size_t low = 0, high = a->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (a->batch[middle].last < seq)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-/*
- * The youngest acknowledgement of the records of the range, when the adapter
- * had stored all of them before the purge; else NULL.
- */
-static const struct verify_ack *
-stored_before(const struct verify_adapter *a, const struct verify_purge *p)
-{
-	const struct verify_ack *youngest = NULL;
-	uint64_t next = p->first;
-
-	for (size_t i = batch_at(a, next); next <= p->last; i++) {
-		const struct verify_batch *b;
-
-		if (i >= a->count)
-			return NULL;
-		b = &a->batch[i];
-		if (b->first > next || !b->ack.stored || b->ack.seq >= p->seq)
-			return NULL;
-		youngest = &b->ack;
-		next = b->last + 1;
-	}
-	return youngest;
-}
-
 /* Takes the next item of a list off its front. */
-static bool
-next_item(struct view *list, struct view *item)
+bool
+verify_take_item(struct view *list, struct view *item)
 {
 	const uint8_t *comma;
 
@@ -426,103 +329,11 @@ next_item(struct view *list, struct view *item)
 	return true;
 }
 
-/* What one required adapter must have done before the purge. */
-static void
-judge_required(const struct verify_control *c, const struct verify_purge *p,
-    const struct verify_policy *policy, struct view name, struct buf *acks,
-    struct verify_report *r)
-{
-	const struct verify_adapter *a = verify_control_adapter(c, name);
-	const struct verify_ack *ack = a == NULL ? NULL : stored_before(a, p);
-
-	if (ack == NULL) {
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge of records %" PRIu64 "-%" PRIu64
-		    " that the required adapter %.*s had not stored",
-		    p->first, p->last, (int)name.n, (const char *)name.p);
-		return;
-	}
-	buf_printf(acks, "%s%s:%" PRIu64, acks->len == 0 ? "" : ",", a->name,
-	    ack->seq);
-	if (policy->after >= 0 &&
-	    (p->at < ack->at ||
-		(p->at - ack->at) / US_PER_S < (uint64_t)policy->after))
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge before %" PRId64
-		    " s had passed since adapter %s stored the records",
-		    policy->after, a->name);
-}
-
-static void
-judge_acks(struct verify_control *c, const struct verify_purge *p,
-    struct verify_report *r)
-{
-	const struct verify_policy *policy = verify_control_policy(c, p->seq);
-	struct view required, item;
-	struct buf acks;
-
-	if (policy == NULL || policy->required[0] == '\0') {
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge while no adapter was required");
-		return;
-	}
-	if (policy->after < 0)
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge while the policy was never to purge");
-	buf_init(&acks);
-	required = view_text(policy->required);
-	while (next_item(&required, &item))
-		judge_required(c, p, policy, item, &acks, r);
-	if (acks.failed)
-		c->out_of_memory = true;
-	else if (!view_is(buf_view(&acks), p->acks))
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge does not name the youngest acknowledgement of each "
-		    "required adapter: %s",
-		    p->acks);
-	buf_release(&acks);
-}
-
-static int
-by_first(const void *a, const void *b)
-{
-	const struct verify_purge *x = a, *y = b;
-
-	if (x->first != y->first)
-		return x->first < y->first ? -1 : 1;
-	return x->seq < y->seq ? -1 : x->seq > y->seq;
-}
-
 void
 verify_control_finish(struct verify_control *c, struct verify_report *r)
 {
-	uint64_t free_from = 0;
-
-	if (c->out_of_memory)
-		return;
-	if (c->purges > 0)
-		qsort(c->purge, c->purges, sizeof(*c->purge), by_first);
-	for (size_t i = 0; i < c->purges; i++) {
-		struct verify_purge *p = &c->purge[i];
-
-		verify_report_count(r, VERIFY_PURGES, 1);
-		p->sound = p->first >= free_from && p->last >= p->first &&
-		    p->last < p->seq;
-		if (!p->sound) {
-			verify_report_finding(r, VERIFY_PURGES,
-			    verify_at(p->seq),
-			    "purge range %" PRIu64 "-%" PRIu64
-			    " overlaps another or its own record",
-			    p->first, p->last);
-			continue;
-		}
-		free_from = p->last + 1;
-		if (p->last - p->first >= PURGE_MAX)
-			verify_report_finding(r, VERIFY_PURGES,
-			    verify_at(p->seq), "purge of more than %d records",
-			    PURGE_MAX);
-		judge_acks(c, p, r);
-	}
+	if (!c->out_of_memory)
+		verify_purge_finish(c, r);
 }
 
 void
@@ -533,13 +344,8 @@ verify_control_release(struct verify_control *c)
 			free(c->adapter[i].batch[k].ack.location);
 		free(c->adapter[i].batch);
 	}
-	for (size_t i = 0; i < c->purges; i++)
-		free(c->purge[i].acks);
-	for (size_t i = 0; i < c->policies; i++)
-		free(c->policy[i].required);
+	verify_purge_release(c);
 	free(c->adapter);
-	free(c->purge);
-	free(c->policy);
 	free(c->origin);
 	free(c->vkey);
 	free(c->journal);

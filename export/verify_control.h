@@ -44,24 +44,34 @@ struct verify_adapter {
 };
 
 struct verify_purge {
-	uint64_t n, first, last, count, seq, at;
+	uint64_t n, first, last, count, seq, at, held, policy;
 	uint8_t leaves[32];
-	char *acks;
+	char *ranges, *acks, *hold, *approvals, *anchor;
+	size_t spans; /* that are sound; 0 when it cannot be followed */
+};
+
+/* One of the ranges of a purge. */
+struct verify_span {
+	uint64_t first, last;
+	size_t purge; /* index of its purge */
 	bool in_table;
-	bool sound; /* its range can be followed: ordered, no overlap */
 };
 
 struct verify_policy {
 	uint64_t seq;
 	char *required; /* comma list, "" when none */
 	int64_t after;  /* seconds; -1: never */
+	uint64_t approvals, quorum;
+	bool stamp;
 };
 
 struct verify_control {
 	struct verify_adapter *adapter;
 	size_t adapters;
-	struct verify_purge *purge; /* in order of their ranges */
+	struct verify_purge *purge;
 	size_t purges;
+	struct verify_span *span; /* sorted, without overlap */
+	size_t spans;
 	struct verify_policy *policy;
 	size_t policies;
 	uint64_t leaves;  /* control records seen, */
@@ -77,7 +87,7 @@ struct verify_control {
  */
 void verify_control_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
-/* After the last: purges sorted and judged. */
+/* After the last: purges are judged. */
 void verify_control_finish(struct verify_control *c, struct verify_report *r);
 /* Compares the tables batch, ack and purge_range. False: SQL failed. */
 bool verify_control_tables(
@@ -86,10 +96,10 @@ bool verify_control_tables(
 const struct verify_policy *verify_control_policy(
     const struct verify_control *c, uint64_t seq);
 /*
- * The sound purge that covers a record, or NULL. The cursor begins at 0 and
- * is the callee's; seq never goes backwards.
+ * The range of a sound purge that covers a record, or NULL. The cursor begins
+ * at 0 and is the callee's; seq never goes backwards.
  */
-const struct verify_purge *verify_control_purge(
+const struct verify_span *verify_control_span(
     const struct verify_control *c, size_t *cursor, uint64_t seq);
 /* The adapter of that name, its batch n; NULL when there is none. Borrowed. */
 struct verify_adapter *verify_control_adapter(

@@ -74,11 +74,11 @@ by_first(const void *a, const void *b)
 
 /* Each record of the purged range lies in an archive that vouches for it. */
 static void
-cover(struct cross *c, const struct verify_purge *p)
+cover(struct cross *c, const struct verify_span *p)
 {
 	uint64_t next = p->first;
 
-	verify_report_count(c->r, VERIFY_COVERAGE, p->count);
+	verify_report_count(c->r, VERIFY_COVERAGE, p->last - p->first + 1);
 	for (size_t i = 0; i < c->goods && next <= p->last; i++) {
 		const struct verify_archive *a = c->good[i];
 
@@ -149,8 +149,8 @@ verify_cross(const struct verify_journal *j,
 			c.good[c.goods++] = a;
 	}
 	qsort(c.good, c.goods, sizeof(*c.good), by_first);
-	for (size_t i = 0; i < j->control.purges; i++)
-		cover(&c, &j->control.purge[i]);
+	for (size_t i = 0; i < j->control.spans; i++)
+		cover(&c, &j->control.span[i]);
 	say_missing(&c);
 	free(c.good);
 }

@@ -39,13 +39,16 @@ static const struct {
 	(const char *const[]){"adapter", "batch", "first", "last", "state",
 	    "location", "sha256", "bytes", "readback", NULL}},
     [131] = {"purge",
-	(const char *const[]){
-	    "purge", "first", "last", "count", "leaves", "acks", NULL}},
+	(const char *const[]){"purge", "first", "last", "count", "ranges",
+	    "leaves", "acks", "held", "hold", "approvals", "anchor", "policy",
+	    NULL}},
     [132] = {"incident",
 	(const char *const[]){
 	    "what", "since", "until", "refused", "late", NULL}},
     [133] = {"beat", (const char *const[]){NULL}},
-    [134] = {"policy", (const char *const[]){"required", "after", NULL}},
+    [134] = {"policy",
+	(const char *const[]){"required", "after", "approvals", "quorum",
+	    "witnesses", "stamp", "classes", NULL}},
     [135] = {"key",
 	(const char *const[]){
 	    "epoch", "vkey", "next", "reason", "clean", NULL}},

@@ -62,10 +62,10 @@ ack_row(struct verify_control *c, sqlite3_stmt *s)
 }
 
 static int
-range_at(const void *first, const void *element)
+span_at(const void *first, const void *element)
 {
 	uint64_t wanted = *(const uint64_t *)first;
-	const struct verify_purge *p = element;
+	const struct verify_span *p = element;
 
 	return wanted < p->first ? -1 : wanted > p->first;
 }
@@ -74,13 +74,13 @@ static bool
 purge_row(struct verify_control *c, sqlite3_stmt *s)
 {
 	uint64_t v[4]; /* first, last, n, seq */
-	struct verify_purge *p;
+	struct verify_span *p;
 
-	if (c->purges == 0 || !row_numbers(s, 0, 4, v))
+	if (c->spans == 0 || !row_numbers(s, 0, 4, v))
 		return false;
-	p = bsearch(&v[0], c->purge, c->purges, sizeof(*p), range_at);
-	if (p == NULL || p->in_table || p->last != v[1] || p->n != v[2] ||
-	    p->seq != v[3])
+	p = bsearch(&v[0], c->span, c->spans, sizeof(*p), span_at);
+	if (p == NULL || p->in_table || p->last != v[1] ||
+	    c->purge[p->purge].n != v[2] || c->purge[p->purge].seq != v[3])
 		return false;
 	p->in_table = true;
 	return true;
@@ -116,8 +116,13 @@ find_missing(const struct verify_control *c, struct verify_report *r)
 				missing_row(r, b->ack.seq, "ack");
 		}
 	}
+	for (size_t i = 0; i < c->spans; i++)
+		if (!c->span[i].in_table)
+			missing_row(
+			    r, c->purge[c->span[i].purge].seq, "purge_range");
+	/* Ranges that cannot be followed have no rows to be compared. */
 	for (size_t i = 0; i < c->purges; i++)
-		if (!c->purge[i].in_table)
+		if (c->purge[i].spans == 0)
 			missing_row(r, c->purge[i].seq, "purge_range");
 }
 

@@ -13,6 +13,12 @@
 
 #define PROGRESS_STEP 65536
 
+/* A purge between its first and its last range; other ranges lie between. */
+struct open_purge {
+	struct crypto_hash *hash;
+	uint64_t events;
+};
+
 struct walk {
 	const struct verify_walk_input *in;
 	struct verify_walk_result *out;
@@ -23,10 +29,9 @@ struct walk {
 	struct verify_leaf leaf; /* of the present row */
 	uint64_t next;           /* sequence number expected */
 	uint64_t last_at;
-	bool timed;   /* last_at is of the record before */
-	size_t purge; /* first purge that does not lie behind */
-	struct crypto_hash *purge_hash;
-	uint64_t purge_events;
+	bool timed;  /* last_at is of the record before */
+	size_t span; /* first purged range that does not lie behind */
+	struct open_purge *purge; /* one for each purge */
 	uint64_t control_leaves, control_sum;
 	struct verify_tiles *tiles;
 	struct verify_tree tree;  /* of the leaf texts */
@@ -77,36 +82,41 @@ grow(struct walk *w, uint64_t seq, const uint8_t *hash)
 		    w->diverged ? &w->other : NULL, w->r);
 }
 
-/* Follows a purged range: the digest of its leaf hashes and its count. */
 static void
-follow_purge(struct walk *w, const struct verify_purge *p, uint64_t seq,
-    const uint8_t hash[32], bool user)
+close_purge(
+    struct walk *w, const struct verify_purge *p, struct open_purge *open)
 {
 	uint8_t digest[32];
 
-	if (seq == p->first) {
-		crypto_hash_free(w->purge_hash);
-		w->purge_hash = crypto_hash_new();
-		w->purge_events = 0;
-	}
-	if (w->purge_hash == NULL)
-		return;
-	crypto_hash_add(w->purge_hash, hash, 32);
-	w->purge_events += user;
-	if (seq != p->last)
-		return;
-	crypto_hash_get(w->purge_hash, digest);
-	crypto_hash_free(w->purge_hash);
-	w->purge_hash = NULL;
+	crypto_hash_get(open->hash, digest);
+	crypto_hash_free(open->hash);
+	open->hash = NULL;
 	if (memcmp(digest, p->leaves, 32) != 0)
 		verify_report_finding(w->r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge digest is not that of the leaves of records %" PRIu64
-		    "-%" PRIu64,
-		    p->first, p->last);
-	if (w->purge_events != p->count)
+		    "purge digest is not that of the leaves of records %s",
+		    p->ranges);
+	if (open->events != p->count)
 		verify_report_finding(w->r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge says %" PRIu64 " events, its range holds %" PRIu64,
-		    p->count, w->purge_events);
+		    "purge says %" PRIu64 " events, its ranges hold %" PRIu64,
+		    p->count, open->events);
+}
+
+/* Follows purged ranges: the digest of their leaf hashes and their count. */
+static void
+follow_purge(
+    struct walk *w, size_t i, uint64_t seq, const uint8_t hash[32], bool user)
+{
+	const struct verify_purge *p = &w->in->control->purge[i];
+	struct open_purge *open = &w->purge[i];
+
+	if (seq == p->first && open->hash == NULL)
+		open->hash = crypto_hash_new();
+	if (open->hash == NULL)
+		return;
+	crypto_hash_add(open->hash, hash, 32);
+	open->events += user;
+	if (seq == p->last)
+		close_purge(w, p, open);
 }
 
 static void
@@ -186,8 +196,8 @@ static bool
 check_leaf(struct walk *w, uint64_t seq)
 {
 	struct view text = verify_sql_bytes(w->leaves, 3);
-	const struct verify_purge *purge =
-	    verify_control_purge(w->in->control, &w->purge, seq);
+	const struct verify_span *purge =
+	    verify_control_span(w->in->control, &w->span, seq);
 	const char *why;
 	unsigned line;
 	uint8_t hash[32];
@@ -199,7 +209,8 @@ check_leaf(struct walk *w, uint64_t seq)
 	w->count.syntax++;
 	parsed = verify_leaf_parse(text, &w->leaf, &line, &why);
 	if (purge != NULL)
-		follow_purge(w, purge, seq, hash, parsed && w->leaf.parts > 0);
+		follow_purge(
+		    w, purge->purge, seq, hash, parsed && w->leaf.parts > 0);
 	if (!parsed) {
 		verify_report_finding(w->r, VERIFY_SYNTAX,
 		    verify_at_line(seq, line), "leaf text: %s", why);
@@ -303,6 +314,9 @@ prepare(struct walk *w)
 	verify_tree_init(&w->tree);
 	w->gap = (struct verify_run){.check = VERIFY_SEQUENCE,
 	    .reason = "no such record in the journal"};
+	w->purge = calloc(in->control->purges + 1, sizeof(*w->purge));
+	if (w->purge == NULL)
+		return false;
 	w->tiles = verify_tiles_new(in->db, in->report);
 	if (w->tiles == NULL)
 		return false;
@@ -334,7 +348,9 @@ verify_walk(const struct verify_walk_input *in, struct verify_walk_result *out)
 	ok = prepare(w) && run_through(w);
 	ok = verify_team_join(&team, ok, in->report, &theirs) && ok;
 	add_result(out, &theirs);
-	crypto_hash_free(w->purge_hash);
+	for (size_t i = 0; w->purge != NULL && i < in->control->purges; i++)
+		crypto_hash_free(w->purge[i].hash);
+	free(w->purge);
 	(void)sqlite3_finalize(w->leaves); /* results of steps are known */
 	verify_bodies_free(w->bodies);
 	verify_tiles_free(w->tiles);

@@ -163,16 +163,18 @@ class Forger:
                 return b"\nsize %d\nroot %s" % (size, base64.b64encode(value))
 
             def digest(found):
-                first, last = int(found[1]), int(found[2])
-                return b"\nfirst %d\nlast %d\ncount %s\nleaves %s" % (
-                    first, last, found[3], hashlib.sha256(
-                        b"".join(hashes[first:last + 1])).hexdigest().encode())
+                taken = []
+                for run in found[2].split(b","):
+                    first, _, last = run.partition(b"-")
+                    taken += hashes[int(first):int(last or first) + 1]
+                return found[1] + hashlib.sha256(
+                    b"".join(taken)).hexdigest().encode()
             if seq == 0:
                 text = re.sub(rb"\nvkey [^\n]*", lambda _: b"\nvkey "
                               + self.signer.vkey.encode(), text)
             text = re.sub(rb"\nsize (\d{1,9})\nroot [^\n]*", root, text)
-            text = re.sub(rb"\nfirst (\d{1,9})\nlast (\d{1,9})\ncount (\S*)"
-                          rb"\nleaves [^\n]*", digest, text)
+            text = re.sub(rb"(\nranges ([0-9]{1,9}(?:[-,][0-9]{1,9})*)"
+                          rb"\nleaves )[^\n]*", digest, text)
             done.append(text)
             hashes.append(leaf_hash(text))
         return done, hashes
@@ -574,14 +576,20 @@ class TwoVerifiers(unittest.TestCase):
                     near(until - end), near(size))),
                 (130, batch + "state %s\nlocation -\nsha256 -\nbytes 0\n"
                  "readback no\n" % chance.choice(("sent", "stored", "x"))),
-                (131, "purge %d\nfirst %d\nlast %d\ncount %d\nleaves x\nacks "
-                 "records:1\n" % (near(2), near(first), near(first), near(0))),
+                (131, "purge %d\nfirst %d\nlast %d\ncount %d\nranges %d\n"
+                 "leaves x\nacks records:1\nheld 0\nhold -\napprovals -\n"
+                 "anchor -\npolicy %d\n" % (
+                     near(2), near(first), near(first), near(0), near(first),
+                     near(1))),
                 (132, "what storage\nsince %d\nuntil 2\nrefused 0\nlate 0\n"
                  % near(1)),
                 (133, chance.choice(("", "x 1\n"))),
-                (134, "required %s\nafter %s\n" % (
-                    chance.choice(("-", "records", "x,y", "%2C")),
-                    chance.choice(("-1", "0", "-2", "60")))),
+                (134, "required %s\nafter %s\napprovals %d\nquorum 0\n"
+                 "witnesses -\nstamp %s\nclasses -\n" % (
+                     chance.choice(("-", "records", "x,y", "%2C")),
+                     chance.choice(("-1", "0", "-2", "60")),
+                     chance.choice((0, 0, 1, 2, 3)),
+                     chance.choice(("no", "yes", "x")))),
                 (146, chance.choice(("", "x 1\n", "x 1\nx 1\n", "X 1\n",
                                      "1 1\n" * 64, "1 1\n" * 65))),
                 (255, "a b\n"), (9, "p 0 %s\n" % ("A" * 43 + "=")))

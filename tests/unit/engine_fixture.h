@@ -32,6 +32,9 @@
 #include "compliance/note.h"
 #include "compliance/wire.h"
 
+/* The fields of a policy record after the first two. */
+#define POLICY_REST "approvals 0\nquorum 0\nwitnesses -\nstamp no\nclasses -\n"
+
 #define FIXTURE_ORIGIN "example.test/journal/0a1b2c3d"
 #define FIXTURE_UUID "0a1b2c3d-0000-4000-8000-000000000001"
 #define FIXTURE_WAIT_MS 60000
@@ -46,11 +49,11 @@ struct fixture {
 	struct ipc *keeper_end; /* the keeper's side of the link */
 	struct keeper_link *keeper;
 	/* Orders to the keeper. */
-	unsigned refuse;     /* so many requests, then well again */
-	unsigned die_before; /* the link goes before so many records */
-	unsigned die_after;  /* the same, but recorded and not answered */
-	bool unsigned_heads; /* leave new heads without a note */
-	int64_t purge_after_s;
+	unsigned refuse;         /* so many requests, then well again */
+	unsigned die_before;     /* the link goes before so many records */
+	unsigned die_after;      /* the same, but recorded and not answered */
+	bool unsigned_heads;     /* leave new heads without a note */
+	const struct conf *conf; /* for purges */
 	const char *required[4];
 	size_t required_count;
 	/* What it saw. */
@@ -185,15 +188,19 @@ static inline void
 fixture_on_purge(struct fixture *f, struct reader *r)
 {
 	uint64_t ref = reader_u64(r);
-	struct journal_purge p = {.first = reader_u64(r),
-	    .last = reader_u64(r),
+	struct range ranges[100];
+	struct journal_purge p = {.ranges = ranges,
 	    .applied = journal_size(f->journal),
-	    .after_s = f->purge_after_s,
+	    .conf = f->conf,
 	    .required = f->required,
 	    .required_count = f->required_count};
 	struct journal_event out;
 	int result;
 
+	while (r->n > 0 && p.count < 100) {
+		ranges[p.count].first = reader_u64(r);
+		ranges[p.count++].last = reader_u64(r);
+	}
 	assert_true(reader_done(r));
 	f->purges++;
 	if (!fixture_obeys(f, ref))

@@ -30,6 +30,9 @@
 #define ORIGIN "example.test/journal/0a1b2c3d"
 #define UUID "0a1b2c3d-0000-4000-8000-000000000001"
 
+/* The fields of a policy record after the first two. */
+#define POLICY_REST "approvals 0\nquorum 0\nwitnesses -\nstamp no\nclasses -\n"
+
 struct fixture {
 	char dir[64];
 	char path[96];

@@ -93,6 +93,14 @@ test_mistakes(void **state)
 	} cases[] = {
 	    {"colour = 1\n", ":5: ", "colour"},
 	    {"purge { after-s = -2 }\n", ":5: ", "after-s is -2"},
+	    {"purge { approvals = 3 }\n", ":5: ", "approvals is 3"},
+	    {"retention A { after-s = 1 }\n", ":5: ", "a-z, 0-9"},
+	    {"retention a { }\n", ":5: ", "after-s is missing"},
+	    {"retention a { after-s = -2 }\n", ":5: ", "after-s is -2"},
+	    {"retention a { after-s = 1 kinds = {\"mail\"} }\n",
+		":5: ", "no kind"},
+	    {"retention a { after-s = 1 rooms = {\"x y\"} }\n",
+		":5: ", "neither"},
 	    {"purge { after-s = soon }\n", ":5: ", "after-s"},
 	    {"batch-events = 0\n", ":5: ", "batch-events is 0"},
 	    {"\nlisten sctp { port = 1 }\n", ":6: ", "sctp"},
@@ -149,6 +157,9 @@ test_whole(void **state)
 	    {"domain = \"a.test\"\nstate-dir = \"s\"\n"
 	     "listen tcp { port = 1 }\npurge { after-s = 0 }\n",
 		":4: purge { after-s } needs at least one adapter"},
+	    {"domain = \"a.b\"\nstate-dir = \"/s\"\n"
+	     "listen tcp { port = 1 }\nretention a { after-s = 0 }\n",
+		":4: retention a { after-s } needs at least one adapter"},
 	};
 	struct buf errors;
 
@@ -239,7 +250,11 @@ test_print(void **state)
 		  "target = \"relp://127.0.0.1:2514\" required = true }\n"
 		  "adapter own { program = \"./\\${HOME} \\\"x\" }\n"
 		  "users { server = \"#61001\" }\n"
-		  "limits { text-bytes = 1000 }\npurge { after-s = 5 }\n",
+		  "limits { text-bytes = 1000 }\n"
+		  "purge { after-s = 5 approvals = 2 }\n"
+		  "retention desk { rooms = {\"1\", \"ma-chan://x/2\"} "
+		  "kinds = {\"post\", \"join\"} after-s = 60 }\n"
+		  "retention rest { after-s = -1 }\n",
 	    &errors);
 	assert_non_null(c);
 	conf_print(c, &first);
@@ -252,6 +267,11 @@ test_print(void **state)
 	assert_string_equal(buf_text(&first), buf_text(&second));
 	assert_non_null(strstr(buf_text(&first), "text-bytes = 1000"));
 	assert_non_null(strstr(buf_text(&first), "after-s = 5"));
+	assert_non_null(strstr(buf_text(&first), "approvals = 2"));
+	assert_non_null(strstr(buf_text(&first),
+	    "retention desk {\n\trooms = {\"ma-chan://example.test/1\", "
+	    "\"ma-chan://x/2\"}\n\tkinds = {\"join\", \"post\"}\n"
+	    "\tafter-s = 60\n}\nretention rest {\n\tafter-s = -1\n}\n"));
 	buf_release(&errors);
 	buf_release(&first);
 	buf_release(&second);

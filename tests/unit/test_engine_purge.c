@@ -37,7 +37,7 @@ probe_init(struct probe *p, size_t required, int64_t after_s)
 	fixture_init(&p->f);
 	p->f.up = on_up;
 	p->f.up_arg = p;
-	p->f.purge_after_s = after_s;
+	p->f.conf = &p->conf;
 	p->f.required_count = required;
 	for (size_t i = 0; i < 2; i++) {
 		p->f.required[i] = names[i];
@@ -55,9 +55,9 @@ probe_init(struct probe *p, size_t required, int64_t after_s)
 	    .backoff_max_ms = 20,
 	    .poll_ms = 5};
 	fixture_control(&p->f, EVENT_POLICY,
-	    required == 2       ? "required a,b\nafter 0\n"
-		: required == 1 ? "required a\nafter 0\n"
-				: "required -\nafter 0\n");
+	    required == 2       ? "required a,b\nafter 0\n" POLICY_REST
+		: required == 1 ? "required a\nafter 0\n" POLICY_REST
+				: "required -\nafter 0\n" POLICY_REST);
 }
 
 static void

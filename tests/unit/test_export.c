@@ -36,11 +36,12 @@ setup(void **out)
 		return -1;
 	snprintf(s->path, sizeof(s->path), "%s/journal.db", s->folder);
 	fix_init(&s->f, 3);
-	fix_open(&s->f);                                        /* 0 */
-	fix_control(&s->f, 134, "required records\nafter 0\n"); /* 1 */
-	fix_join(&s->f, "ann");                                 /* 2 */
-	fix_post(&s->f, "purged words");                        /* 3 */
-	fix_batch(&s->f, "records", 1, 0, 3);                   /* 4 */
+	fix_open(&s->f); /* 0 */
+	fix_control(
+	    &s->f, 134, "required records\nafter 0\n" POLICY_REST); /* 1 */
+	fix_join(&s->f, "ann");                                     /* 2 */
+	fix_post(&s->f, "purged words");                            /* 3 */
+	fix_batch(&s->f, "records", 1, 0, 3);                       /* 4 */
 	fix_ack(&s->f, "records", 1, 0, 3, "l",
 	    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
 	    1); /* 5 */
@@ -218,7 +219,8 @@ test_csv(void **in)
 	    "\x1b[31m\",\"{\"\"v\"\":1,"));
 	assert_non_null(strstr((char *)out.data, ",post,yes,,,,,,,,,\r\n"));
 	assert_non_null(strstr((char *)out.data,
-	    ",policy,no,,,,,,,,,required records; after 0\r\n"));
+	    ",policy,no,,,,,,,,,required records; after 0; "
+	    "approvals 0; quorum 0; witnesses -; stamp no; classes -\r\n"));
 	buf_release(&out);
 }
 
@@ -275,8 +277,9 @@ test_text(void **in)
 	    "2 messages, 3 to 6\n"));
 	assert_non_null(
 	    strstr((char *)out.data, "* record 3, post: payload purged\n"));
-	assert_non_null(
-	    strstr((char *)out.data, "* policy: required records, after 0\n"));
+	assert_non_null(strstr((char *)out.data,
+	    "* policy: required records, after 0, "
+	    "approvals 0, quorum 0, witnesses -, stamp no, classes -\n"));
 	buf_release(&out);
 }
 

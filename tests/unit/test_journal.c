@@ -154,8 +154,8 @@ no_row_can_be_changed(void **state)
 	(void)state;
 	new_fixture(&f);
 	append_posts(&f, 300);
-	assert_int_equal(
-	    append_text(&f, EVENT_POLICY, "required records\nafter 0\n", NULL),
+	assert_int_equal(append_text(&f, EVENT_POLICY,
+			     "required records\nafter 0\n" POLICY_REST, NULL),
 	    0);
 	assert_int_equal(append_batch(&f, "records", 1, 0, 9), 0);
 	assert_int_equal(append_ack(&f, "records", 1, 0, 9, "sent"), 0);

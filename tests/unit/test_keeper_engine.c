@@ -142,7 +142,7 @@ purge_over_the_wire(void **state)
 	wait_note(&f, 104);
 	/* A batch and an ack are always published. */
 	send_purge(&f.engine, 9, 0, UINT64_MAX);
-	expect_refused(&f.engine, 9, "records at a time");
+	expect_refused(&f.engine, 9, "out of order");
 	assert_true(
 	    file_has(f.journal, "CANARY-93b1") || file_has(wal, "CANARY-93b1"));
 	send_purge(&f.engine, 10, 0, 101);

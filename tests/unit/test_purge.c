@@ -1,5 +1,7 @@
 #include "tests/unit/journal_fixture.h"
 
+#include "base/conf.h"
+
 static unsigned
 count_bytes(const char *path, const char *needle)
 {
@@ -28,10 +30,12 @@ purge(struct fixture *f, uint64_t first, uint64_t last, uint64_t applied,
     int64_t after)
 {
 	static const char *const required[] = {"records", "vault"};
-	const struct journal_purge p = {.first = first,
-	    .last = last,
+	const struct range range = {first, last};
+	const struct conf conf = {.purge_after_s = after};
+	const struct journal_purge p = {.ranges = &range,
+	    .count = 1,
 	    .applied = applied,
-	    .after_s = after,
+	    .conf = &conf,
 	    .required = required,
 	    .required_count = 2};
 	struct journal_event e;
@@ -53,8 +57,9 @@ purge_only_what_is_stored(void **state)
 	(void)state;
 	new_fixture(&f);
 	(void)snprintf(wal, sizeof wal, "%s-wal", f.path);
-	assert_int_equal(append_text(&f, EVENT_POLICY,
-			     "required records,vault\nafter 0\n", NULL),
+	assert_int_equal(
+	    append_text(&f, EVENT_POLICY,
+		"required records,vault\nafter 0\n" POLICY_REST, NULL),
 	    0);
 	append_posts(&f, 999);
 	assert_int_equal(purge(&f, 0, 499, 1000, 0), 1); /* no batch */
@@ -108,9 +113,12 @@ purge_only_what_is_stored(void **state)
 	assert_false(r.purged);
 	crypto_hash_get(h, digest);
 	buf_init(&hex);
-	buf_put_text(&hex, "purge 1\nfirst 0\nlast 299\ncount 299\nleaves ");
+	buf_put_text(&hex,
+	    "purge 1\nfirst 0\nlast 299\ncount 299\nranges 0-299\nleaves ");
 	text_put_hex(&hex, digest, sizeof digest);
-	buf_put_text(&hex, "\nacks records:1003,vault:1004\n");
+	buf_put_text(&hex,
+	    "\nacks records:1003,vault:1004\nheld 0\nhold -\n"
+	    "approvals -\nanchor -\npolicy 0\n");
 	assert_int_equal(scan_seek(s, journal_size(f.j) - 1), 0);
 	assert_int_equal(scan_next(s, &r), 1);
 	assert_int_equal(r.kind, EVENT_PURGE);
@@ -133,20 +141,21 @@ triggers_guard_the_purge(void **state)
 	(void)state;
 	new_fixture(&f);
 	append_posts(&f, 100);
-	assert_int_equal(append_text(&f, EVENT_POLICY,
-			     "required records,vault\nafter 0\n", NULL),
+	assert_int_equal(
+	    append_text(&f, EVENT_POLICY,
+		"required records,vault\nafter 0\n" POLICY_REST, NULL),
 	    0);
 	assert_int_equal(append_batch(&f, "records", 1, 0, 49), 0);
 	assert_int_equal(append_batch(&f, "vault", 1, 0, 99), 0);
 	assert_int_equal(append_ack(&f, "records", 1, 0, 49, "stored"), 0);
-	append_posts(&f, 1);
+	assert_int_equal(append_text(&f, EVENT_PURGE, "x 1\n", NULL), 0);
 	db = open_raw(&f);
 	refused(db,
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 1, 104)");
 	db_close(db);
 	assert_int_equal(append_ack(&f, "vault", 1, 0, 99, "stored"), 0);
-	append_posts(&f, 1);
+	assert_int_equal(append_text(&f, EVENT_PURGE, "x 1\n", NULL), 0);
 	db = open_raw(&f);
 	/* Beyond the ack, before the ack, out of number, backwards. */
 	refused(db,
@@ -168,9 +177,17 @@ triggers_guard_the_purge(void **state)
 			     "INSERT INTO purge_range(first, last, n, seq)"
 			     " VALUES (10, 29, 1, 106)"),
 	    0);
+	/* Overlapping; then another number for the same record. */
 	refused(db,
 	    "INSERT INTO purge_range(first, last, n, seq)"
-	    " VALUES (29, 40, 2, 106)");
+	    " VALUES (29, 40, 1, 106)");
+	refused(db,
+	    "INSERT INTO purge_range(first, last, n, seq)"
+	    " VALUES (40, 41, 2, 106)");
+	assert_int_equal(db_exec(db,
+			     "INSERT INTO purge_range(first, last, n, seq)"
+			     " VALUES (40, 41, 1, 106)"),
+	    0);
 	refused(db,
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 2, 106)");
@@ -207,9 +224,10 @@ no_policy_no_purge(void **state)
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 4, 1, 9)");
 	db_close(db);
-	assert_int_equal(
-	    append_text(&f, EVENT_POLICY, "required -\nafter 0\n", NULL), 0);
-	append_posts(&f, 1);
+	assert_int_equal(append_text(&f, EVENT_POLICY,
+			     "required -\nafter 0\n" POLICY_REST, NULL),
+	    0);
+	assert_int_equal(append_text(&f, EVENT_PURGE, "x 1\n", NULL), 0);
 	db = open_raw(&f);
 	refused(db,
 	    "INSERT INTO purge_range(first, last, n, seq)"

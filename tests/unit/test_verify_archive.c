@@ -165,7 +165,7 @@ setup(void **out)
 	snprintf(s->xml, sizeof(s->xml), "%s/x.xml", s->folder);
 	fix_init(f, 7);
 	fix_open(f);
-	fix_control(f, 134, "required records,xml\nafter 0\n");
+	fix_control(f, 134, "required records,xml\nafter 0\n" POLICY_REST);
 	fix_join(f, "ann");
 	fix_post(f, "first & \\u0001 words");
 	fix_post(f, "second");

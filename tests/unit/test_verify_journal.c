@@ -26,7 +26,7 @@ make_small(struct fix *f)
 
 	fix_init(f, 7);
 	fix_open(f);
-	fix_control(f, 134, "required records,xml\nafter 3\n");
+	fix_control(f, 134, "required records,xml\nafter 3\n" POLICY_REST);
 	fix_join(f, "ann");
 	fix_join(f, "bob");
 	fix_post(f, "first words");
@@ -56,7 +56,7 @@ make_large(struct fix *f)
 {
 	fix_init(f, 7);
 	fix_open(f);
-	fix_control(f, 134, "required records\nafter 3600\n");
+	fix_control(f, 134, "required records\nafter 3600\n" POLICY_REST);
 	while (f->n < 500)
 		fix_post(f, "one of many");
 	while (f->n < 65900)

@@ -48,7 +48,7 @@ static const char sha[] =
 static void
 purge_unacked(struct fix *f)
 {
-	fix_control(f, 134, "required records,xml\nafter 0\n");
+	fix_control(f, 134, "required records,xml\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_batch(f, "xml", 1, 0, 2);
@@ -59,7 +59,7 @@ purge_unacked(struct fix *f)
 static void
 purge_beyond(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -70,7 +70,7 @@ purge_beyond(struct fix *f)
 static void
 purge_never(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter -1\n");
+	fix_control(f, 134, "required records\nafter -1\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -80,7 +80,7 @@ purge_never(struct fix *f)
 static void
 purge_early(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 3600\n");
+	fix_control(f, 134, "required records\nafter 3600\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -90,7 +90,7 @@ purge_early(struct fix *f)
 static void
 purge_wrong_ack(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -100,7 +100,7 @@ purge_wrong_ack(struct fix *f)
 static void
 purge_old_ack(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -113,7 +113,7 @@ purge_old_ack(struct fix *f)
 static void
 purge_more_acks(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -125,7 +125,7 @@ purge_more_acks(struct fix *f)
 static void
 purge_too_many(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	for (unsigned i = 0; i < 10000; i++)
 		fix_control(f, 133, "%s", "");
 	fix_batch(f, "records", 1, 0, 10001);
@@ -164,7 +164,7 @@ meta_row(struct fix *f)
 static void
 purge_twice(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -175,13 +175,14 @@ purge_twice(struct fix *f)
 static void
 purge_miscounted(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 0\n");
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
 	f->rec[2].purged = true;
 	fix_control(f, 131,
-	    "purge 1\nfirst 0\nlast 2\ncount 2\nleaves %s\nacks records:4\n",
+	    "purge 1\nfirst 0\nlast 2\ncount 2\nranges 0-2\nleaves %s\n"
+	    "acks records:4\nheld 0\nhold -\napprovals -\nanchor -\npolicy 1\n",
 	    sha);
 	buf_put_text(&f->sql, "INSERT INTO purge_range VALUES(0,2,1,5);");
 }
@@ -259,7 +260,7 @@ not_json(struct fix *f)
 static void
 purge_sound(struct fix *f)
 {
-	fix_control(f, 134, "required records\nafter 1\n");
+	fix_control(f, 134, "required records\nafter 1\n" POLICY_REST);
 	fix_post(f, "a");
 	fix_batch(f, "records", 1, 0, 2);
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -286,13 +287,13 @@ test_stories(void **in)
 	check_story(purge_wrong_ack, "purges", 5, "youngest");
 	check_story(purge_old_ack, "purges", 8, "youngest");
 	check_story(purge_more_acks, "purges", 7, "youngest");
-	check_story(purge_too_many, "purges", 10004, "more than 10000");
+	check_story(purge_too_many, "purges", 10004, "over more than 10000");
 	check_story(ack_before, "control", 4, "before the one before");
 	check_story(adapter_named, "control", 2, "malformed");
 	check_story(beat_field, "syntax", 1, "more fields");
 	check_story(meta_row, "tables", -1, "meta");
 	check_story(purge_twice, "purges", 6, "overlaps");
-	check_story(purge_miscounted, "purges", 5, "holds 1");
+	check_story(purge_miscounted, "purges", 5, "hold 1");
 	check_story(purge_miscounted, "purges", 5, "digest");
 	check_story(ack_unknown, "control", 1, "was not cut");
 	check_story(batch_gap, "control", 3, "does not begin");

@@ -25,6 +25,9 @@
 #define FIX_UUID "0a1b2c3d-0000-4000-8000-00000000beef"
 #define FIX_START UINT64_C(1795000000000000)
 
+/* The fields of a policy record after the first two. */
+#define POLICY_REST "approvals 0\nquorum 0\nwitnesses -\nstamp no\nclasses -\n"
+
 struct fix_part {
 	uint8_t salt[32];
 	char *data;
@@ -314,10 +317,13 @@ fix_purge(
 {
 	struct buf b, hex;
 	uint8_t digest[32];
-	uint64_t count = 0;
+	uint64_t count = 0, policy = 0;
 
 	buf_init(&b);
 	buf_init(&hex);
+	for (uint64_t i = 0; i < f->n; i++)
+		if (f->rec[i].kind == 134)
+			policy = i;
 	for (uint64_t i = first; i <= last; i++) {
 		buf_put(&b, f->rec[i].hash, 32);
 		count += f->rec[i].kind < 128;
@@ -331,8 +337,10 @@ fix_purge(
 	    first, last, n, f->n);
 	fix_control(f, 131,
 	    "purge %" PRIu64 "\nfirst %" PRIu64 "\nlast %" PRIu64
-	    "\ncount %" PRIu64 "\nleaves %s\nacks %s\n",
-	    n, first, last, count, buf_text(&hex), acks);
+	    "\ncount %" PRIu64 "\nranges %" PRIu64 "-%" PRIu64
+	    "\nleaves %s\nacks %s\nheld 0\nhold -\napprovals -\nanchor -\n"
+	    "policy %" PRIu64 "\n",
+	    n, first, last, count, first, last, buf_text(&hex), acks, policy);
 	buf_release(&b);
 	buf_release(&hex);
 }
