@@ -26,14 +26,14 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
     135: "key epoch vkey next reason clean",
     136: "seal segment first count",
     137: "clock old new sync error tai",
-    138: "hold matter selector by",
-    139: "release hold by",
+    138: "hold hold=n matter selector=hash by",
+    139: "release hold=n by",
     140: "recover old size root origin vkey next reason by",
     141: "anchor what name state size time sha256",
     142: "late since until count",
     143: "drop what since until count",
     144: "audit first last since result",
-    145: "approve below by"}
+    145: "approve below=n by"}
 NUMBER, NAME = "(?:0|[1-9][0-9]{0,18})", "[^\0- +\x7f]{1,255}"
 PLAIN, HASH = "[A-Za-z0-9._:/+=@,-]", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 VALUE = f"(?:{PLAIN}|%[0-9A-F]{{2}})+"
