@@ -36,6 +36,8 @@ static const struct {
     {"session-s", 90, 86400},
     {"register-s", 60, 86400},
     {"history", 1, 10000},
+    {"segment-records", 512, 1000000000000},
+    {"segment-bytes", 0, INT64_MAX},
 };
 
 static const char *const transport_names[] = {
@@ -206,6 +208,13 @@ static cfg_opt_t purge_options[] = {
     CFG_END(),
 };
 
+static cfg_opt_t journal_options[] = {
+    CFG_INT("segment-records", 50000000, CFGF_NONE),
+    CFG_INT("segment-bytes", 0, CFGF_NONE),
+    CFG_BOOL("segment-yearly", cfg_true, CFGF_NONE),
+    CFG_END(),
+};
+
 static cfg_opt_t users_options[] = {
     CFG_STR("server", "_chancery-server", CFGF_NONE),
     CFG_STR("keeper", "_chancery-keeper", CFGF_NONE),
@@ -242,6 +251,7 @@ static cfg_opt_t top_options[] = {
     CFG_SEC("purge", purge_options, CFGF_NONE),
     CFG_SEC("retention", conf_retention_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+    CFG_SEC("journal", journal_options, CFGF_NONE),
     CFG_SEC("users", users_options, CFGF_NONE),
     CFG_SEC("limits", limits_options, CFGF_NONE),
     CFG_END(),
@@ -256,7 +266,8 @@ set_checks(cfg_t *cfg)
 	    "limits|headers", "limits|connections",
 	    "limits|connections-per-address", "limits|idle-s",
 	    "limits|message-s", "limits|in-flight", "limits|text-bytes",
-	    "limits|session-s", "limits|register-s", "limits|history"};
+	    "limits|session-s", "limits|register-s", "limits|history",
+	    "journal|segment-records", "journal|segment-bytes"};
 
 	for (size_t i = 0; i < COUNT(numbers); i++)
 		cfg_set_validate_func(cfg, numbers[i], check_range);
@@ -386,6 +397,14 @@ take_users(struct conf *c, cfg_t *sec)
 	return ok;
 }
 
+static void
+take_journal(struct conf *c, cfg_t *sec)
+{
+	c->segment_records = (uint64_t)cfg_getint(sec, "segment-records");
+	c->segment_bytes = (uint64_t)cfg_getint(sec, "segment-bytes");
+	c->segment_yearly = cfg_getbool(sec, "segment-yearly") == cfg_true;
+}
+
 /* What only the whole file can tell. */
 static bool
 check_whole(const struct conf *c, cfg_t *cfg, struct buf *errors)
@@ -444,6 +463,7 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		c->purge_after_s = cfg_getint(cfg, "purge|after-s");
 		c->purge_approvals =
 		    number(cfg_getsec(cfg, "purge"), "approvals");
+		take_journal(c, cfg_getsec(cfg, "journal"));
 		take_limits(c, cfg_getsec(cfg, "limits"));
 		ok = take_users(c, cfg_getsec(cfg, "users")) && ok;
 		ok = take_listens(c, cfg, absolute) && ok;
@@ -649,6 +669,11 @@ conf_print(const struct conf *c, struct buf *out)
 	    "purge {\n\tafter-s = %" PRId64 "\n\tapprovals = %u\n}\n",
 	    c->purge_after_s, c->purge_approvals);
 	conf_retention_print(c, out);
+	buf_printf(out,
+	    "journal {\n\tsegment-records = %" PRIu64
+	    "\n\tsegment-bytes = %" PRIu64 "\n\tsegment-yearly = %s\n}\n",
+	    c->segment_records, c->segment_bytes,
+	    c->segment_yearly ? "true" : "false");
 	buf_put_text(out, "users {\n");
 	print_string(out, "\t", "server", c->user_server);
 	print_string(out, "\t", "keeper", c->user_keeper);

@@ -58,7 +58,11 @@ struct conf {
 	unsigned purge_approvals; /* persons that must release them first */
 	struct conf_retention *retentions;
 	size_t retention_count;
-	unsigned batch_events; /* at most so many events in a batch */
+	/* When the journal goes on in another file. */
+	uint64_t segment_records; /* as soon as it has so many; 0: never */
+	uint64_t segment_bytes;   /* about; 0: never */
+	bool segment_yearly;      /* in another year, UTC */
+	unsigned batch_events;    /* at most so many events in a batch */
 	char *user_server, *user_keeper, *user_signer, *user_engine,
 	    *user_adapter; /* only used when started as root */
 	int users_line;    /* of the file, where that section ends */

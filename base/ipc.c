@@ -38,6 +38,7 @@ struct ipc {
 	size_t incoming_count;
 	int handles;  /* libuv handles not closed yet */
 	bool writing; /* the poll waits for room */
+	bool held;    /* frames wait */
 	bool broken;  /* on_closed was or will be called */
 	bool in_callback;
 	bool freed;
@@ -210,7 +211,7 @@ deliver(struct ipc *link)
 	struct view payload;
 	uint16_t type;
 
-	while (!link->broken) {
+	while (!link->broken && !link->held) {
 		switch (ipc_decoder_next(&link->in, &type, &payload)) {
 		case IPC_MORE:
 			return true;
@@ -224,13 +225,14 @@ deliver(struct ipc *link)
 			break;
 		}
 	}
-	return false;
+	return !link->broken;
 }
 
 static void
 on_readable(struct ipc *link)
 {
-	for (int i = 0; i < READS_PER_TURN && !link->broken; i++) {
+	for (int i = 0; i < READS_PER_TURN && !link->broken && !link->held;
+	     i++) {
 		int got = read_some(link);
 
 		if (got == 0)
@@ -411,13 +413,40 @@ send_some(struct ipc *link)
 }
 
 static void
+poll_again(struct ipc *link)
+{
+	int events =
+	    (link->held ? 0 : UV_READABLE) | (link->writing ? UV_WRITABLE : 0);
+
+	if (events != 0)
+		(void)uv_poll_start(&link->poll, events, on_poll);
+	else
+		(void)uv_poll_stop(&link->poll); /* always 0 */
+}
+
+static void
 want_write(struct ipc *link, bool want)
 {
 	if (link->writing == want)
 		return;
 	link->writing = want;
-	(void)uv_poll_start(&link->poll,
-	    want ? UV_READABLE | UV_WRITABLE : UV_READABLE, on_poll);
+	poll_again(link);
+}
+
+void
+ipc_hold(struct ipc *link, bool hold)
+{
+	if (link->held == hold || link->broken)
+		return;
+	link->held = hold;
+	poll_again(link);
+	if (hold)
+		return;
+	link->in_callback = true;
+	(void)deliver(link); /* a broken link has told so */
+	link->in_callback = false;
+	if (link->freed)
+		release(link);
 }
 
 void

@@ -44,6 +44,11 @@ void ipc_end(struct ipc *link);
 void ipc_flush(struct ipc *link);
 /* Bytes queued and not yet taken by the socket. */
 size_t ipc_queued(const struct ipc *link);
+/*
+ * While held, no frame is handed over and nothing more is read. Letting go
+ * hands over at once what had come in: never from within the link's callbacks.
+ */
+void ipc_hold(struct ipc *link, bool hold);
 /* What is queued is lost. NULL is allowed, and from within its callbacks. */
 void ipc_free(struct ipc *link);
 

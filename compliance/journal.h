@@ -53,6 +53,8 @@ uint64_t journal_time(const struct journal *j);
 const char *journal_uuid(const struct journal *j);
 const char *journal_origin(const struct journal *j);
 const char *journal_vkey(const struct journal *j);
+/* Time of the first record of the file that is written, 0 when none. */
+uint64_t journal_begun(struct journal *j);
 /* Number of the file that is written, and of its first record. */
 unsigned journal_segment(const struct journal *j);
 uint64_t journal_first(const struct journal *j);

@@ -272,6 +272,22 @@ journal_vkey(const struct journal *j)
 	return j->vkey;
 }
 
+uint64_t
+journal_begun(struct journal *j)
+{
+	sqlite3_stmt *s =
+	    db_prepare(j->db, "SELECT at FROM leaf WHERE seq = ?");
+	uint64_t at = 0;
+
+	if (s == NULL)
+		return 0;
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)j->first);
+	if (sqlite3_step(s) == SQLITE_ROW)
+		at = (uint64_t)sqlite3_column_int64(s, 0);
+	(void)sqlite3_finalize(s); /* the value tells */
+	return at;
+}
+
 unsigned
 journal_segment(const struct journal *j)
 {

@@ -26,7 +26,8 @@
 bool
 keeper_writable(const struct keeper *k)
 {
-	return k->in_service && !k->doomed && journal_writable(k->journal);
+	return k->in_service && !k->doomed && !k->roll.late &&
+	    journal_writable(k->journal);
 }
 
 static void
@@ -38,6 +39,9 @@ explain(struct keeper *k)
 		why = k->doom;
 	else if (!journal_writable(k->journal))
 		why = journal_error(k->journal);
+	else if (k->roll.late)
+		why = "the journal's file is full, and the signer has not "
+		      "signed its end yet";
 	else if (!k->in_service && k->signing.why[0] != '\0')
 		why = k->signing.why;
 	else if (!k->in_service)
@@ -181,37 +185,58 @@ fill_group(struct keeper *k, size_t count)
 	}
 }
 
+/* Events behind those that were committed wait for the next file. */
 static void
-commit_queue(struct keeper *k)
+keep_rest(struct keeper *k, size_t count)
 {
-	size_t count = k->queued;
-
-	if (count == 0)
+	k->queued -= count;
+	if (k->queued > 0) {
+		memmove(
+		    k->queue, k->queue + count, k->queued * sizeof k->queue[0]);
 		return;
-	k->queued = 0;
+	}
+	if (k->queue_bytes.cap > KEEPER_QUEUE_BYTES)
+		buf_release(&k->queue_bytes);
+	buf_clear(&k->queue_bytes);
+}
+
+static void
+commit_some(struct keeper *k, size_t room)
+{
+	size_t count = k->queued < room ? k->queued : room;
+
+	if (count == 0 || (keeper_rolling(k) && !k->roll.late))
+		return;
 	fill_group(k, count);
 	if (keeper_writable(k) &&
 	    journal_append(k->journal, k->group, count) == 0) {
 		send_receipts(k, count);
 		keeper_count_late(k, k->group, count);
 	} else {
-		if (k->in_service && !k->doomed)
+		if (k->in_service && !k->doomed && !k->roll.late)
 			keeper_storage_failed(k);
 		refuse_queue(k, count);
 	}
-	if (k->queue_bytes.cap > KEEPER_QUEUE_BYTES)
-		buf_release(&k->queue_bytes);
-	buf_clear(&k->queue_bytes);
+	keep_rest(k, count);
 	if (k->server.link != NULL)
 		ipc_flush(k->server.link);
 	keeper_sign(k);
 	tend_wal(k);
 }
 
+void
+keeper_commit(struct keeper *k)
+{
+	commit_some(k, SIZE_MAX);
+}
+
 static void
 on_polled(uv_check_t *check)
 {
-	commit_queue(check->data);
+	struct keeper *k = check->data;
+
+	commit_some(k, keeper_roll_room(k));
+	keeper_roll(k);
 }
 
 static bool
@@ -258,7 +283,7 @@ on_event(struct keeper *k, struct view payload)
 		log_fatal("out of memory for events");
 	if (++k->queued == KEEPER_QUEUE_MAX ||
 	    k->queue_bytes.len > KEEPER_QUEUE_BYTES)
-		commit_queue(k);
+		keeper_commit(k);
 	return true;
 }
 
@@ -271,7 +296,7 @@ on_hello(struct keeper *k, struct view payload)
 
 	if (!reader_done(&r))
 		return false;
-	commit_queue(k);
+	keeper_commit(k);
 	if (applied > size)
 		log_error("the chat store has applied %" PRIu64 " records, "
 			  "the journal holds %" PRIu64,
@@ -336,7 +361,7 @@ on_control(struct keeper *k, struct view payload)
 	e.fields = reader_rest(&r);
 	if (!reader_done(&r))
 		return false;
-	commit_queue(k);
+	keeper_commit(k);
 	if (!keeper_writable(k))
 		send_refused(&k->engine, ref, k->why);
 	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK)
@@ -380,7 +405,7 @@ on_purge(struct keeper *k, struct view payload)
 
 	if (purge.count == 0)
 		return false;
-	commit_queue(k);
+	keeper_commit(k);
 	if (!keeper_writable(k)) {
 		send_refused(&k->engine, ref, k->why);
 		return true;
@@ -472,6 +497,7 @@ on_link(void *arg, const char *name, int fd)
 		p->link = ipc_new(&k->loop, fd, on_frame, on_closed, p);
 		if (p->link == NULL)
 			log_fatal("link to the %s: out of memory", name);
+		ipc_hold(p->link, k->roll.held && p != &k->signer);
 		if (p->on_up != NULL)
 			p->on_up(k);
 		return;
@@ -487,7 +513,7 @@ on_beat(uv_timer_t *timer)
 {
 	struct keeper *k = timer->data;
 
-	if (!keeper_writable(k))
+	if (!keeper_writable(k) || keeper_rolling(k))
 		return;
 	if (keeper_append_beat(k) != 0) {
 		keeper_storage_failed(k);
@@ -524,7 +550,7 @@ on_stop(void *arg)
 {
 	struct keeper *k = arg;
 
-	commit_queue(k);
+	keeper_commit(k);
 	keeper_report_late(k);
 	if (!keeper_signature_awaited(k)) {
 		keeper_end(k);
@@ -560,7 +586,7 @@ init_loop(struct keeper *k)
 {
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->replay_timer,
-	    &k->truncate_timer, &k->stop_timer};
+	    &k->truncate_timer, &k->stop_timer, &k->roll_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");

@@ -64,21 +64,31 @@ append_incident(struct keeper *k)
 static int
 append_open(struct keeper *k)
 {
-	struct buf fields;
+	struct buf fields, base;
 	int r;
 
 	buf_init(&fields);
+	buf_init(&base);
 	leaf_put_field(&fields, "journal", view_text(journal_uuid(k->journal)));
 	leaf_put_field(
 	    &fields, "origin", view_text(journal_origin(k->journal)));
 	leaf_put_field(&fields, "vkey", view_text(journal_vkey(k->journal)));
 	leaf_put_field(
 	    &fields, "software", view_text("chancery/" CHANCERY_VERSION));
-	leaf_put_number(&fields, "segment", 0);
-	leaf_put_field(&fields, "note", view_text("-"));
-	r = append_own(k, EVENT_OPEN, &fields);
+	leaf_put_number(&fields, "segment", journal_segment(k->journal));
+	r = journal_put_base(k->journal, &base);
+	leaf_put_field(&fields, "note", buf_view(&base));
+	if (r == 0)
+		r = base.failed ? -1 : append_own(k, EVENT_OPEN, &fields);
 	buf_release(&fields);
+	buf_release(&base);
 	return r;
+}
+
+int
+keeper_open_file(struct keeper *k)
+{
+	return journal_opens(k->journal) ? append_open(k) : 0;
 }
 
 /* Records which adapters must store, when that is not known already. */
@@ -127,10 +137,9 @@ keeper_enter_service(struct keeper *k)
 {
 	uint64_t last = journal_time(k->journal);
 
-	if (k->in_service || !k->signing.compared)
+	if (k->in_service || !k->signing.compared || keeper_rolling(k))
 		return;
-	if ((journal_size(k->journal) == 0 && append_open(k) != 0) ||
-	    append_policy(k) != 0) {
+	if (keeper_open_file(k) != 0 || append_policy(k) != 0) {
 		keeper_storage_failed(k);
 		return;
 	}
@@ -166,20 +175,40 @@ on_recover(uv_timer_t *timer)
 		return;
 	}
 	k->recovered_ms = uv_now(&k->loop);
-	k->outage.until = now_us();
 	log_info("%s can be written again", k->path);
 	keeper_compare(k);
+	keeper_roll(k);
 	keeper_enter_service(k);
-	if (k->in_service && k->outage.unrecorded && append_incident(k) != 0)
-		keeper_storage_failed(k);
+	keeper_end_outage(k);
 	keeper_update(k);
 	keeper_sign(k);
 }
 
 void
-keeper_storage_failed(struct keeper *k)
+keeper_begin_outage(struct keeper *k, const char *what)
 {
 	struct keeper_outage *o = &k->outage;
+
+	if (o->unrecorded)
+		return;
+	o->what = what;
+	o->since = now_us();
+	o->unrecorded = true;
+}
+
+void
+keeper_end_outage(struct keeper *k)
+{
+	if (!k->outage.unrecorded || !keeper_writable(k) || keeper_rolling(k))
+		return;
+	k->outage.until = now_us();
+	if (append_incident(k) != 0)
+		keeper_storage_failed(k);
+}
+
+void
+keeper_storage_failed(struct keeper *k)
+{
 	bool steady = uv_now(&k->loop) - k->recovered_ms > STEADY_MS;
 
 	if (uv_is_active((uv_handle_t *)&k->recover_timer))
@@ -187,13 +216,15 @@ keeper_storage_failed(struct keeper *k)
 	if (k->retry_ms == 0 || steady)
 		k->retry_ms = RETRY_FIRST_MS;
 	log_error("%s: %s", k->path, journal_error(k->journal));
-	if (!o->unrecorded) {
-		o->what = "storage";
-		o->since = now_us();
-		o->unrecorded = true;
-	}
+	keeper_begin_outage(k, "storage");
 	(void)uv_timer_start(&k->recover_timer, on_recover, k->retry_ms, 0);
 	keeper_update(k);
+}
+
+static void
+on_late(uv_timer_t *timer)
+{
+	keeper_report_late(timer->data);
 }
 
 void
@@ -201,16 +232,14 @@ keeper_report_late(struct keeper *k)
 {
 	if (k->outage.late == 0 || !keeper_writable(k))
 		return;
+	if (keeper_rolling(k)) {
+		(void)uv_timer_start(&k->late_timer, on_late, LATE_MS, 0);
+		return;
+	}
 	if (append_incident(k) != 0)
 		keeper_storage_failed(k);
 	else
 		keeper_sign(k);
-}
-
-static void
-on_late(uv_timer_t *timer)
-{
-	keeper_report_late(timer->data);
 }
 
 /*

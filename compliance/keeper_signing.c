@@ -124,7 +124,8 @@ keeper_sign(struct keeper *k)
 	struct buf *out;
 
 	if (!s->compared || s->busy || k->signer.link == NULL ||
-	    (s->resting && !k->stopping) || !journal_writable(k->journal) ||
+	    (s->resting && !k->stopping && !keeper_rolling(k)) ||
+	    !journal_writable(k->journal) ||
 	    (size == s->size && journal_signed_size(k->journal) == size))
 		return;
 	buf_init(&proof);
@@ -211,7 +212,8 @@ on_note(struct keeper *k, struct view payload)
 	uint64_t size = reader_u64(&r);
 	struct view text = reader_rest(&r);
 	const char *why = "it was not asked for";
-	bool publish = is_due(k, size);
+	bool ends = keeper_rolling(k) && size == journal_size(k->journal);
+	bool publish = ends || is_due(k, size);
 
 	if (!reader_done(&r))
 		return false;
@@ -232,6 +234,12 @@ on_note(struct keeper *k, struct view payload)
 	if (!uv_is_active((uv_handle_t *)&k->note_timer))
 		(void)uv_timer_start(&k->note_timer, on_store, STORE_MS, 0);
 	rest(k, REST_MS);
+	if (ends) {
+		if (journal_store_note(k->journal) != 0)
+			keeper_storage_failed(k);
+		keeper_roll(k);
+	}
+	keeper_sign(k);
 	if (k->stopping && !keeper_signature_awaited(k))
 		keeper_end(k);
 	return true;

@@ -60,6 +60,13 @@ struct keeper_outage {
 	uint64_t late; /* events that came afterwards and say so */
 };
 
+/* The way from a sealed file to the next one. */
+struct keeper_roll {
+	bool held;         /* events and requests wait */
+	bool late;         /* and waited too long: they are refused */
+	uint64_t year_end; /* of the file's first record; 0: not known yet */
+};
+
 /* What is known of the signer and of the head that it works on. */
 struct keeper_signing {
 	bool told;     /* the signer said what it signed last */
@@ -107,9 +114,10 @@ struct keeper {
 	struct scan *replay; /* while a replay runs */
 	int wal_mark;        /* WAL pages at the last checkpoint */
 
+	struct keeper_roll roll;
 	struct keeper_signing signing;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
-	    late_timer, replay_timer, truncate_timer, stop_timer;
+	    late_timer, replay_timer, truncate_timer, stop_timer, roll_timer;
 };
 
 /* ---- keeper.c ---- */
@@ -119,6 +127,8 @@ bool keeper_writable(const struct keeper *k);
 void keeper_update(struct keeper *k);
 /* Ends the link to the peer, if there is one, and logs why. */
 void keeper_drop(struct keeper_peer *p, const char *why);
+/* Commits what waits, unless the file is sealed. */
+void keeper_commit(struct keeper *k);
 /* Leaves the loop. */
 void keeper_end(struct keeper *k);
 
@@ -126,6 +136,11 @@ void keeper_end(struct keeper *k);
 
 /* Goes into service when all is well: the opening records, then writable. */
 void keeper_enter_service(struct keeper *k);
+/* The open record, when the file lacks it: 0, or -1 as journal_append(). */
+int keeper_open_file(struct keeper *k);
+/* A time without recording begins, or ends and is told. */
+void keeper_begin_outage(struct keeper *k, const char *what);
+void keeper_end_outage(struct keeper *k);
 /* Storage failed: stop recording, and try to recover from time to time. */
 void keeper_storage_failed(struct keeper *k);
 /* 0, or -1 as journal_append(). */
@@ -150,6 +165,18 @@ void keeper_sign(struct keeper *k);
 bool keeper_signature_awaited(const struct keeper *k);
 /* The next note that covers record seq is kept as a checkpoint. */
 void keeper_publish_after(struct keeper *k, uint64_t seq);
+
+/* ---- keeper_roll.c ---- */
+
+/* Whether the file is sealed, so that nothing is appended for a moment. */
+bool keeper_rolling(const struct keeper *k);
+/* How many events may be appended before the file must be sealed. */
+size_t keeper_roll_room(struct keeper *k);
+/*
+ * Seals the file when it is full, and goes on in the next one when the seal
+ * is signed. Never from within a frame of the server's or the engine's.
+ */
+void keeper_roll(struct keeper *k);
 
 /* ---- keeper_replay.c ---- */
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -88,6 +89,18 @@ segments_newest(const char *path)
 		(void)closedir(dir); /* nothing was written */
 	free(folder);
 	return newest;
+}
+
+uint64_t
+segments_year_end(uint64_t at)
+{
+	time_t s = (time_t)(at / 1000000);
+	struct tm t;
+
+	if (gmtime_r(&s, &t) == NULL)
+		return UINT64_MAX;
+	t = (struct tm){.tm_year = t.tm_year + 1, .tm_mday = 1};
+	return (uint64_t)timegm(&t) * 1000000;
 }
 
 bool

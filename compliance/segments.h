@@ -7,12 +7,15 @@
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Path of segment n of the journal whose segment 0 is `path`; caller frees. */
 char *segments_path(const char *path, unsigned n);
 /* The number of the highest segment that is there, 0 when there is none. */
 unsigned segments_newest(const char *path);
 bool segments_exists(const char *path, unsigned n);
+/* When the year (UTC) of a time ends, both in microseconds since 1970. */
+uint64_t segments_year_end(uint64_t at);
 /* Whether the name is that of a later segment than 0. */
 bool segments_is_later(const char *path);
 /*

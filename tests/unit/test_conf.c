@@ -79,6 +79,9 @@ test_purge_default(void **state)
 	c = parse("", &errors);
 	assert_non_null(c);
 	assert_int_equal(c->purge_after_s, -1);
+	assert_int_equal(c->segment_records, 50000000);
+	assert_int_equal(c->segment_bytes, 0);
+	assert_true(c->segment_yearly);
 	conf_free(c);
 	buf_release(&errors);
 }
@@ -102,6 +105,9 @@ test_mistakes(void **state)
 	    {"retention a { after-s = 1 rooms = {\"x y\"} }\n",
 		":5: ", "neither"},
 	    {"purge { after-s = soon }\n", ":5: ", "after-s"},
+	    {"journal { segment-records = 511 }\n",
+		":5: ", "segment-records is 511"},
+	    {"journal { segment-bytes = -1 }\n", ":5: ", "segment-bytes"},
 	    {"batch-events = 0\n", ":5: ", "batch-events is 0"},
 	    {"\nlisten sctp { port = 1 }\n", ":6: ", "sctp"},
 	    {"listen udp { address = \"::1\" }\n", ":5: ", "port is missing"},
@@ -254,7 +260,9 @@ test_print(void **state)
 		  "purge { after-s = 5 approvals = 2 }\n"
 		  "retention desk { rooms = {\"1\", \"ma-chan://x/2\"} "
 		  "kinds = {\"post\", \"join\"} after-s = 60 }\n"
-		  "retention rest { after-s = -1 }\n",
+		  "retention rest { after-s = -1 }\n"
+		  "journal { segment-records = 512\n segment-bytes = 7\n"
+		  " segment-yearly = false }\n",
 	    &errors);
 	assert_non_null(c);
 	conf_print(c, &first);

@@ -122,6 +122,20 @@ names_tell_the_segments(void **state)
 }
 
 static void
+years_end(void **state)
+{
+	(void)state;
+	assert_int_equal(segments_year_end(0), UINT64_C(31536000000000));
+	assert_int_equal(segments_year_end(UINT64_C(1798761599999999)),
+	    UINT64_C(1798761600000000));
+	assert_int_equal(segments_year_end(UINT64_C(1798761600000000)),
+	    UINT64_C(1830297600000000));
+	/* 2028 has a day more. */
+	assert_int_equal(segments_year_end(UINT64_C(1835481600000000)),
+	    UINT64_C(1861920000000000));
+}
+
+static void
 a_journal_goes_on_in_the_next_file(void **state)
 {
 	uint8_t before[32], after[32], now[32], again[32];
@@ -447,6 +461,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(names_tell_the_segments),
+	    cmocka_unit_test(years_end),
 	    cmocka_unit_test(a_journal_goes_on_in_the_next_file),
 	    cmocka_unit_test(earlier_roots_and_proofs),
 	    cmocka_unit_test(a_roll_begins_again),
