@@ -491,6 +491,17 @@ scan_range_proof(struct scan *s, uint64_t first, uint64_t last, uint64_t size,
 	return 0;
 }
 
+int
+scan_inclusion(struct scan *s, uint64_t seq, uint64_t size, struct buf *out)
+{
+	const struct tree_source source = {find_node, s};
+
+	if (seq >= size || size > scan_size(s))
+		return scan_fail(
+		    s, "no record %" PRIu64 " at size %" PRIu64, seq, size);
+	return tree_inclusion(&source, seq, size, out);
+}
+
 /* ---- cursors ---- */
 
 int

@@ -62,6 +62,12 @@ int scan_next(struct scan *s, struct scan_record *out);
 int scan_range_proof(struct scan *s, uint64_t first, uint64_t last,
     uint64_t size, struct buf *left, struct buf *right, uint8_t root[32]);
 /*
+ * Appends the inclusion proof (RFC 6962) of a record at size, 32 bytes a hash
+ * from the leaf's sibling up.
+ */
+int scan_inclusion(
+    struct scan *s, uint64_t seq, uint64_t size, struct buf *out);
+/*
  * Cursor of an adapter from the batch and ack rows: last acknowledged batch
  * number and the first sequence number after it (0, 0 when none), and a
  * batch that was cut and not acknowledged (open_n 0 when none).

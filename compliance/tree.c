@@ -246,6 +246,33 @@ tree_root_at(
 	return subtree(s, 0, size, out);
 }
 
+int
+tree_inclusion(
+    const struct tree_source *s, uint64_t index, uint64_t size, struct buf *out)
+{
+	uint8_t path[HEIGHTS][TREE_HASH_LEN];
+	uint64_t first = 0, end = size;
+	size_t n = 0;
+
+	if (index >= size)
+		return -1;
+	while (end - first > 1) {
+		uint64_t split = first +
+		    ((uint64_t)1 << (63 - __builtin_clzll(end - first - 1)));
+		bool right = index >= split;
+
+		if (subtree(s, right ? first : split, right ? split : end,
+			path[n]) != 0)
+			return -1;
+		n++;
+		first = right ? split : first;
+		end = right ? end : split;
+	}
+	while (n > 0)
+		buf_put(out, path[--n], TREE_HASH_LEN);
+	return out->failed ? -1 : 0;
+}
+
 /* SUBPROOF of RFC 6962 section 2.1.2, the leaves being [first, end). */
 static int
 subproof(const struct tree_source *s, uint64_t old, uint64_t first,

@@ -85,6 +85,9 @@ int tree_root_at(
 /* Appends the perfect subtrees that make up [first, end), left to right. */
 int tree_range(
     const struct tree_source *s, uint64_t first, uint64_t end, struct buf *out);
+/* Appends the inclusion proof (RFC 6962 section 2.1.1) of a leaf in size. */
+int tree_inclusion(const struct tree_source *s, uint64_t index, uint64_t size,
+    struct buf *out);
 /* Appends the consistency proof (RFC 6962 section 2.1.2) of old in size. */
 int tree_consistency(
     const struct tree_source *s, uint64_t old, uint64_t size, struct buf *out);

@@ -6,16 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/conf.h"
 #include "base/log.h"
 #include "base/text.h"
 
 #include "compliance/event.h"
 
 #include "export/evidence.h"
+#include "export/locate.h"
 #include "export/outfile.h"
+#include "export/prove.h"
 #include "export/render.h"
 #include "export/select.h"
 
@@ -47,6 +47,8 @@ static const char usage_text[] =
     "           [--room ROOM] [--user URI] [--type EVENT]\n"
     "           [--since TIME] [--until TIME] [-o FILE]\n"
     "       chancery-export evidence [-o FILE] PATH...\n"
+    "       chancery-export prove (-f CONF | --journal PATH) [-o FILE]\n"
+    "           [--without-text] SEQ\n"
     "FORMAT: jsonl csv xml text\n"
     "Exit status: 0 written, 1 nothing found, 2 usage, 3 system.\n";
 
@@ -134,38 +136,6 @@ parse_options(int argc, char **argv, struct options *o)
 		return -1;
 	fputs(usage_text, stderr);
 	return EXIT_USAGE;
-}
-
-/* The journal's path from the configuration; NULL after saying why. */
-static char *
-configured_journal(const char *path)
-{
-	struct buf errors;
-	struct conf *conf;
-	char *journal = NULL;
-
-	buf_init(&errors);
-	conf = conf_load(path, &errors);
-	if (conf != NULL)
-		journal = conf_state_path(conf, "journal/journal.db");
-	else
-		fprintf(stderr, "%s",
-		    buf_text(&errors) == NULL ? "out of memory\n"
-					      : buf_text(&errors));
-	conf_free(conf);
-	buf_release(&errors);
-	return journal;
-}
-
-/* With a write-ahead log beside it the journal may be live. */
-static bool
-is_copy(const char *path)
-{
-	char wal[4096];
-	struct stat st;
-	int n = snprintf(wal, sizeof(wal), "%s-wal", path);
-
-	return n < 0 || (size_t)n >= sizeof(wal) || stat(wal, &st) != 0;
 }
 
 static bool
@@ -294,7 +264,7 @@ export_journal(const struct options *o, const char *path)
 	int status;
 
 	buf_init(&run.text);
-	run.scan = scan_open(path, is_copy(path), why, sizeof(why));
+	run.scan = scan_open(path, locate_is_copy(path), why, sizeof(why));
 	if (run.scan == NULL) {
 		fprintf(stderr, "chancery-export: %s\n", why);
 		return EXIT_SYSTEM;
@@ -321,11 +291,13 @@ main(int argc, char **argv)
 	log_init("chancery-export", LOG_LEVEL_WARN);
 	if (argc > 1 && strcmp(argv[1], "evidence") == 0)
 		return evidence_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "prove") == 0)
+		return prove_main(argc - 1, argv + 1);
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
 	if (o.journal == NULL) {
-		configured = configured_journal(o.conf);
+		configured = locate_journal(o.conf);
 		if (configured == NULL)
 			return EXIT_USAGE;
 		o.journal = configured;

@@ -15,6 +15,7 @@
 #include "export/verify_cross.h"
 #include "export/verify_journal.h"
 #include "export/verify_paths.h"
+#include "export/verify_proof.h"
 
 #define KEY_FILE_MAX 4096
 #define NOTE_FILE_MAX 65536
@@ -45,8 +46,8 @@ struct work {
 static const char usage_text[] =
     "usage: chancery-verify [--key VKEY] [--checkpoint NOTE]... [--json] "
     "PATH...\n"
-    "PATH is a journal, an archive of the tarball or xml adapter, or a "
-    "folder.\n"
+    "PATH is a journal, an archive of the tarball or xml adapter, a proof, "
+    "or\na folder.\n"
     "VKEY is the journal's public key, or a file that holds it.\n"
     "NOTE is a file with a checkpoint obtained from outside.\n"
     "Exit status: 0 all holds, 1 something does not, 2 usage, 3 system.\n";
@@ -174,6 +175,9 @@ verify_all(struct work *w)
 			    in->type == VERIFY_TYPE_BAG, key, w->report, a);
 			lend_checkpoint(w, a);
 			w->archives++;
+			break;
+		case VERIFY_TYPE_PROOF:
+			verify_proof_run(in->path, key, w->report);
 			break;
 		case VERIFY_TYPE_UNKNOWN:
 			verify_report_begin(w->report, in->path, "unknown");

@@ -8,6 +8,7 @@ that does not hold. It needs the commands openssl (signatures) and zstd (tarball
 Exit status: 0 all holds, 1 something does not hold, 2 usage, 3 the system failed.
 """
 import argparse
+import contextlib
 import itertools
 import os
 import sqlite3
@@ -128,8 +129,8 @@ def walk(s, db):
         control += [seq] if kind >= 128 else []
     s.seq, s.origin = None, s.opened["origin"]
     need(db.execute("SELECT count(*) FROM body").fetchone()[0] == found, "stray payloads")
-    need(control == [seq for seq, in db.execute("SELECT seq FROM leaf WHERE kind >= 128"
-                                           " ORDER BY seq")], "the index of control records lists others")
+    indexed = db.execute("SELECT seq FROM leaf WHERE kind >= 128 ORDER BY seq").fetchall()
+    need([(seq,) for seq in control] == indexed, "the index of control records lists others")
     for p in s.purges:
         need(not any(0 < kind < 128 for low, high in p["spans"] for kind in s.kinds[low:high + 1]),
              f"purge {p['purge']}: payloads are there")
@@ -197,31 +198,47 @@ def vkey(text):
     return parse_key(text)
 
 
+def kind_of(path):
+    """What its name says, or else its first bytes."""
+    for end in (".db", ".xml", ".tar.zst", ".tlog-proof"):
+        if path.endswith(end):
+            return end
+    with contextlib.suppress(OSError), open(path, "rb") as f:
+        return ".tlog-proof" if f.read(22) == b"c2sp.org/tlog-proof@v1" else ".db"
+    return ".db"
+
+
+def shown(text):
+    """Control characters from the evidence as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def main(words):
     parser = argparse.ArgumentParser(description="Tell what of journals and archives holds.")
     parser.add_argument("--key", type=vkey, help="the public key, or a file that holds it")
-    parser.add_argument("file", nargs="+", help="a journal, a tarball or an XML archive")
+    parser.add_argument("file", nargs="+", help="a journal, tarball, XML archive or proof")
     given, subjects = parser.parse_args(words), []
     for path in sorted(set(given.file)):
         side = path.removesuffix(".xml") + ".evidence.xml"
         path = side if path.endswith(".xml") and os.path.exists(side) else path
-        kind = ".xml" if path.endswith(".xml") else ".tar.zst" if path.endswith(".tar.zst") else ""
-        subjects.append(SimpleNamespace(file=path, kind=kind, seq=None, origin=None, finding=None,
-                                        failure=None, notes=[]))
-    archives = [s for s in subjects if s.kind]
-    journals = [s for s in subjects if not s.kind]
+        subjects.append(SimpleNamespace(file=path, kind=kind_of(path), seq=None, origin=None,
+                                        finding=None, failure=None, notes=[]))
+    archives = [s for s in subjects if s.kind in (".xml", ".tar.zst")]
     for s in archives:
         judge(s, chancery_archive.read_archive, given.key)
-    for s in journals:
-        judge(s, read_journal, given.key, archives)
-        if archives and not s.finding and not s.failure:
-            judge(s, chancery_archive.together, archives)
+    for s in subjects:
+        if s.kind == ".tlog-proof":
+            judge(s, chancery_archive.read_proof, given.key)
+        elif s.kind == ".db":
+            judge(s, read_journal, given.key, archives)
+            if archives and not s.finding and not s.failure:
+                judge(s, chancery_archive.together, archives)
     for s in subjects:
         verdict = "FAILS" if s.finding else "system failed" if s.failure else "holds"
-        print(f"{s.file}: {verdict}")
+        print(f"{shown(s.file)}: {verdict}")
         for word, lines in ("finding", [s.finding]), ("failure", [s.failure]), ("note", s.notes):
             for line in filter(None, lines):
-                print(f"  {word}: {line[:1000]}".encode("ascii", "backslashreplace").decode())
+                print(f"  {word}: {shown(line)}")
     status = 1 if any(s.finding for s in subjects) else 3 if any(s.failure for s in subjects) else 0
     print("result:", {0: "holds", 1: "does not hold", 3: "unknown: the system failed"}[status])
     return status

@@ -1,16 +1,19 @@
-"""Archives for chancery-py, from chancery-adapter(7): the evidence in an XML archive or a
-tarball, and what a journal says of it. The readable part of an XML archive is not judged here,
-chancery-verify(1) compares it with the evidence. Tarballs need the command zstd.
+"""Archives and proofs for chancery-verify.py, from chancery-adapter(7) and chancery-journal(5): the
+evidence in an XML archive or a tarball, what a journal says of it, and proofs of single records.
+The readable part of an XML archive is not judged here, chancery-verify(1) compares it with the
+evidence. Tarballs need the command zstd.
 """
+import datetime
 import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 from xml.etree import ElementTree
 
-from chancery_evidence import (KINDS, check_part, choose_key, need, number, parse_leaf, range_root,
-                               read_note, sha, unbase64, unjson)
+from chancery_evidence import (HASH, KINDS, NUMBER, check_part, choose_key, need, number,
+                               parse_leaf, range_root, read_note, sha, unbase64, unjson)
 
 OURS, DECLARATION = "{urn:chancery:compliance:1}", b'<?xml version="1.0" encoding="UTF-8"?>\n'
 NUMBERS = "version batch first last count size".split()
@@ -72,8 +75,8 @@ def read_xml(s, data, given):
     records = []
     for record in evidence:
         a, kind, parts = record.attrib, number(record.get("kind")), []
-        need(record.tag == OURS + "record" and set(a) - {"purged", "name"} == {"seq", "kind", "leaf"}
-             and a.get("purged", "true") == "true"
+        need(record.tag == OURS + "record" and a.get("purged", "true") == "true"
+             and set(a) - {"purged", "name"} == {"seq", "kind", "leaf"}
              and a.get("name") == KINDS.get(kind, a.get("name")), "record: attributes")
         for i, part in enumerate(record):
             need(part.tag == OURS + "part" and not len(part) and part.get("number") == str(i)
@@ -133,6 +136,61 @@ def read_tarball(s, data, given):
         tiles[f"data/tile/0/{path}" + (f".p/{len(tile)}" if len(tile) < 256 else "")] = tile
     need({name for name in files if name.startswith("data/tile/")} == set(tiles) and all(
         files[name] == b"".join(tile) for name, tile in tiles.items()), "tiles of other leaves")
+
+
+# ---- chancery-journal(5), PROOF: a C2SP tlog-proof of one record ----
+
+PROOF = re.compile(f"c2sp[.]org/tlog-proof@v1\nextra (.+)\nindex ({NUMBER})\n"
+                   f"((?:{HASH}\n){{0,64}})\n(.*)", re.DOTALL)
+EXTRA = re.compile(f"record/1\nleaf (.+)\n((?:part [0-7] {HASH} .+\n)*)(?:keys (.+)\n)?")
+
+
+def check_proof(data, key):
+    """Gives leaf, {number: data of the part} and the size of the checkpoint."""
+    found = PROOF.fullmatch(data.decode("utf-8"))
+    need(found, "not a tlog-proof with a record")
+    extra = EXTRA.fullmatch(unbase64(found[1], None).decode("ascii"))
+    need(extra, "the extra data are not those of a record")
+    index, path, note = number(found[2]), found[3].split("\n")[:-1], found[4].encode()
+    need(key is not None, "no key given: a proof shows nothing without the journal's public key")
+    size, root = read_note(note, key)
+    leaf, parts = parse_leaf(unbase64(extra[1], None)), {}
+    need(leaf.seq == index < size, "the leaf is of another record")
+    need(path_root(index, size, leaf.hash, [unbase64(word) for word in path]) == root,
+         "the leaf and the hashes do not give the signed root")
+    for line in extra[2].split("\n")[:-1]:
+        _, i, salt, part = line.split(" ")
+        need(int(i) > max(parts, default=-1) and int(i) < len(leaf.parts), "parts out of order")
+        parts[int(i)] = unbase64(part, None)
+        check_part(leaf, int(i), unbase64(salt), parts[int(i)])
+    return leaf, parts, size
+
+
+def path_root(index, size, root, path):
+    """RFC 9162, section 2.1.3.2: from the leaf's hash up, beside each hash of the path."""
+    last = size - 1
+    for beside in path:
+        need(last > 0, "the proof has too many hashes")
+        left = index & 1 or index == last
+        root = sha(b"\1", beside, root) if left else sha(b"\1", root, beside)
+        while left and index and not index & 1:
+            index, last = index >> 1, last >> 1
+        index, last = index >> 1, last >> 1
+    need(last == 0, "the proof has too few hashes")
+    return root
+
+
+def read_proof(s, given):
+    with open(s.file, "rb") as f:
+        leaf, parts, size = check_proof(f.read(), given)
+    envelope = unjson(parts.get(0, b"{}"), ())
+    text = unjson(parts[1], ()).get("text") if 1 in parts else "not in this proof"
+    at = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=leaf.at)
+    s.notes += [f"record: {leaf.seq}, {KINDS.get(leaf.kind, leaf.kind)}",
+                f"hash: {leaf.hash.hex()}",
+                f"time: {at.isoformat()}Z by the journal's clock, checkpoint of {size} records"]
+    s.notes += [f"{name}: {envelope[name]}" for name in ("room", "user") if name in envelope]
+    s.notes += [f"text: {text}"] if len(leaf.parts) > 1 else []
 
 
 # ---- a journal and its archives ----

@@ -2,6 +2,7 @@
 signed checkpoints. Ed25519 is left to the command openssl. Whatever does not hold raises.
 """
 import base64
+import functools
 import hashlib
 import itertools
 import json
@@ -176,6 +177,7 @@ def choose_key(s, given, stated):
     return own
 
 
+@functools.cache
 def ed25519(public, body, signature):
     with tempfile.TemporaryDirectory() as folder:
         key = bytes.fromhex("302a300506032b6570032100") + public

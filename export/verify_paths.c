@@ -27,6 +27,8 @@ type_of_content(const char *path)
 		return VERIFY_TYPE_BAG;
 	if (n >= 5 && memcmp(head, "<?xml", 5) == 0)
 		return VERIFY_TYPE_XML;
+	if (n >= 16 && memcmp(head, "c2sp.org/tlog-pr", 16) == 0)
+		return VERIFY_TYPE_PROOF;
 	return VERIFY_TYPE_UNKNOWN;
 }
 
@@ -48,6 +50,7 @@ type_of_name(const char *name)
 	    {".db", VERIFY_TYPE_JOURNAL},
 	    {".tar.zst", VERIFY_TYPE_BAG},
 	    {".xml", VERIFY_TYPE_XML},
+	    {".tlog-proof", VERIFY_TYPE_PROOF},
 	};
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)

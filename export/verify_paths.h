@@ -13,6 +13,7 @@ enum verify_type {
 	VERIFY_TYPE_JOURNAL,
 	VERIFY_TYPE_BAG,
 	VERIFY_TYPE_XML,
+	VERIFY_TYPE_PROOF,
 };
 
 struct verify_input {

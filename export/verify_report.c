@@ -69,7 +69,7 @@ static const struct {
     [VERIFY_CONTROL] = {"control", "control records"},
     [VERIFY_TABLES] = {"tables", "tables from control records"},
     [VERIFY_PURGES] = {"purges", "purge rules"},
-    [VERIFY_PROOF] = {"proof", "range proof to the checkpoint"},
+    [VERIFY_PROOF] = {"proof", "proof to the checkpoint"},
     [VERIFY_RENDERING] = {"rendering", "rendering equals evidence"},
     [VERIFY_MANIFEST] = {"manifest", "manifests"},
     [VERIFY_ACKS] = {"acks", "archive as acknowledged"},

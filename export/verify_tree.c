@@ -87,3 +87,31 @@ verify_tree_extend(struct verify_tree *t, uint64_t to, struct view hashes)
 	}
 	return hashes.n == 0;
 }
+
+bool
+verify_tree_inclusion(uint64_t index, uint64_t size, const uint8_t leaf[32],
+    struct view path, uint8_t root[32])
+{
+	uint64_t last = size - 1;
+	uint8_t pair[64];
+
+	if (index >= size || path.n % 32 != 0)
+		return false;
+	memcpy(root, leaf, 32);
+	for (; path.n > 0; path = view_of(path.p + 32, path.n - 32)) {
+		bool left = index & 1 || index == last;
+
+		if (last == 0)
+			return false;
+		memcpy(pair + (left ? 32 : 0), root, 32);
+		memcpy(pair + (left ? 0 : 32), path.p, 32);
+		hash_children(pair, root);
+		while (left && index != 0 && (index & 1) == 0) {
+			index >>= 1;
+			last >>= 1;
+		}
+		index >>= 1;
+		last >>= 1;
+	}
+	return last == 0;
+}

@@ -38,5 +38,11 @@ void verify_tree_root(const struct verify_tree *t, uint8_t root[32]);
  * their number is not the one that these sizes need.
  */
 bool verify_tree_extend(struct verify_tree *t, uint64_t to, struct view hashes);
+/*
+ * The root that a leaf and its inclusion proof (RFC 9162 section 2.1.3) lead
+ * to; false when the number of hashes is not that of index and size.
+ */
+bool verify_tree_inclusion(uint64_t index, uint64_t size,
+    const uint8_t leaf[32], struct view path, uint8_t root[32]);
 
 #endif

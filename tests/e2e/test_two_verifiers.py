@@ -637,7 +637,8 @@ class TwoVerifiers(unittest.TestCase):
         """Only the first verifier judges what people read; the second says
         so, and knows the file that was acknowledged."""
         source = next(p for p in self.archives if p.suffix == ".xml"
-                      and b"<Conversations " in p.read_bytes())
+                      and b"<c:evidence" in p.read_bytes()
+                      and b'="Text ' in p.read_bytes())
         folder = self.folder / "rendering"
         folder.mkdir()
         path = folder / source.name

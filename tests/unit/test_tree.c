@@ -12,6 +12,8 @@
 
 #include "compliance/tree.h"
 
+#include "export/verify_tree.h"
+
 #define MOST 600
 
 /* The definition of RFC 6962 section 2.1, word for word. */
@@ -302,6 +304,46 @@ every_consistency_proof(void **state)
 	buf_release(&proof);
 }
 
+static void
+every_inclusion_proof(void **state)
+{
+	const struct tree_source naive = {naive_node, NULL};
+	uint8_t leaf[32], root[32], got[32];
+	struct buf path;
+
+	(void)state;
+	buf_init(&path);
+	for (uint64_t n = 1; n <= 70; n++) {
+		naive_root(0, n, root);
+		for (uint64_t m = 0; m < n; m++) {
+			naive_root(m, m + 1, leaf);
+			buf_clear(&path);
+			assert_int_equal(
+			    tree_inclusion(&naive, m, n, &path), 0);
+			assert_true(verify_tree_inclusion(
+			    m, n, leaf, buf_view(&path), got));
+			assert_memory_equal(got, root, 32);
+			for (size_t i = 0; i < path.len; i += 32) {
+				path.data[i] ^= 1;
+				assert_true(verify_tree_inclusion(
+				    m, n, leaf, buf_view(&path), got));
+				assert_memory_not_equal(got, root, 32);
+				path.data[i] ^= 1;
+			}
+			if (path.len > 0)
+				assert_false(verify_tree_inclusion(m, n, leaf,
+				    view_of(path.data, path.len - 32), got));
+			buf_put(&path, root, 32);
+			assert_false(verify_tree_inclusion(
+			    m, n, leaf, buf_view(&path), got));
+		}
+		assert_int_equal(tree_inclusion(&naive, n, n, &path), -1);
+		assert_false(verify_tree_inclusion(
+		    n, n, leaf, view_of(path.data, 0), got));
+	}
+	buf_release(&path);
+}
+
 /* RFC 6962 section 2.1.3: the seven-leaf example names the nodes. */
 static void
 rfc_example_nodes(void **state)
@@ -427,6 +469,7 @@ main(void)
 	    cmocka_unit_test(large_and_loaded_trees),
 	    cmocka_unit_test(held_nodes_are_right),
 	    cmocka_unit_test(every_consistency_proof),
+	    cmocka_unit_test(every_inclusion_proof),
 	    cmocka_unit_test(rfc_example_nodes),
 	    cmocka_unit_test(ranges_fold_to_the_root),
 	    cmocka_unit_test(missing_nodes_are_reported),
