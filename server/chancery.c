@@ -13,7 +13,9 @@
 #include "base/conf.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "server/admin_client.h"
+#include "server/receipt.h"
 #include "server/show.h"
 #include "server/state_init.h"
 
@@ -31,6 +33,7 @@ enum exit_status {
 
 enum option_id {
 	OPTION_DESCRIPTION = 256,
+	OPTION_CHAT,
 	OPTION_FILE,
 	OPTION_HELP,
 	OPTION_ID,
@@ -38,11 +41,14 @@ enum option_id {
 	OPTION_NAME,
 	OPTION_PASSWORD_STDIN,
 	OPTION_PRIVACY,
+	OPTION_ROOM,
+	OPTION_SINCE,
 	OPTION_VERSION
 };
 #define OPTION_BIT(o) (1U << ((o)-OPTION_DESCRIPTION))
 
 static const struct option option_table[] = {
+    {"chat", required_argument, NULL, OPTION_CHAT},
     {"description", required_argument, NULL, OPTION_DESCRIPTION},
     {"file", required_argument, NULL, OPTION_FILE},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -51,6 +57,8 @@ static const struct option option_table[] = {
     {"name", required_argument, NULL, OPTION_NAME},
     {"password-stdin", no_argument, NULL, OPTION_PASSWORD_STDIN},
     {"privacy", required_argument, NULL, OPTION_PRIVACY},
+    {"room", required_argument, NULL, OPTION_ROOM},
+    {"since", required_argument, NULL, OPTION_SINCE},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
 };
@@ -62,6 +70,7 @@ struct cli {
 	bool json;
 	unsigned given; /* OPTION_BIT()s of a command's own options */
 	const char *name, *id, *privacy, *description;
+	const char *room, *since, *chat;
 	char **args; /* after the command's words */
 	int arg_count;
 };
@@ -385,6 +394,36 @@ run_status(struct cli *cli)
 	    cli, "status", json_object(), "status", show_status);
 }
 
+static int
+run_receipt(struct cli *cli)
+{
+	struct receipt_select select = {
+	    .user = cli->args[0], .room = cli->room};
+	char why[WHY_LEN];
+	json_t *result;
+	size_t found;
+
+	if ((cli->since != NULL &&
+		!text_get_time(view_text(cli->since), &select.since)) ||
+	    (cli->chat != NULL &&
+		!view_to_u64(view_text(cli->chat), &select.chat))) {
+		complain("receipt: not a time (RFC 3339), or not a number");
+		return EXIT_USAGE;
+	}
+	result = receipt_list(cli->conf, &select, why, sizeof why);
+	if (result == NULL) {
+		complain("receipt: %s", why);
+		return EXIT_SYSTEM;
+	}
+	if (cli->json)
+		print_json(result);
+	else
+		show_receipts(result);
+	found = json_array_size(json_object_get(result, "receipts"));
+	json_decref(result);
+	return found > 0 ? EXIT_WELL : EXIT_REFUSED;
+}
+
 static const struct command {
 	const char *words[WORDS_MAX];
 	const char *synopsis; /* of arguments and options */
@@ -411,6 +450,10 @@ static const struct command {
     {{"adapter", "list"}, "", 0, 0, 0, false, run_adapter_list},
     {{"adapter", "run"}, " NAME", 1, 1, 0, false, run_adapter_run},
     {{"status"}, "", 0, 0, 0, false, run_status},
+    {{"receipt"}, " URI [--since TIME] [--room ROOM] [--chat NUMBER]", 1, 1,
+	OPTION_BIT(OPTION_SINCE) | OPTION_BIT(OPTION_ROOM) |
+	    OPTION_BIT(OPTION_CHAT),
+	true, run_receipt},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -487,6 +530,15 @@ take_option(struct cli *cli, int o)
 		break;
 	case OPTION_DESCRIPTION:
 		cli->description = optarg;
+		break;
+	case OPTION_ROOM:
+		cli->room = optarg;
+		break;
+	case OPTION_SINCE:
+		cli->since = optarg;
+		break;
+	case OPTION_CHAT:
+		cli->chat = optarg;
 		break;
 	case OPTION_PASSWORD_STDIN:
 		break;

@@ -165,3 +165,23 @@ show_status(const json_t *result)
 	show_members(json_object_get(server, "sip"));
 	show_adapters(json_object_get(result, "adapters"));
 }
+
+void
+show_receipts(const json_t *result)
+{
+	const json_t *list = json_object_get(result, "receipts"), *r;
+	size_t i;
+
+	json_array_foreach(list, i, r)
+	{
+		(void)printf("%lld %s %s %s %lld%s\n", number(r, "seq"),
+		    text(r, "time"), text(r, "hash"), text(r, "room"),
+		    number(r, "chat"),
+		    yes(r, "signed") ? "" : " (not signed yet)");
+	}
+	if (number(result, "unknown") > 0)
+		(void)fprintf(stderr,
+		    "%lld purged posts could not be matched: who wrote them "
+		    "is in the archives\n",
+		    number(result, "unknown"));
+}

@@ -11,5 +11,6 @@ void show_rooms(const struct json_t *result);
 void show_adapters(const struct json_t *result);
 void show_run(const struct json_t *result);
 void show_status(const struct json_t *result);
+void show_receipts(const struct json_t *result);
 
 #endif
