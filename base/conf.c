@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/conf_anchors.h"
 #include "base/conf_retention.h"
 #include "base/file.h"
 #include "base/process.h"
@@ -38,6 +39,7 @@ static const struct {
     {"history", 1, 10000},
     {"segment-records", 512, 1000000000000},
     {"segment-bytes", 0, INT64_MAX},
+    {"quorum", 0, CONF_WITNESSES_MAX},
 };
 
 static const char *const transport_names[] = {
@@ -221,6 +223,7 @@ static cfg_opt_t users_options[] = {
     CFG_STR("signer", "_chancery-signer", CFGF_NONE),
     CFG_STR("engine", "_chancery-engine", CFGF_NONE),
     CFG_STR("adapter", "_chancery-adapter", CFGF_NONE),
+    CFG_STR("anchor", "_chancery-anchor", CFGF_NONE),
     CFG_END(),
 };
 
@@ -252,6 +255,10 @@ static cfg_opt_t top_options[] = {
     CFG_SEC("retention", conf_retention_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("journal", journal_options, CFGF_NONE),
+    CFG_SEC("witness", conf_anchors_witness,
+	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+    CFG_SEC("anchors", conf_anchors_anchors, CFGF_NONE),
+    CFG_SEC("stamp", conf_anchors_stamp, CFGF_NONE),
     CFG_SEC("users", users_options, CFGF_NONE),
     CFG_SEC("limits", limits_options, CFGF_NONE),
     CFG_END(),
@@ -267,7 +274,9 @@ set_checks(cfg_t *cfg)
 	    "limits|connections-per-address", "limits|idle-s",
 	    "limits|message-s", "limits|in-flight", "limits|text-bytes",
 	    "limits|session-s", "limits|register-s", "limits|history",
-	    "journal|segment-records", "journal|segment-bytes"};
+	    "journal|segment-records", "journal|segment-bytes",
+
+	    "anchors|quorum", "anchors|interval-s", "stamp|interval-s"};
 
 	for (size_t i = 0; i < COUNT(numbers); i++)
 		cfg_set_validate_func(cfg, numbers[i], check_range);
@@ -275,6 +284,7 @@ set_checks(cfg_t *cfg)
 	cfg_set_validate_func(cfg, "listen", check_listen);
 	cfg_set_validate_func(cfg, "adapter", check_adapter);
 	cfg_set_validate_func(cfg, "retention", conf_retention_check);
+	conf_anchors_set_checks(cfg);
 }
 
 /* A copy of an optional string; *ok becomes false when memory is out. */
@@ -393,6 +403,7 @@ take_users(struct conf *c, cfg_t *sec)
 	c->user_signer = copy(cfg_getstr(sec, "signer"), &ok);
 	c->user_engine = copy(cfg_getstr(sec, "engine"), &ok);
 	c->user_adapter = copy(cfg_getstr(sec, "adapter"), &ok);
+	c->user_anchor = copy(cfg_getstr(sec, "anchor"), &ok);
 	c->users_line = sec->line;
 	return ok;
 }
@@ -470,9 +481,10 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		ok = take_adapters(c, cfg, absolute) && ok;
 		ok = conf_retention_take(c, cfg) && ok;
 	}
-	free(absolute);
 	if (!ok)
 		buf_printf(errors, "%s: %s\n", c->path, strerror(errno));
+	ok = ok && conf_anchors_take(c, cfg, absolute, errors);
+	free(absolute);
 	return ok && check_whole(c, cfg, errors);
 }
 
@@ -567,6 +579,9 @@ conf_check_system(const struct conf *c, struct buf *errors)
 
 	for (size_t i = 0; geteuid() == 0 && i < COUNT(users); i++)
 		ok &= check_user(c, users[i], errors);
+	if (geteuid() == 0 && conf_anchored(c))
+		ok &= check_user(c, c->user_anchor, errors);
+	ok &= conf_anchors_check_system(c, errors);
 
 	for (size_t i = 0; i < c->listen_count; i++) {
 		const struct conf_listen *l = &c->listens[i];
@@ -674,12 +689,14 @@ conf_print(const struct conf *c, struct buf *out)
 	    "\n\tsegment-bytes = %" PRIu64 "\n\tsegment-yearly = %s\n}\n",
 	    c->segment_records, c->segment_bytes,
 	    c->segment_yearly ? "true" : "false");
+	conf_anchors_print(c, out);
 	buf_put_text(out, "users {\n");
 	print_string(out, "\t", "server", c->user_server);
 	print_string(out, "\t", "keeper", c->user_keeper);
 	print_string(out, "\t", "signer", c->user_signer);
 	print_string(out, "\t", "engine", c->user_engine);
 	print_string(out, "\t", "adapter", c->user_adapter);
+	print_string(out, "\t", "anchor", c->user_anchor);
 	buf_put_text(out, "}\n");
 	print_limits(c, out);
 }
@@ -714,6 +731,8 @@ conf_free(struct conf *c)
 	free(c->user_signer);
 	free(c->user_engine);
 	free(c->user_adapter);
+	free(c->user_anchor);
+	conf_anchors_free(c);
 	free(c);
 }
 

@@ -45,6 +45,16 @@ struct conf_retention {
 	int line;        /* of the file, where the section ends */
 };
 
+#define CONF_WITNESSES_MAX 16
+
+struct conf_witness {
+	char *name; /* [a-z0-9-]{1,32}; ours, the key has its own */
+	char *url;  /* https://... */
+	char *vkey; /* cosignature/v1 */
+	char *ca;   /* absolute, or NULL: the system's authorities */
+	int line;   /* of the file, where the section ends */
+};
+
 struct conf {
 	char *path; /* of the file, for messages */
 	char *domain;
@@ -63,9 +73,22 @@ struct conf {
 	uint64_t segment_bytes;   /* about; 0: never */
 	bool segment_yearly;      /* in another year, UTC */
 	unsigned batch_events;    /* at most so many events in a batch */
+	struct conf_witness *witnesses;
+	size_t witness_count;
+	struct {
+		unsigned quorum; /* cosignatures that a purge needs; 0: none */
+		unsigned interval_s;
+	} anchors;
+	struct {
+		char *url; /* http:// or https://; NULL: no authority */
+		char *ca;  /* absolute; set when url is */
+		unsigned interval_s;
+		bool required; /* a purge needs a token */
+		int line;
+	} stamp;
 	char *user_server, *user_keeper, *user_signer, *user_engine,
-	    *user_adapter; /* only used when started as root */
-	int users_line;    /* of the file, where that section ends */
+	    *user_adapter, *user_anchor; /* only used when started as root */
+	int users_line; /* of the file, where that section ends */
 	struct {
 		unsigned message_bytes; /* one SIP message */
 		unsigned header_count;
@@ -97,6 +120,8 @@ struct conf *conf_load(const char *path, struct buf *errors);
 bool conf_check_system(const struct conf *c, struct buf *errors);
 /* What is in force, in the file's own syntax. */
 void conf_print(const struct conf *c, struct buf *out);
+/* Whether there is a witness or an authority, and so a role for them. */
+bool conf_anchored(const struct conf *c);
 /* NULL is allowed. */
 void conf_free(struct conf *c);
 /* state_dir/name; caller frees. */

@@ -32,7 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("CHANCERY_BUILD", ".build/dev")).resolve()
 DOMAIN = "example.test"
 ROLE_USERS = ('users { server = "#61001" keeper = "#61002" signer = "#61003" '
-              'engine = "#61004" adapter = "#61005" }\n')
+              'engine = "#61004" adapter = "#61005" '
+              'anchor = "#61006" }\n')
 KINDS = {0: "checkpoint", 1: "join", 2: "leave", 3: "post", 4: "history",
          5: "delivery", 6: "room", 7: "member", 8: "user", 128: "open",
          129: "batch", 130: "ack", 131: "purge", 132: "incident",

@@ -13,6 +13,8 @@
 
 #define PATH "/tmp/chancery.conf"
 
+#define VKEY "w.example/a+01234567+BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
 static const char base_text[] =
     "domain = \"example.test\"\n"
     "state-dir = \"state\"\n"
@@ -82,6 +84,8 @@ test_purge_default(void **state)
 	assert_int_equal(c->segment_records, 50000000);
 	assert_int_equal(c->segment_bytes, 0);
 	assert_true(c->segment_yearly);
+	assert_int_equal(c->anchors.quorum, 0);
+	assert_false(conf_anchored(c));
 	conf_free(c);
 	buf_release(&errors);
 }
@@ -130,6 +134,19 @@ test_mistakes(void **state)
 		":5: ", "only RELP"},
 	    {"adapter records { program = \"x\" }\n", ":5: ", "duplicate"},
 	    {"adapter", ":5: ", ""},
+	    {"witness w { vkey = \"" VKEY "\" }\n", ":5: ", "https://"},
+	    {"witness w { url = \"http://h/\" vkey = \"" VKEY "\" }\n",
+		":5: ", "https://"},
+	    {"witness w { url = \"https://h\" vkey = \"h\" }\n",
+		":5: ", "vkey"},
+	    {"witness W { url = \"https://h\" vkey = \"" VKEY "\" }\n",
+		":5: ", "name"},
+	    {"witness a { url = \"https://h\" vkey = \"" VKEY "\" }\n"
+	     "witness b { url = \"https://h\" vkey = \"" VKEY "\" }\n",
+		":6: ", "the name of the key of witness a"},
+	    {"anchors { quorum = 1 }\n", ":5: ", "more than there are"},
+	    {"stamp { url = \"https://h\" }\n", ":5: ", "ca"},
+	    {"stamp { required = true }\n", ":5: ", "needs a url"},
 	};
 	struct buf errors;
 
@@ -262,7 +279,10 @@ test_print(void **state)
 		  "kinds = {\"post\", \"join\"} after-s = 60 }\n"
 		  "retention rest { after-s = -1 }\n"
 		  "journal { segment-records = 512\n segment-bytes = 7\n"
-		  " segment-yearly = false }\n",
+		  " segment-yearly = false }\n"
+		  "witness w { url = \"https://h/\" vkey = \"" VKEY "\"\n"
+		  "ca = \"w.pem\" }\nanchors { quorum = 1 interval-s = 7 }\n"
+		  "stamp { url = \"http://t/\" ca = \"t.pem\" }\n",
 	    &errors);
 	assert_non_null(c);
 	conf_print(c, &first);
@@ -280,6 +300,10 @@ test_print(void **state)
 	    "retention desk {\n\trooms = {\"ma-chan://example.test/1\", "
 	    "\"ma-chan://x/2\"}\n\tkinds = {\"join\", \"post\"}\n"
 	    "\tafter-s = 60\n}\nretention rest {\n\tafter-s = -1\n}\n"));
+	assert_non_null(strstr(buf_text(&first), "ca = \"/tmp/w.pem\""));
+	assert_non_null(strstr(buf_text(&first), "quorum = 1"));
+	assert_non_null(strstr(buf_text(&first), "url = \"http://t/\""));
+	assert_non_null(strstr(buf_text(&first), "interval-s = 86400"));
 	buf_release(&errors);
 	buf_release(&first);
 	buf_release(&second);
