@@ -17,7 +17,7 @@ static bool
 is_worth_a_batch(unsigned kind)
 {
 	return kind != EVENT_BATCH && kind != EVENT_ACK && kind != EVENT_BEAT &&
-	    kind != EVENT_PURGE;
+	    kind != EVENT_PURGE && kind != EVENT_ANCHOR;
 }
 
 /* First such record in [from, end), or end; UINT64_MAX: cannot be read. */

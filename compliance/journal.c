@@ -21,6 +21,7 @@ struct change {
 	const struct rules_ack *ack;
 	const struct journal_purge *purge;
 	uint64_t purge_number;
+	const struct journal_evidence *evidence;
 };
 
 static int
@@ -216,6 +217,8 @@ apply(struct journal *j, const struct change *c)
 	if (c->ack != NULL && insert_ack(j, c->ack, seq) != 0)
 		return -1;
 	if (c->purge != NULL && remove_bodies(j, c, seq) != 0)
+		return -1;
+	if (c->evidence != NULL && journal_insert_evidence(j, c->evidence) != 0)
 		return -1;
 	return write_head(j);
 }
@@ -464,6 +467,14 @@ journal_recover(struct journal *j)
 	return commit(j, &nothing);
 }
 
+int
+journal_evidence(struct journal *j, const struct journal_evidence *e)
+{
+	const struct change c = {.evidence = e};
+
+	return commit(j, &c);
+}
+
 bool
 journal_writable(const struct journal *j)
 {
@@ -482,6 +493,13 @@ journal_note(struct journal *j, uint64_t size, struct view note, bool publish)
 	j->note_waits = !j->note.failed;
 	j->note_publish = publish || carry;
 	j->note_size = size;
+}
+
+void
+journal_publish(struct journal *j)
+{
+	if (j->note.len > 0)
+		j->note_waits = j->note_publish = true;
 }
 
 bool

@@ -85,6 +85,18 @@ struct journal_purge {
 int journal_purge(struct journal *j, const struct journal_purge *p,
     struct journal_event *out);
 
+/* What somebody else said of a published checkpoint. */
+struct journal_evidence {
+	uint64_t size;
+	struct view name;  /* of the witness's key; empty: a time-stamp */
+	uint64_t at;       /* seconds, as they say; 0: they do not */
+	struct view bytes; /* signature line with its LF, or token */
+};
+/* Stores it, unless such is there already: 0, or -1 as journal_append(). */
+int journal_evidence(struct journal *j, const struct journal_evidence *e);
+/* Appends the note of a checkpoint row; 1: no such row, -1. */
+int journal_checkpoint_note(struct journal *j, uint64_t size, struct buf *out);
+
 /* False after a failure, until journal_recover() succeeded. */
 bool journal_writable(const struct journal *j);
 /* Reads the state back from the file and tries a small durable write. */
@@ -96,6 +108,8 @@ int journal_recover(struct journal *j);
  */
 void journal_note(
     struct journal *j, uint64_t size, struct view note, bool publish);
+/* Has the newest note of this process stored as a checkpoint row, too. */
+void journal_publish(struct journal *j);
 /* Whether a note is not stored yet; to store it now: 0, or -1. */
 bool journal_note_waits(const struct journal *j);
 int journal_store_note(struct journal *j);

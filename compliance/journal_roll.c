@@ -32,6 +32,10 @@ static const char *const copy_sql[] = {
     " OR (level = 0 AND idx >= (SELECT size >> 16 << 8 FROM old.head))",
     "INSERT INTO checkpoint SELECT * FROM old.checkpoint"
     " WHERE size = (SELECT size FROM old.head)",
+    "INSERT INTO cosig SELECT * FROM old.cosig"
+    " WHERE size = (SELECT size FROM old.head)",
+    "INSERT INTO stamp SELECT * FROM old.stamp"
+    " WHERE size = (SELECT size FROM old.head)",
     "INSERT INTO head SELECT * FROM old.head",
 };
 

@@ -47,6 +47,12 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_POINT] = "SELECT note FROM checkpoint WHERE size = ?",
     [S_BASES] = "SELECT COUNT(*) FROM leaf WHERE kind = 128 AND kind >= 128"
 		" AND seq <= ?",
+    /* What is there already stays as it is. */
+    [S_COSIG] = "INSERT INTO cosig(size, at, line, name)"
+		" SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS"
+		" (SELECT 1 FROM cosig WHERE size = ?1 AND name = ?4)",
+    [S_STAMP] = "INSERT INTO stamp(size, at, token) SELECT ?1, ?2, ?3"
+		" WHERE NOT EXISTS (SELECT 1 FROM stamp WHERE size = ?1)",
 };
 
 int

@@ -37,6 +37,8 @@ enum statement {
 	S_LAST_CONTROL,
 	S_POINT,
 	S_BASES,
+	S_COSIG,
+	S_STAMP,
 	STATEMENTS
 };
 
@@ -68,6 +70,11 @@ int journal_fail(struct journal *j, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same with SQLite's own words behind `what`. */
 int journal_fail_sql(struct journal *j, const char *what);
+struct journal_evidence;
+
+/* The row of a piece of evidence, within a transaction. */
+int journal_insert_evidence(
+    struct journal *j, const struct journal_evidence *e);
 /* Size, time and tree as the file has them, checked against its head. */
 int journal_load(struct journal *j);
 /*

@@ -364,7 +364,8 @@ on_control(struct keeper *k, struct view payload)
 	keeper_commit(k);
 	if (!keeper_writable(k))
 		send_refused(&k->engine, ref, k->why);
-	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK)
+	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK &&
+	    e.kind != EVENT_ANCHOR)
 		send_refused(&k->engine, ref,
 		    "records of this kind are the keeper's own");
 	else
@@ -439,6 +440,9 @@ static const struct keeper_frame_row server_frames[] = {
 static const struct keeper_frame_row engine_frames[] = {
     {WIRE_CONTROL, on_control},
     {WIRE_PURGE, on_purge},
+    {WIRE_COSIG, keeper_on_cosig},
+    {WIRE_STAMP, keeper_on_stamp},
+    {WIRE_FORK, keeper_on_fork},
 };
 
 void
@@ -586,7 +590,8 @@ init_loop(struct keeper *k)
 {
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->replay_timer,
-	    &k->truncate_timer, &k->stop_timer, &k->roll_timer};
+	    &k->truncate_timer, &k->stop_timer, &k->roll_timer,
+	    &k->publish_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");
@@ -625,6 +630,7 @@ keeper_main(const struct conf *conf, int parent_fd)
 	k->conf = conf;
 	buf_init(&k->queue_bytes);
 	init_required(k);
+	keeper_check_witnesses(conf);
 	init_peers(k);
 	init_loop(k);
 	k->role = role_new(&k->loop, parent_fd, on_link, on_stop, k);

@@ -245,6 +245,50 @@ keeper_link_purge(struct keeper_link *k, const struct range *ranges,
 	return true;
 }
 
+bool
+keeper_link_cosig(struct keeper_link *k, uint64_t size, struct view line,
+    keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, WIRE_COSIG);
+	buf_put_u64(b, r->ref);
+	buf_put_u64(b, size);
+	buf_put_view(b, line);
+	ipc_end(k->ipc);
+	return true;
+}
+
+bool
+keeper_link_stamp(struct keeper_link *k, uint64_t size, uint64_t at,
+    struct view token, keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, WIRE_STAMP);
+	buf_put_u64(b, r->ref);
+	buf_put_u64(b, size);
+	buf_put_u64(b, at);
+	buf_put_view(b, token);
+	ipc_end(k->ipc);
+	return true;
+}
+
+bool
+keeper_link_fork(struct keeper_link *k, const char *why)
+{
+	if (k->ipc == NULL)
+		return false;
+	ipc_send(k->ipc, WIRE_FORK, view_text(why));
+	return true;
+}
+
 void
 keeper_link_free(struct keeper_link *k)
 {

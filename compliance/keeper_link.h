@@ -48,6 +48,14 @@ bool keeper_link_control(struct keeper_link *k, unsigned kind,
 /* The same for a purge of these ranges. */
 bool keeper_link_purge(struct keeper_link *k, const struct range *ranges,
     size_t count, keeper_answer_cb *cb, void *arg);
+/* The same for a cosignature line of the checkpoint of that size, */
+bool keeper_link_cosig(struct keeper_link *k, uint64_t size, struct view line,
+    keeper_answer_cb *cb, void *arg);
+/* and for a time-stamp token; at: seconds that it tells, 0: none. */
+bool keeper_link_stamp(struct keeper_link *k, uint64_t size, uint64_t at,
+    struct view token, keeper_answer_cb *cb, void *arg);
+/* A witness has seen another history; false when there is no link. */
+bool keeper_link_fork(struct keeper_link *k, const char *why);
 /* Requests under way are forgotten, without a call. */
 void keeper_link_free(struct keeper_link *k);
 

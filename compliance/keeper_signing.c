@@ -204,6 +204,17 @@ on_store(uv_timer_t *timer)
 		keeper_storage_failed(k);
 }
 
+/* The last note of a burst: what it covers is to get into other hands. */
+static void
+on_publish(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	k->signing.published_ms = uv_now(&k->loop);
+	journal_publish(k->journal);
+	on_store(&k->note_timer);
+}
+
 static bool
 on_note(struct keeper *k, struct view payload)
 {
@@ -229,6 +240,10 @@ on_note(struct keeper *k, struct view payload)
 		s->published_ms = uv_now(&k->loop);
 		if (size > s->publish_above)
 			s->publish = false;
+		(void)uv_timer_stop(&k->publish_timer); /* always 0 */
+	} else if (!uv_is_active((uv_handle_t *)&k->publish_timer)) {
+		(void)uv_timer_start(&k->publish_timer, on_publish,
+		    s->published_ms + PUBLISH_MS - uv_now(&k->loop), 0);
 	}
 	journal_note(k->journal, size, text, publish);
 	if (!uv_is_active((uv_handle_t *)&k->note_timer))

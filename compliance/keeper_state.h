@@ -117,7 +117,8 @@ struct keeper {
 	struct keeper_roll roll;
 	struct keeper_signing signing;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
-	    late_timer, replay_timer, truncate_timer, stop_timer, roll_timer;
+	    late_timer, replay_timer, truncate_timer, stop_timer, roll_timer,
+	    publish_timer;
 };
 
 /* ---- keeper.c ---- */
@@ -177,6 +178,15 @@ size_t keeper_roll_room(struct keeper *k);
  * is signed. Never from within a frame of the server's or the engine's.
  */
 void keeper_roll(struct keeper *k);
+
+/* ---- keeper_anchors.c ---- */
+
+/* Ends the process when the key of a witness is wrong. */
+void keeper_check_witnesses(const struct conf *conf);
+bool keeper_on_cosig(struct keeper *k, struct view payload);
+bool keeper_on_stamp(struct keeper *k, struct view payload);
+/* A witness has seen another history: nothing more is recorded. */
+bool keeper_on_fork(struct keeper *k, struct view payload);
 
 /* ---- keeper_replay.c ---- */
 

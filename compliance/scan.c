@@ -100,6 +100,21 @@ scan_size(struct scan *s)
 	return size;
 }
 
+/* Appends the lines of witnesses who have cosigned that checkpoint. */
+static int
+add_lines(struct scan *s, struct scan_file *f, uint64_t size, struct buf *text)
+{
+	int r = step(f, S_LINES, 1, &size, 1);
+
+	for (; r == SQLITE_ROW; r = sqlite3_step(f->stmt[S_LINES]))
+		buf_put(text, sqlite3_column_blob(f->stmt[S_LINES], 0),
+		    (size_t)sqlite3_column_bytes(f->stmt[S_LINES], 0));
+	reset(f, S_LINES);
+	if (r != SQLITE_DONE)
+		return scan_fail_sql(s, f);
+	return text->failed ? -1 : 0;
+}
+
 int
 scan_note(struct scan *s, uint64_t *size, struct buf *text)
 {
@@ -122,7 +137,7 @@ scan_note(struct scan *s, uint64_t *size, struct buf *text)
 		} else if (note_parse(v, &note, &why)) {
 			*size = note.size;
 			buf_put_view(text, v);
-			r = text->failed ? -1 : 0;
+			r = add_lines(s, f, note.size, text);
 		} else {
 			r = scan_fail(s, "stored note: %s", why);
 		}
@@ -500,6 +515,17 @@ scan_inclusion(struct scan *s, uint64_t seq, uint64_t size, struct buf *out)
 		return scan_fail(
 		    s, "no record %" PRIu64 " at size %" PRIu64, seq, size);
 	return tree_inclusion(&source, seq, size, out);
+}
+
+int
+scan_consistency(struct scan *s, uint64_t old, uint64_t size, struct buf *out)
+{
+	const struct tree_source source = {find_node, s};
+
+	if (old > size || size > scan_size(s))
+		return scan_fail(
+		    s, "no sizes %" PRIu64 " and %" PRIu64, old, size);
+	return tree_consistency(&source, old, size, out);
 }
 
 /* ---- cursors ---- */

@@ -44,7 +44,10 @@ uint64_t scan_first(struct scan *s);
 unsigned scan_segments(struct scan *s, uint64_t *first);
 /* Number of durable records now (first free sequence number). */
 uint64_t scan_size(struct scan *s);
-/* Newest signed note and its size; an empty note when there is none yet. */
+/*
+ * Newest signed note with the cosignatures that it has, and its size; an
+ * empty note when there is none yet.
+ */
 int scan_note(struct scan *s, uint64_t *size, struct buf *note);
 /* Appends the stored checkpoint of that size: 1, 0 when there is none, -1. */
 int scan_checkpoint(struct scan *s, uint64_t size, struct buf *note);
@@ -61,6 +64,9 @@ int scan_next(struct scan *s, struct scan_record *out);
  */
 int scan_range_proof(struct scan *s, uint64_t first, uint64_t last,
     uint64_t size, struct buf *left, struct buf *right, uint8_t root[32]);
+/* Appends the consistency proof (RFC 6962 section 2.1.2) of old in size. */
+int scan_consistency(
+    struct scan *s, uint64_t old, uint64_t size, struct buf *out);
 /*
  * Appends the inclusion proof (RFC 6962) of a record at size, 32 bytes a hash
  * from the leaf's sibling up.

@@ -21,6 +21,7 @@ static const char *const statement_sql[SCAN_STATEMENTS] = {
     [S_SIZE] = "SELECT size FROM head",
     [S_NOTE] = "SELECT note FROM head",
     [S_CHECKPOINT] = "SELECT note FROM checkpoint WHERE size = ?",
+    [S_LINES] = "SELECT line FROM cosig WHERE size = ? ORDER BY name",
     [S_ACKED] = "SELECT a.n, b.last + 1, l.at FROM ack a"
 		" JOIN batch b ON b.adapter = a.adapter AND b.n = a.n"
 		" JOIN leaf l ON l.seq = a.seq WHERE a.adapter = ?"

@@ -29,6 +29,7 @@ enum scan_statement {
 	S_SIZE,
 	S_NOTE,
 	S_CHECKPOINT,
+	S_LINES,
 	S_ACKED,
 	S_BATCH,
 	S_FIRST_BODY,

@@ -82,6 +82,20 @@ const char schema_tables_sql[] =
 ") STRICT;"
 "CREATE INDEX purge_number ON purge_range(n);"
 
+"CREATE TABLE cosig("
+" size INTEGER NOT NULL,"
+" name TEXT NOT NULL,"
+" line BLOB NOT NULL,"
+" at INTEGER NOT NULL,"
+" PRIMARY KEY (size, name)"
+") STRICT, WITHOUT ROWID;"
+
+"CREATE TABLE stamp("
+" size INTEGER PRIMARY KEY,"
+" at INTEGER NOT NULL,"
+" token BLOB NOT NULL"
+") STRICT;"
+
 /* The adapters named by the newest policy record, one a row. */
 "CREATE VIEW required(name) AS"
 " WITH RECURSIVE"
@@ -145,6 +159,16 @@ GUARD("checkpoint_insert", "INSERT ON checkpoint",
 	"NEW.size > (SELECT size FROM head)"
 	" OR EXISTS (SELECT 1 FROM checkpoint WHERE size >= NEW.size)",
 	"checkpoint is not newer than the last, or ahead of the head")
+
+FROZEN("cosig")
+GUARD("cosig_insert", "INSERT ON cosig",
+	"NOT EXISTS (SELECT 1 FROM checkpoint WHERE size = NEW.size)",
+	"cosignature of something else than a checkpoint")
+
+FROZEN("stamp")
+GUARD("stamp_insert", "INSERT ON stamp",
+	"NOT EXISTS (SELECT 1 FROM checkpoint WHERE size = NEW.size)",
+	"time-stamp of something else than a checkpoint")
 
 FROZEN("batch")
 GUARD("batch_insert", "INSERT ON batch",

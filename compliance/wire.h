@@ -21,6 +21,9 @@ enum wire_frame {
 	/* engine to keeper */
 	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
 	WIRE_PURGE = 49,   /* u64 ref, {u64 first, u64 last}+ */
+	WIRE_COSIG = 50,   /* u64 ref, u64 size, text line */
+	WIRE_STAMP = 51,   /* u64 ref, u64 size, u64 at, bytes token */
+	WIRE_FORK = 52,    /* text why: nothing more may be recorded */
 	/* keeper to signer */
 	WIRE_SIGN = 64, /* u64 old, u64 size, root, u16 n, {hash}* proof */
 	/* signer to keeper */
@@ -28,6 +31,11 @@ enum wire_frame {
 	WIRE_NOTE = 81,   /* u64 size, text note */
 	/* engine to server and back */
 	WIRE_JSON = 96, /* u64 ref, text */
+	/* engine to anchor and back; body of a request or answer */
+	WIRE_ASK = 112,       /* u64 ref, u8 witness, u8 n, path, body */
+	WIRE_ASKED = 113,     /* u64 ref, u16 HTTP status or 0, bytes or why */
+	WIRE_ASK_STAMP = 114, /* u64 ref, text note */
+	WIRE_STAMPED = 115,   /* u64 ref, u8 granted, u64 at, token or why */
 };
 
 #endif
