@@ -271,6 +271,34 @@ read_back(struct adapter *a)
 	(void)send_line(a); /* seen through a->broken */
 }
 
+/* What fails here is no batch: the engine goes on with those. */
+static void
+hand_on(struct adapter *a)
+{
+	const struct adapter_checkpoint *c = &a->now.checkpoint;
+	const char *state = state_names[a->offer.state], *why = NULL;
+
+	if (a->ops->checkpoint == NULL)
+		adapter_fail(a, "no checkpoints were asked for");
+	else
+		(void)a->ops->checkpoint(a->self, a, c); /* a->why tells */
+	if (a->why.len != 0) {
+		state = "failed";
+		why = buf_text(&a->why);
+		if (why == NULL || !text_utf8_valid(view_text(why)))
+			why = "a reason that is not text";
+		log_warn("checkpoint: %s", why);
+	}
+	buf_printf(
+	    &a->line, "{\"type\":\"anchored\",\"size\":%" PRIu64, c->size);
+	put_text_field(&a->line, "state", state);
+	if (why != NULL)
+		put_text_field(&a->line, "reason", why);
+	buf_put_u8(&a->line, '}');
+	buf_clear(&a->why);
+	(void)send_line(a); /* seen through a->broken */
+}
+
 static void
 out_of_turn(struct adapter *a)
 {
@@ -289,6 +317,7 @@ handle(struct adapter *a)
 	    [MESSAGE_EVENT] = {out_of_turn, take_event, NULL},
 	    [MESSAGE_END] = {out_of_turn, end_batch, NULL},
 	    [MESSAGE_READBACK] = {read_back, out_of_turn, read_back},
+	    [MESSAGE_CHECKPOINT] = {hand_on, out_of_turn, hand_on},
 	    /* a later minor may add messages that need no answer */
 	    [MESSAGE_OTHER] = {NULL, NULL, NULL},
 	};
@@ -410,9 +439,10 @@ greet(struct adapter *a, int *status)
 		buf_printf(&a->line, "{\"type\":\"ready\",\"protocol\":%d",
 		    ADAPTER_PROTOCOL);
 		put_text_field(&a->line, "program", a->ops->program);
-		buf_printf(&a->line, ",\"states\":[\"%s\"],\"readback\":%s}",
+		buf_printf(&a->line, ",\"states\":[\"%s\"],\"readback\":%s%s}",
 		    state_names[a->offer.state],
-		    a->offer.readback ? "true" : "false");
+		    a->offer.readback ? "true" : "false",
+		    a->ops->checkpoint != NULL ? ",\"checkpoints\":true" : "");
 		*status = ADAPTER_EXIT_SYSTEM;
 		return send_line(a);
 	}

@@ -101,6 +101,12 @@ struct adapter_request {
 	const char *location;
 };
 
+/* A checkpoint of the journal by itself; lives until checkpoint() returns. */
+struct adapter_checkpoint {
+	uint64_t size;
+	const char *note; /* signed note */
+};
+
 struct adapter;
 
 /*
@@ -127,6 +133,12 @@ struct adapter_ops {
 	/* adapter_emit() every event of the request, then fill in sha256. */
 	bool (*readback)(void *self, struct adapter *a,
 	    const struct adapter_request *q, uint8_t sha256[ADAPTER_HASH_LEN]);
+	/*
+	 * Hands a checkpoint on, between batches; true claims the state of
+	 * the offer. NULL: none are sent to this adapter.
+	 */
+	bool (*checkpoint)(
+	    void *self, struct adapter *a, const struct adapter_checkpoint *c);
 };
 
 /* Speaks on stdin and stdout until the engine closes; an exit code. */

@@ -249,6 +249,16 @@ parse_readback(struct message *m, struct buf *why)
 	return true;
 }
 
+static bool
+parse_checkpoint(struct message *m, struct buf *why)
+{
+	struct adapter_checkpoint *c = &m->checkpoint;
+
+	*c = (struct adapter_checkpoint){0};
+	return get_u64(m->json, "size", &c->size, why) &&
+	    get_text(m->json, "note", &c->note, why);
+}
+
 static const struct {
 	const char *name;
 	enum message_type type;
@@ -258,6 +268,7 @@ static const struct {
     {"batch", MESSAGE_BATCH, parse_batch},
     {"end", MESSAGE_END, parse_end},
     {"readback", MESSAGE_READBACK, parse_readback},
+    {"checkpoint", MESSAGE_CHECKPOINT, parse_checkpoint},
     {"hello", MESSAGE_HELLO, parse_hello},
 };
 

@@ -16,6 +16,7 @@ enum message_type {
 	MESSAGE_EVENT,
 	MESSAGE_END,
 	MESSAGE_READBACK,
+	MESSAGE_CHECKPOINT,
 	MESSAGE_OTHER /* well formed, but of no known type */
 };
 
@@ -31,6 +32,7 @@ struct message {
 		struct adapter_batch batch;
 		struct adapter_event event;
 		struct adapter_request request;
+		struct adapter_checkpoint checkpoint;
 	};
 };
 

@@ -292,6 +292,32 @@ end(void *self, struct adapter *a, const struct adapter_batch *b,
 	return ok;
 }
 
+/* The closing messages are the checkpoint once more. */
+static bool
+checkpoint(void *self, struct adapter *a, const struct adapter_checkpoint *c)
+{
+	struct syslog *s = self;
+	struct syslog_message_source source = {.config = s->config,
+	    .limit = s->transport->limit,
+	    .put = keep_message,
+	    .arg = s};
+	bool ok;
+
+	s->adapter = a;
+	buf_clear(&s->end);
+	if (!syslog_message_checkpoint(&source, c))
+		return adapter_fail(
+		    a, "the checkpoint cannot be put into a message");
+	s->link = s->transport->open(a, &s->target, s->config, 1);
+	/* Only what is acknowledged needs closing messages behind it. */
+	ok = s->link != NULL &&
+	    (s->transport->state != ADAPTER_STORED ||
+		s->transport->send(s->link, a, buf_view(&s->end))) &&
+	    s->transport->finish(s->link, a, buf_view(&s->end));
+	abandon(s);
+	return ok;
+}
+
 int
 main(void)
 {
@@ -302,6 +328,7 @@ main(void)
 	    .event = event,
 	    .end = end,
 	    .abandon = abandon,
+	    .checkpoint = checkpoint,
 	};
 	struct syslog self = {.link = NULL};
 	int status = adapter_main(&ops, &self);

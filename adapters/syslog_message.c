@@ -114,7 +114,9 @@ begin(struct message *m, const struct syslog_message_source *s, const char *id,
 	buf_printf(&m->head, " %s chancery - %s [" SD_EVIDENCE, host, id);
 	put_parameter(&m->common, "origin", view_text(s->config->origin));
 	put_parameter(&m->common, "adapter", view_text(s->config->adapter));
-	buf_printf(&m->common, " batch=\"%" PRIu64 "\"", s->batch->number);
+	if (s->batch != NULL)
+		buf_printf(
+		    &m->common, " batch=\"%" PRIu64 "\"", s->batch->number);
 }
 
 static void
@@ -382,5 +384,67 @@ syslog_message_end(const struct syslog_message_source *s)
 	put_parameter(&m.common, "root", view_text(b->root));
 	ok = put_pieces(&m);
 	release(&m);
+	return ok;
+}
+
+/* The body, the empty line and the lines of one name. */
+static void
+put_own_lines(struct buf *out, const char *note, size_t body, struct view name)
+{
+	static const char dash[] = "\xe2\x80\x94 ";
+	const char *line = note + body, *next;
+
+	buf_put(out, note, body);
+	for (; (next = strchr(line, '\n')) != NULL; line = next + 1) {
+		size_t n = sizeof dash - 1;
+
+		if (strncmp(line, dash, n) == 0 &&
+		    strncmp(line + n, (const char *)name.p, name.n) == 0 &&
+		    line[n + name.n] == ' ')
+			buf_put(out, line, (size_t)(next + 1 - line));
+	}
+}
+
+static bool
+put_checkpoint(const struct syslog_message_source *s,
+    const struct adapter_checkpoint *c, struct view note, struct view readable)
+{
+	struct syslog_message_source bare = *s;
+	struct message m;
+	size_t fixed;
+	bool ok;
+
+	bare.batch = NULL;
+	begin(&m, &bare, "checkpoint", NULL);
+	buf_printf(&m.common, " size=\"%" PRIu64 "\"", c->size);
+	text_put_base64(add_field(&m, "note"), note.p, note.n);
+	buf_put_u8(&m.tail, ' ');
+	put_readable(&m.tail, readable, false);
+	fixed = m.head.len + m.common.len + m.tail.len + 64;
+	ok = fixed + m.fields[0].value.len <= s->limit && put_pieces(&m);
+	release(&m);
+	return ok;
+}
+
+bool
+syslog_message_checkpoint(
+    const struct syslog_message_source *s, const struct adapter_checkpoint *c)
+{
+	const char *blank = strstr(c->note, "\n\n");
+	struct view readable, origin;
+	struct buf own;
+	bool ok;
+
+	if (blank == NULL)
+		return false;
+	readable = view_of(c->note, (size_t)(blank - c->note));
+	origin = view_of(c->note, strcspn(c->note, "\n"));
+	if (put_checkpoint(s, c, view_text(c->note), readable))
+		return true;
+	buf_init(&own);
+	put_own_lines(&own, c->note, readable.n + 2, origin);
+	ok = !own.failed && own.len < strlen(c->note) &&
+	    put_checkpoint(s, c, buf_view(&own), readable);
+	buf_release(&own);
 	return ok;
 }

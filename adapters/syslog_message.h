@@ -24,12 +24,19 @@ struct syslog_message_source {
 	void *arg;
 };
 
-/* All return false when out of memory or stopped. */
+/* All but the last return false when out of memory or stopped. */
 bool syslog_message_event(
     const struct syslog_message_source *s, const struct adapter_event *e);
 /* The batch's header with its note and proof. */
 bool syslog_message_batch(const struct syslog_message_source *s);
 /* Says that every event of the batch went before; always one message. */
 bool syslog_message_end(const struct syslog_message_source *s);
+/*
+ * A checkpoint by itself; s->batch is not looked at. One message, so lines
+ * of others are left out of a note that would not fit. False also when it
+ * is no note.
+ */
+bool syslog_message_checkpoint(
+    const struct syslog_message_source *s, const struct adapter_checkpoint *c);
 
 #endif

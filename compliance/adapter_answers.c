@@ -23,6 +23,7 @@ on_ready(struct adapter_link *l, struct adapter_says *s)
 	    (const char *)s->program.p);
 	l->promises = s->promises;
 	l->readback = s->readback;
+	l->checkpoints = s->checkpoints;
 	l->greeted = true;
 	adapter_link_enter(l, STAGE_IDLE);
 	adapter_link_step(l);
@@ -152,6 +153,7 @@ static void (*const handlers[])(
     [SAID_ERROR] = on_error,
     [SAID_EVENT] = on_event,
     [SAID_READBACK_END] = on_readback_end,
+    [SAID_ANCHORED] = adapter_link_on_anchored,
     [SAID_OTHER] = ignore,
 };
 

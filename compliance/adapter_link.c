@@ -25,6 +25,7 @@ static const char *const stage_names[] = {
     [STAGE_SENT] = "sent",
     [STAGE_READBACK] = "readback",
     [STAGE_RECORDING] = "recording",
+    [STAGE_ANCHORING] = "anchoring",
 };
 
 const char *
@@ -328,6 +329,8 @@ deadline(const struct adapter_link *l)
 		at = l->runs != NULL ? 0 : l->due;
 		if (at < l->not_before)
 			at = l->not_before;
+		if (l->note_size > 0)
+			at = 0;
 		break;
 	case STAGE_CUTTING:
 	case STAGE_RECORDING:
@@ -338,6 +341,7 @@ deadline(const struct adapter_link *l)
 	case STAGE_SENDING:
 	case STAGE_SENT:
 	case STAGE_READBACK:
+	case STAGE_ANCHORING:
 		at = l->heard + silence;
 		break;
 	}
@@ -357,7 +361,10 @@ on_silence(struct adapter_link *l)
 		greet(l);
 		return;
 	case STAGE_IDLE:
-		adapter_link_begin(l);
+		if (l->note_size > 0)
+			adapter_link_anchor(l);
+		else
+			adapter_link_begin(l);
 		return;
 	case STAGE_CUTTING:
 	case STAGE_RECORDING:
@@ -367,6 +374,7 @@ on_silence(struct adapter_link *l)
 	case STAGE_SENDING:
 	case STAGE_SENT:
 	case STAGE_READBACK:
+	case STAGE_ANCHORING:
 		adapter_link_fail(l, true, "silent for %u s while %s",
 		    l->conf->timeout_s, stage_names[l->stage]);
 		return;
@@ -495,6 +503,7 @@ adapter_link_free(struct adapter_link *l)
 	}
 	adapter_says_release(&l->receipt);
 	line_io_free(l->io);
+	buf_release(&l->note);
 	scan_close(l->scan);
 	uv_close((uv_handle_t *)&l->timer, on_timer_closed);
 }

@@ -31,6 +31,12 @@ struct adapter_env {
 	void (*restart)(void *arg, const char *name);
 	/* An acknowledgement was recorded. */
 	void (*acked)(void *arg);
+	/*
+	 * A checkpoint went out: stored, or only sent (then why is empty), or
+	 * not at all. NULL when nobody cares.
+	 */
+	void (*anchored)(void *arg, const char *name, uint64_t size,
+	    bool stored, struct view why);
 	void *arg;
 };
 
@@ -41,9 +47,10 @@ enum adapter_stage {
 	STAGE_IDLE,    /* ready, nothing under way */
 	STAGE_CUTTING, /* the keeper records the batch */
 	STAGE_SENDING,
-	STAGE_SENT,     /* the receipt is awaited */
-	STAGE_READBACK, /* the archive is read back */
-	STAGE_RECORDING /* the keeper records the acknowledgement */
+	STAGE_SENT,      /* the receipt is awaited */
+	STAGE_READBACK,  /* the archive is read back */
+	STAGE_RECORDING, /* the keeper records the acknowledgement */
+	STAGE_ANCHORING  /* it hands a checkpoint on */
 };
 
 struct adapter_status {
@@ -83,6 +90,14 @@ void adapter_link_kick(struct adapter_link *l);
  * journal now and is worth a batch.
  */
 void adapter_link_run(struct adapter_link *l, adapter_run_cb *cb, void *arg);
+/*
+ * The newest checkpoint, with all its lines, for an adapter that asked for
+ * such; goes out when no batch is under way, in place of an older one.
+ */
+void adapter_link_checkpoint(
+    struct adapter_link *l, uint64_t size, struct view note);
+/* Whether it asked for them when it was greeted last. */
+bool adapter_link_takes_checkpoints(const struct adapter_link *l);
 /* Views of l, valid until the loop turns. */
 void adapter_link_status(
     const struct adapter_link *l, struct adapter_status *out);

@@ -4,7 +4,7 @@
 /*
  * Inside of an adapter's link: adapter_link.c has stages, failures and the
  * clock, adapter_delivery.c the way of a batch, adapter_answers.c what the
- * adapter may say when.
+ * adapter may say when, adapter_anchor.c the checkpoints in between.
  */
 
 #include <stdbool.h>
@@ -41,6 +41,10 @@ struct adapter_link {
 	char program[64];
 	unsigned promises;
 	bool readback;
+	bool checkpoints;   /* it asked for them */
+	struct buf note;    /* the newest, and */
+	uint64_t note_size; /* its size; 0: none waits */
+	uint64_t sent_size;
 	struct batch batch; /* n 0: none */
 	uint64_t next;      /* to be sent, or read back */
 	uint64_t looked;
@@ -84,6 +88,12 @@ void adapter_link_begin(struct adapter_link *l);
 void adapter_link_pump(struct adapter_link *l);
 /* Asks the keeper for the record of the stage, when it has a keeper. */
 void adapter_link_record(struct adapter_link *l);
+
+/* ---- adapter_anchor.c ---- */
+
+/* Hands the checkpoint that waits to the idle adapter. */
+void adapter_link_anchor(struct adapter_link *l);
+void adapter_link_on_anchored(struct adapter_link *l, struct adapter_says *s);
 
 /* ---- adapter_answers.c ---- */
 

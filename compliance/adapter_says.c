@@ -70,6 +70,7 @@ parse_ready(struct adapter_says *s)
 {
 	const json_t *states = json_object_get(s->json, "states");
 	const json_t *readback = json_object_get(s->json, "readback");
+	const json_t *checkpoints = json_object_get(s->json, "checkpoints");
 
 	if (!get_number(s->json, "protocol", &s->protocol))
 		return "ready without a protocol number";
@@ -89,6 +90,9 @@ parse_ready(struct adapter_says *s)
 	if (readback != NULL && !json_is_boolean(readback))
 		return "ready with a malformed readback";
 	s->readback = json_is_true(readback);
+	if (checkpoints != NULL && !json_is_boolean(checkpoints))
+		return "ready with malformed checkpoints";
+	s->checkpoints = json_is_true(checkpoints);
 	return NULL;
 }
 
@@ -196,6 +200,25 @@ parse_readback_end(struct adapter_says *s)
 	return get_digest(s) ? NULL : "readback-end with a malformed sha256";
 }
 
+static const char *
+parse_anchored(struct adapter_says *s)
+{
+	const json_t *state = json_object_get(s->json, "state");
+	struct view text;
+
+	if (!get_number(s->json, "size", &s->size))
+		return "anchored without a size";
+	if (get_promise(state, &s->promise))
+		return NULL;
+	if (!get_text(s->json, "state", &text) || !view_is(text, "failed"))
+		return "anchored with an unknown state";
+	if (!get_text(s->json, "reason", &s->reason))
+		return "anchored without a reason";
+	if (s->reason.n > ADAPTER_SAYS_TEXT_MAX)
+		s->reason.n = ADAPTER_SAYS_TEXT_MAX;
+	return NULL;
+}
+
 static const struct {
 	const char *type;
 	enum adapter_said said;
@@ -207,6 +230,7 @@ static const struct {
     {"error", SAID_ERROR, parse_error},
     {"event", SAID_EVENT, parse_event},
     {"readback-end", SAID_READBACK_END, parse_readback_end},
+    {"anchored", SAID_ANCHORED, parse_anchored},
 };
 
 int

@@ -24,6 +24,7 @@ enum adapter_said {
 	SAID_ERROR,
 	SAID_EVENT,
 	SAID_READBACK_END,
+	SAID_ANCHORED,
 	SAID_OTHER /* a type that a later protocol may know: to be ignored */
 };
 
@@ -45,6 +46,7 @@ struct adapter_says {
 	struct view program;
 	unsigned promises;
 	bool readback;
+	bool checkpoints;
 	/* receipt, error, readback-end */
 	bool has_batch; /* an error may be about none */
 	uint64_t batch;
@@ -56,6 +58,8 @@ struct adapter_says {
 	uint8_t sha256[32];
 	uint64_t bytes;
 	struct view reason;
+	/* anchored, with reason when it failed and promise when not */
+	uint64_t size;
 	/* event */
 	uint64_t seq;
 	unsigned kind;
