@@ -12,6 +12,8 @@ LIBEXEC = $(PREFIX)/libexec/chancery
 
 LIBS_base = sqlite3 libgcrypt libuv libconfuse
 LIBS_compliance = jansson
+# Of the role anchor alone: what goes out to witnesses and authorities.
+LIBS_anchor = libcurl libcrypto
 LIBS_server = libosip2 gnutls libxml-2.0 jansson
 LIBS_adapters = jansson libxml-2.0 libarchive
 LIBS_export = jansson libxml-2.0 libarchive
@@ -61,7 +63,7 @@ $(OUT)/libexec.dir: FORCE
 $(OUT)/base/conf.o: $(OUT)/libexec.dir
 
 PKG_base := $(call pkg_cflags,$(LIBS_base))
-PKG_compliance := $(PKG_base) $(call pkg_cflags,$(LIBS_compliance))
+PKG_compliance := $(PKG_base) $(call pkg_cflags,$(LIBS_compliance) $(LIBS_anchor))
 PKG_server := $(PKG_base) $(call pkg_cflags,$(LIBS_server))
 PKG_adapters := $(PKG_base) $(call pkg_cflags,$(LIBS_adapters) relp)
 PKG_export := $(PKG_base) $(call pkg_cflags,$(LIBS_export))
@@ -69,6 +71,7 @@ PKG_tests := $(PKG_base) $(PKG_compliance) $(PKG_server) $(PKG_adapters) \
 	$(call pkg_cflags,cmocka)
 L_base := $(call pkg_libs,$(LIBS_base))
 L_compliance := $(call pkg_libs,$(LIBS_compliance))
+L_anchor := $(call pkg_libs,$(LIBS_anchor))
 L_server := $(call pkg_libs,$(LIBS_server))
 L_adapters := $(call pkg_libs,$(LIBS_adapters))
 L_export := $(call pkg_libs,$(LIBS_export))
@@ -87,7 +90,7 @@ link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@
 # What a program links is what it may use: verify has nothing of compliance/.
 $(OUT)/chanceryd: $(OUT)/server/chanceryd.o $(call lib,server) \
     $(call lib,compliance) $(call lib,base)
-	$(link) $^ $(L_server) $(L_compliance) $(L_base)
+	$(link) $^ $(L_server) $(L_compliance) $(L_anchor) $(L_base)
 $(OUT)/chancery: $(OUT)/server/chancery.o $(call lib,server) \
     $(call lib,compliance) $(call lib,base)
 	$(link) $^ $(L_server) $(L_compliance) $(L_base)
@@ -111,7 +114,8 @@ $(OUT)/libexec/%: $(OUT)/adapters/%.o $(call lib,adapters) \
 UNIT = $(patsubst %.c,$(OUT)/%,$(wildcard tests/unit/*.c))
 all_libs = $(foreach f,$(FOLDERS),$(call lib,$(f)))
 link_all = $(link) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
-	-Wl,--end-group $(L_server) $(L_adapters) $(L_export) $(L_base)
+	-Wl,--end-group $(L_server) $(L_adapters) $(L_export) $(L_anchor) \
+	$(L_base)
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(all_libs)
 	$(link_all) $(call pkg_libs,cmocka)
 BENCH = $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/bench_*.c)) \
@@ -146,7 +150,7 @@ FUZZ_OBJ = $(patsubst %.c,.build/fuzz/obj/%.o,$(FUZZ_LIB_SRC))
 	$(AR) rcs $@ $^
 .build/fuzz/%: tests/fuzz/%.c .build/fuzz/all.a
 	clang $(CPPFLAGS) $(PKG_tests) -std=c17 $(FUZZ_FLAGS) -o $@ $^ \
-	    $(L_server) $(L_adapters) $(L_export) $(L_base)
+	    $(L_server) $(L_adapters) $(L_export) $(L_anchor) $(L_base)
 
 setup:
 	@tests/setup

@@ -235,6 +235,7 @@ run_status(struct engine *e, struct control_request *r, const json_t *args)
 	set(wait->result, "journal", journal_status(e, &signed_size));
 	set(wait->result, "keeper", keeper_status(e));
 	set(wait->result, "adapters", adapters_status(e, signed_size));
+	set(wait->result, "anchors", anchors_status(e->anchors));
 	server_link_ask(e->server,
 	    view_text("{\"cmd\":\"status.server\",\"args\":{},"
 		      "\"by\":\"engine\"}"),

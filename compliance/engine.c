@@ -40,6 +40,8 @@ on_link(void *arg, const char *peer, int fd)
 		keeper_link_attach(e->keeper, fd);
 	} else if (strcmp(peer, "server") == 0) {
 		server_link_attach(e->server, fd);
+	} else if (strcmp(peer, "anchor") == 0) {
+		anchors_attach(e->anchors, fd);
 	} else if (strncmp(peer, ADAPTER_PREFIX, prefix) == 0 &&
 	    find_adapter(e, peer + prefix) != NULL) {
 		adapter_link_attach(find_adapter(e, peer + prefix), fd);
@@ -76,12 +78,30 @@ on_acked(void *arg)
 }
 
 static void
+on_anchored(
+    void *arg, const char *name, uint64_t size, bool stored, struct view why)
+{
+	struct engine *e = arg;
+
+	anchors_handed_on(e->anchors, name, size, stored, why);
+}
+
+static void
+on_evidence(void *arg)
+{
+	struct engine *e = arg;
+
+	purger_kick(e->purger);
+}
+
+static void
 on_keeper_up(void *arg)
 {
 	struct engine *e = arg;
 
 	for (size_t i = 0; i < e->conf->adapter_count; i++)
 		adapter_link_kick(e->adapters[i]);
+	anchors_keeper_up(e->anchors);
 	purger_kick(e->purger);
 }
 
@@ -123,6 +143,7 @@ make_adapters(struct engine *e)
 	    .backoff_max_ms = BACKOFF_MAX_MS,
 	    .restart = on_restart,
 	    .acked = on_acked,
+	    .anchored = on_anchored,
 	    .arg = e,
 	};
 	e->adapters = calloc(conf->adapter_count + 1, sizeof(void *));
@@ -154,6 +175,19 @@ make_parts(struct engine *e)
 	if (e->keeper == NULL || e->server == NULL || e->purger == NULL)
 		log_fatal("out of memory");
 	make_adapters(e);
+	e->anchors_env = (struct anchors_env){
+	    .loop = &e->loop,
+	    .journal = e->journal,
+	    .conf = e->conf,
+	    .keeper = e->keeper,
+	    .adapters = e->adapters,
+	    .stored = on_evidence,
+	    .arg = e,
+	};
+	e->anchors = anchors_new(&e->anchors_env);
+	if (e->anchors == NULL)
+		log_fatal(
+		    "anchors: out of memory, or a witness's key is wrong");
 }
 
 /* Bound while we may still write to the state's folder. */

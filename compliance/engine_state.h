@@ -9,6 +9,7 @@
 #include "base/role.h"
 
 #include "compliance/adapter_link.h"
+#include "compliance/anchors.h"
 #include "compliance/control.h"
 #include "compliance/keeper_link.h"
 #include "compliance/ledger.h"
@@ -31,6 +32,8 @@ struct engine {
 	struct adapter_link **adapters; /* in the configuration's order */
 	struct purger_env purger_env;
 	struct purger *purger;
+	struct anchors_env anchors_env;
+	struct anchors *anchors;
 };
 
 /* A command of the control socket; struct engine as arg. */

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "compliance/anchor.h"
 #include "compliance/engine.h"
 #include "compliance/keeper.h"
 #include "compliance/signer.h"
@@ -32,6 +33,7 @@ static const struct {
     {"keeper", keeper_main},
     {"signer", signer_main},
     {"engine", engine_main},
+    {"anchor", anchor_main},
 };
 
 static int

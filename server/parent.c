@@ -58,9 +58,12 @@ struct parent {
 	size_t count;
 };
 
-/* The roles in the order of their start; they stop the other way round. */
+/*
+ * The roles in the order of their start; they stop the other way round. The
+ * anchor is there only when the configuration has work for it.
+ */
 static const char *const role_names[] = {
-    "signer", "keeper", "engine", "server"};
+    "signer", "keeper", "anchor", "engine", "server"};
 #define ROLE_COUNT (sizeof role_names / sizeof role_names[0])
 
 static const char *const role_links[][2] = {
@@ -68,6 +71,7 @@ static const char *const role_links[][2] = {
     {"engine", "keeper"},
     {"keeper", "signer"},
     {"engine", "server"},
+    {"anchor", "engine"},
 };
 
 static void start(struct child *c);
@@ -95,7 +99,7 @@ make_pair(int pair[2])
 static bool
 is_reachable(const struct child *c)
 {
-	return c->running && c->channel != NULL;
+	return c != NULL && c->running && c->channel != NULL;
 }
 
 static void
@@ -223,7 +227,7 @@ stop_next(struct parent *p)
 	for (size_t i = ROLE_COUNT; i-- > 0;) {
 		struct child *c = find(p, role_names[i]);
 
-		if (!c->running)
+		if (c == NULL || !c->running)
 			continue;
 		if (c->channel != NULL)
 			ipc_send(c->channel, ROLE_STOP, view_of(NULL, 0));
@@ -533,7 +537,8 @@ parent_main(const struct conf *conf, struct view conf_text, bool debug)
 	if (p.children == NULL)
 		log_fatal("out of memory");
 	for (size_t i = 0; i < ROLE_COUNT; i++)
-		add_child(&p, "", role_names[i]);
+		if (strcmp(role_names[i], "anchor") != 0 || conf_anchored(conf))
+			add_child(&p, "", role_names[i]);
 	for (size_t i = 0; i < conf->adapter_count; i++)
 		add_child(&p, ADAPTER_PREFIX, conf->adapters[i].name);
 	for (size_t i = 0; i < p.count && !p.stopping; i++)

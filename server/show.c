@@ -136,6 +136,33 @@ show_members(const json_t *o)
 	}
 }
 
+static void
+show_anchors(const json_t *o)
+{
+	const json_t *sources = json_object_get(o, "sources");
+	const json_t *s;
+
+	if (json_array_size(sources) == 0)
+		return;
+	(void)printf("anchors%s\n", yes(o, "alarm") ? ": ALARM" : "");
+	if (number(o, "quorum") > 0 || number(o, "anchored") > 0)
+		(void)printf("\tpurging needs %lld witness%s; reached for "
+			     "%lld records\n",
+		    number(o, "quorum"), number(o, "quorum") == 1 ? "" : "es",
+		    number(o, "anchored"));
+	if (text(o, "fork")[0] != '\0')
+		(void)printf("\tFORK          %s\n", text(o, "fork"));
+	for (size_t i = 0; (s = json_array_get(sources, i)) != NULL; i++) {
+		(void)printf("\t%-13s %s: %s, %lld records%s%s\n",
+		    text(s, "what"), text(s, "name"), text(s, "state"),
+		    number(s, "size"), text(s, "time")[0] != '\0' ? " at " : "",
+		    text(s, "time"));
+		if (text(s, "failure")[0] != '\0')
+			(void)printf(
+			    "\t              %s\n", text(s, "failure"));
+	}
+}
+
 void
 show_status(const json_t *result)
 {
@@ -163,6 +190,7 @@ show_status(const json_t *result)
 	show_members(server);
 	(void)printf("sip\n");
 	show_members(json_object_get(server, "sip"));
+	show_anchors(json_object_get(result, "anchors"));
 	show_adapters(json_object_get(result, "adapters"));
 }
 

@@ -1,0 +1,98 @@
+#include "compliance/anchors_state.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "base/text.h"
+
+static void
+set(json_t *object, const char *name, json_t *value)
+{
+	/* Out of memory leaves the member out; the dump then tells. */
+	(void)json_object_set_new(object, name, value);
+}
+
+static json_t *
+number(uint64_t n)
+{
+	return json_integer((json_int_t)n);
+}
+
+static json_t *
+words(const char *text)
+{
+	size_t n = strlen(text);
+
+	while (n > 0 && !text_utf8_valid(view_of(text, n)))
+		n--;
+	return json_stringn(text, n);
+}
+
+static const char *
+state_name(const struct anchor_source *s)
+{
+	static const char *const names[] = {
+	    [ANCHOR_UNKNOWN] = "unknown",
+	    [ANCHOR_OK] = "ok",
+	    [ANCHOR_FAILED] = "failed",
+	};
+
+	return names[s->state];
+}
+
+static json_t *
+source_status(const struct anchor_source *s)
+{
+	json_t *o = json_object();
+	struct buf at;
+
+	set(o, "what", json_string(s->what));
+	set(o, "name", words(s->name));
+	set(o, "state", json_string(state_name(s)));
+	set(o, "size", number(s->size));
+	buf_init(&at);
+	if (s->time > 0 && s->time < UINT64_MAX / 1000000)
+		text_put_time(&at, s->time * 1000000);
+	set(o, "time",
+	    at.len > 0 ? json_stringn((const char *)at.data, at.len)
+		       : json_null());
+	buf_release(&at);
+	set(o, "failure", words(s->failure));
+	return o;
+}
+
+json_t *
+anchors_status(struct anchors *a)
+{
+	const struct conf *conf = a->env->conf;
+	json_t *o = json_object(), *list = json_array();
+	bool alarm = a->fork[0] != '\0' || a->short_of;
+	uint64_t size = 0;
+
+	for (size_t i = 0; i < conf->witness_count; i++) {
+		alarm |= a->witnesses[i].state == ANCHOR_FAILED;
+		(void)json_array_append_new(
+		    list, source_status(&a->witnesses[i]));
+	}
+	if (conf->stamp.url != NULL) {
+		alarm |= a->stamp.state == ANCHOR_FAILED;
+		(void)json_array_append_new(list, source_status(&a->stamp));
+	}
+	for (size_t i = 0; i < conf->adapter_count; i++) {
+		if (!adapter_link_takes_checkpoints(a->env->adapters[i]))
+			continue;
+		alarm |= a->adapters[i].state == ANCHOR_FAILED;
+		(void)json_array_append_new(
+		    list, source_status(&a->adapters[i]));
+	}
+	if (a->evidence != NULL &&
+	    (conf->anchors.quorum > 0 || conf->stamp.required))
+		(void)evidence_anchored(a->evidence, conf, conf->stamp.required,
+		    &size); /* 0 when there is none */
+	set(o, "quorum", number(conf->anchors.quorum));
+	set(o, "anchored", number(size));
+	set(o, "alarm", json_boolean(alarm));
+	set(o, "fork", a->fork[0] != '\0' ? words(a->fork) : json_null());
+	set(o, "sources", list);
+	return o;
+}
