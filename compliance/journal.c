@@ -9,6 +9,7 @@
 #include "base/text.h"
 
 #include "compliance/event.h"
+#include "compliance/journal_import.h"
 #include "compliance/journal_store.h"
 #include "compliance/purge_rules.h"
 #include "compliance/rules.h"
@@ -22,6 +23,7 @@ struct change {
 	const struct journal_purge *purge;
 	uint64_t purge_number;
 	const struct journal_evidence *evidence;
+	struct journal_import *import;
 };
 
 static int
@@ -32,6 +34,12 @@ run(struct journal *j, enum statement which, const char *what)
 	(void)sqlite3_reset(j->stmt[which]); /* repeats r */
 	return r == SQLITE_DONE || r == SQLITE_ROW ? 0
 						   : journal_fail_sql(j, what);
+}
+
+int
+journal_run(struct journal *j, enum statement which, const char *what)
+{
+	return run(j, which, what);
 }
 
 static uint64_t
@@ -73,7 +81,7 @@ insert_tile(void *arg, unsigned level, uint64_t index, const uint8_t *hashes)
 
 static int
 insert_bodies(struct journal *j, const struct journal_event *e, uint64_t seq,
-    uint8_t salts[][LEAF_SALT_LEN])
+    const uint8_t salts[][LEAF_SALT_LEN])
 {
 	sqlite3_stmt *s = j->stmt[S_BODY];
 
@@ -90,13 +98,34 @@ insert_bodies(struct journal *j, const struct journal_event *e, uint64_t seq,
 	return 0;
 }
 
-/* Builds, hashes and inserts one record; the tree grows with it. */
+int
+journal_put_record(struct journal *j, const struct leaf_head *head,
+    struct view leaf, const struct journal_event *e,
+    const uint8_t salts[][LEAF_SALT_LEN])
+{
+	uint8_t hash[TREE_HASH_LEN];
+	sqlite3_stmt *s = j->stmt[S_LEAF];
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)head->seq);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)head->at);
+	(void)sqlite3_bind_int64(s, 3, head->kind);
+	(void)sqlite3_bind_blob64(s, 4, leaf.p, leaf.n, SQLITE_STATIC);
+	if (run(j, S_LEAF, "leaf") != 0 ||
+	    insert_bodies(j, e, head->seq, salts) != 0)
+		return -1;
+	tree_leaf_hash(leaf.p, leaf.n, hash);
+	if (tree_add(j->tree, hash, insert_tile, j) != 0)
+		return -1;
+	j->at = head->at;
+	return 0;
+}
+
+/* Builds one record and puts it in. */
 static int
 insert_record(struct journal *j, struct journal_event *e)
 {
 	uint8_t salts[LEAF_PARTS_MAX][LEAF_SALT_LEN];
 	uint8_t hash[TREE_HASH_LEN];
-	sqlite3_stmt *s = j->stmt[S_LEAF];
 	struct leaf_head head;
 
 	stamp(j, e, &head);
@@ -110,25 +139,15 @@ insert_record(struct journal *j, struct journal_event *e)
 	buf_put_view(&j->leaf, e->fields);
 	if (j->leaf.failed)
 		return journal_fail(j, "out of memory");
-	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)head.seq);
-	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)head.at);
-	(void)sqlite3_bind_int64(s, 3, head.kind);
-	(void)sqlite3_bind_blob64(
-	    s, 4, j->leaf.data, j->leaf.len, SQLITE_STATIC);
-	if (run(j, S_LEAF, "leaf") != 0 ||
-	    insert_bodies(j, e, head.seq, salts) != 0)
+	if (journal_put_record(j, &head, buf_view(&j->leaf), e, salts) != 0)
 		return -1;
-	tree_leaf_hash(j->leaf.data, j->leaf.len, hash);
-	if (tree_add(j->tree, hash, insert_tile, j) != 0)
-		return -1;
-	j->at = head.at;
 	e->seq = head.seq;
 	e->at = head.at;
 	return 0;
 }
 
-static int
-insert_batch(struct journal *j, const struct rules_batch *b, uint64_t seq)
+int
+journal_put_batch(struct journal *j, const struct rules_batch *b, uint64_t seq)
 {
 	sqlite3_stmt *s = j->stmt[S_BATCH];
 
@@ -140,8 +159,8 @@ insert_batch(struct journal *j, const struct rules_batch *b, uint64_t seq)
 	return run(j, S_BATCH, "batch");
 }
 
-static int
-insert_ack(struct journal *j, const struct rules_ack *a, uint64_t seq)
+int
+journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq)
 {
 	sqlite3_stmt *s = j->stmt[S_ACK];
 
@@ -209,12 +228,14 @@ apply(struct journal *j, const struct change *c)
 {
 	uint64_t seq = j->tree->size;
 
+	if (c->import != NULL && journal_import_apply(j, c->import) != 0)
+		return -1;
 	for (size_t i = 0; i < c->count; i++)
 		if (insert_record(j, &c->events[i]) != 0)
 			return -1;
-	if (c->batch != NULL && insert_batch(j, c->batch, seq) != 0)
+	if (c->batch != NULL && journal_put_batch(j, c->batch, seq) != 0)
 		return -1;
-	if (c->ack != NULL && insert_ack(j, c->ack, seq) != 0)
+	if (c->ack != NULL && journal_put_ack(j, c->ack, seq) != 0)
 		return -1;
 	if (c->purge != NULL && remove_bodies(j, c, seq) != 0)
 		return -1;
@@ -306,6 +327,18 @@ journal_append(struct journal *j, struct journal_event *events, size_t n)
 		c.ack = &ack;
 	}
 	return commit(j, &c);
+}
+
+int
+journal_import(struct journal *j, struct journal_import *import)
+{
+	const struct change c = {.import = import};
+
+	import->why[0] = '\0';
+	import->misses = false;
+	if (commit(j, &c) == 0)
+		return 0;
+	return import->misses || import->why[0] != '\0' ? 1 : -1;
 }
 
 /* Adds the leaf hashes of the range, and counts its user events. */

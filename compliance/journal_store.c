@@ -550,6 +550,31 @@ read_identity(struct journal *j)
 	return read_place(j);
 }
 
+/* The newest recover record, if there is one, tells what is so from it on. */
+static int
+read_incarnation(struct journal *j)
+{
+	struct buf fields;
+	char *origin, *vkey;
+	int r;
+
+	buf_init(&fields);
+	r = journal_last_fields(j, EVENT_RECOVER, &fields);
+	if (r == 1) {
+		origin = leaf_field_dup(buf_view(&fields), "origin");
+		vkey = leaf_field_dup(buf_view(&fields), "vkey");
+		free(j->origin);
+		free(j->vkey);
+		j->origin = origin;
+		j->vkey = vkey;
+		r = origin != NULL && vkey != NULL
+		    ? 0
+		    : journal_fail(j, "the recover record is malformed");
+	}
+	buf_release(&fields);
+	return r;
+}
+
 static int
 read_boot_id(struct journal *j)
 {
@@ -583,7 +608,8 @@ read_note(struct journal *j)
 		if (text.n == 0) {
 			r = 0;
 		} else if (note_parse(text, &note, &why)) {
-			j->note_size = note.size;
+			if (view_is(note.origin, j->origin))
+				j->note_size = note.size;
 			r = 0;
 		}
 	}
@@ -645,7 +671,8 @@ journal_open_file(const char *path, const char *file, char *why, size_t why_len)
 		return NULL;
 	}
 	if (read_identity(j) != 0 || read_boot_id(j) != 0 || prepare(j) != 0 ||
-	    journal_load(j) != 0 || read_note(j) != 0) {
+	    read_incarnation(j) != 0 || journal_load(j) != 0 ||
+	    read_note(j) != 0) {
 		(void)set_why(why, why_len, file, j->error);
 		journal_close(j);
 		return NULL;

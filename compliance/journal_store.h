@@ -99,4 +99,25 @@ int journal_old_tile(
 /* What journal_old_tile() keeps open is closed. */
 void journal_close_old(struct journal *j);
 
+/* ---- journal.c, inside the gate's transaction: 0 or -1 ---- */
+
+struct journal_event;
+struct leaf_head;
+struct rules_ack;
+struct rules_batch;
+
+/* Steps a statement that gives no rows. */
+int journal_run(struct journal *j, enum statement which, const char *what);
+/* Inserts the next leaf with the parts of the event; the tree grows. */
+int journal_put_record(struct journal *j, const struct leaf_head *head,
+    struct view leaf, const struct journal_event *e, const uint8_t salts[][32]);
+int journal_put_batch(
+    struct journal *j, const struct rules_batch *b, uint64_t seq);
+int journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq);
+
+/* ---- journal_import.c: all of an import; 0, or not ---- */
+
+struct journal_import;
+int journal_import_apply(struct journal *j, struct journal_import *in);
+
 #endif

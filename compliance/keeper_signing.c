@@ -46,9 +46,10 @@ keeper_compare(struct keeper *k)
 		doom(k,
 		    "%s holds %" PRIu64 " records, but the signer signed "
 		    "%" PRIu64 ": records are missing (an old copy restored, "
-		    "or writes lost by the disk). Nothing is recorded. Put "
-		    "the newest copy of the journal back, or keep both as "
-		    "evidence and begin a new journal",
+		    "or writes lost by the disk). Nothing is recorded. Next: "
+		    "put the newest copy of the journal back, or bring back "
+		    "what archives and copies hold: chancery recover --from, "
+		    "see chancery(8)",
 		    k->path, size, s->size);
 		return;
 	}
@@ -88,8 +89,10 @@ on_hello(struct keeper *k, struct view payload)
 	if (!view_is(vkey, journal_vkey(k->journal))) {
 		doom(k,
 		    "%s belongs to the key %s, but the signer has %.*s. "
-		    "Nothing is recorded. Put the journal and the signer's "
-		    "folder of the same installation together",
+		    "Nothing is recorded. Next: put the journal and the "
+		    "signer's folder of the same installation together; when "
+		    "that signer is gone: chancery recover --new-incarnation "
+		    "--reason signer, see chancery(8)",
 		    k->path, journal_vkey(k->journal), (int)vkey.n,
 		    (const char *)vkey.p);
 		return true;

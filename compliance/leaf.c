@@ -245,6 +245,20 @@ leaf_field(struct view fields, const char *name, struct view *value)
 	return false;
 }
 
+char *
+leaf_field_dup(struct view fields, const char *name)
+{
+	struct view token;
+	struct buf value;
+	char *copy = NULL;
+
+	buf_init(&value);
+	if (leaf_field(fields, name, &token) && text_get_token(token, &value))
+		copy = view_dup(buf_view(&value));
+	buf_release(&value);
+	return copy;
+}
+
 bool
 leaf_field_number(struct view fields, const char *name, uint64_t *value)
 {

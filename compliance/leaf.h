@@ -61,6 +61,8 @@ bool leaf_next_field(
     struct view *fields, struct view *name, struct view *value);
 /* The first field of that name; false when there is none. */
 bool leaf_field(struct view fields, const char *name, struct view *value);
+/* Its decoded value, for the caller to free; NULL also when malformed. */
+char *leaf_field_dup(struct view fields, const char *name);
 /* False also when it is no number as leaf_put_number() writes it. */
 bool leaf_field_number(struct view fields, const char *name, uint64_t *value);
 

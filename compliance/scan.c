@@ -135,9 +135,12 @@ scan_note(struct scan *s, uint64_t *size, struct buf *text)
 		if (v.n == 0) {
 			r = 0;
 		} else if (note_parse(v, &note, &why)) {
-			*size = note.size;
-			buf_put_view(text, v);
-			r = add_lines(s, f, note.size, text);
+			r = 0;
+			if (view_is(note.origin, scan_meta(s, "origin"))) {
+				*size = note.size;
+				buf_put_view(text, v);
+				r = add_lines(s, f, note.size, text);
+			}
 		} else {
 			r = scan_fail(s, "stored note: %s", why);
 		}

@@ -36,7 +36,10 @@ struct scan_record {
  * later segment, which is read alone. NULL with the reason in why.
  */
 struct scan *scan_open(const char *path, bool copy, char *why, size_t why_len);
-/* Value of a meta row ("origin", "vkey", "journal"), valid until close. */
+/*
+ * "journal", or "origin" or "vkey" as they were when it was opened; valid
+ * until close.
+ */
 const char *scan_meta(struct scan *s, const char *name);
 /* The first record that can be read: 0 but in a later segment alone. */
 uint64_t scan_first(struct scan *s);
@@ -45,8 +48,8 @@ unsigned scan_segments(struct scan *s, uint64_t *first);
 /* Number of durable records now (first free sequence number). */
 uint64_t scan_size(struct scan *s);
 /*
- * Newest signed note with the cosignatures that it has, and its size; an
- * empty note when there is none yet.
+ * Newest signed note of the present origin, with the cosignatures that it
+ * has, and its size; an empty note when there is none yet.
  */
 int scan_note(struct scan *s, uint64_t *size, struct buf *note);
 /* Appends the stored checkpoint of that size: 1, 0 when there is none, -1. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compliance/leaf.h"
 #include "compliance/schema.h"
 #include "compliance/segments.h"
 
@@ -139,6 +140,36 @@ read_meta(struct scan *s, const struct scan_file *f)
 	return 0;
 }
 
+/* The newest recover record, if there is one, tells what is so from it on. */
+static int
+read_incarnation(struct scan *s, const struct scan_file *f)
+{
+	sqlite3_stmt *q = db_prepare(f->db,
+	    "SELECT bytes FROM leaf WHERE kind = 140 AND kind >= 128"
+	    " ORDER BY seq DESC LIMIT 1");
+	int r = q == NULL ? SQLITE_ERROR : sqlite3_step(q);
+	struct leaf leaf;
+	const char *why;
+
+	if (r == SQLITE_ROW) {
+		struct view text = view_of(sqlite3_column_blob(q, 0),
+		    (size_t)sqlite3_column_bytes(q, 0));
+
+		if (!leaf_parse(text, &leaf, &why))
+			leaf.fields = view_of(NULL, 0);
+		for (size_t i = 1; i < SCAN_META; i++) {
+			free(s->meta[i]);
+			s->meta[i] = leaf_field_dup(leaf.fields, meta_name[i]);
+			if (s->meta[i] == NULL)
+				r = SQLITE_CORRUPT;
+		}
+	}
+	(void)sqlite3_finalize(q); /* r tells */
+	if (r == SQLITE_CORRUPT)
+		return scan_fail(s, "the recover record is malformed");
+	return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : scan_fail_sql(s, f);
+}
+
 static uint64_t
 first_of(const struct scan_file *f)
 {
@@ -185,7 +216,8 @@ scan_turn_to(struct scan *s, unsigned segment)
 
 	if (open_file(s, segment, &f) != 0)
 		return -1;
-	if (read_meta(s, &f) != 0 || (!s->alone && read_bases(s, &f) != 0)) {
+	if (read_meta(s, &f) != 0 || read_incarnation(s, &f) != 0 ||
+	    (!s->alone && read_bases(s, &f) != 0)) {
 		scan_close_file(&f);
 		return -1;
 	}

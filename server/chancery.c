@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "server/admin_client.h"
 #include "server/receipt.h"
+#include "server/recover.h"
 #include "server/show.h"
 #include "server/state_init.h"
 
@@ -32,32 +33,42 @@ enum exit_status {
 };
 
 enum option_id {
-	OPTION_DESCRIPTION = 256,
-	OPTION_CHAT,
+	OPTION_CHAT = 256,
+	OPTION_CHECKPOINT,
+	OPTION_DESCRIPTION,
 	OPTION_FILE,
+	OPTION_FROM,
 	OPTION_HELP,
 	OPTION_ID,
 	OPTION_JSON,
 	OPTION_NAME,
+	OPTION_NEW_INCARNATION,
 	OPTION_PASSWORD_STDIN,
 	OPTION_PRIVACY,
+	OPTION_REASON,
 	OPTION_ROOM,
+	OPTION_SIGNER_STATE,
 	OPTION_SINCE,
 	OPTION_VERSION
 };
-#define OPTION_BIT(o) (1U << ((o)-OPTION_DESCRIPTION))
+#define OPTION_BIT(o) (1U << ((o)-OPTION_CHAT))
 
 static const struct option option_table[] = {
     {"chat", required_argument, NULL, OPTION_CHAT},
+    {"checkpoint", required_argument, NULL, OPTION_CHECKPOINT},
     {"description", required_argument, NULL, OPTION_DESCRIPTION},
     {"file", required_argument, NULL, OPTION_FILE},
+    {"from", required_argument, NULL, OPTION_FROM},
     {"help", no_argument, NULL, OPTION_HELP},
     {"id", required_argument, NULL, OPTION_ID},
     {"json", no_argument, NULL, OPTION_JSON},
     {"name", required_argument, NULL, OPTION_NAME},
+    {"new-incarnation", no_argument, NULL, OPTION_NEW_INCARNATION},
     {"password-stdin", no_argument, NULL, OPTION_PASSWORD_STDIN},
     {"privacy", required_argument, NULL, OPTION_PRIVACY},
+    {"reason", required_argument, NULL, OPTION_REASON},
     {"room", required_argument, NULL, OPTION_ROOM},
+    {"signer-state", required_argument, NULL, OPTION_SIGNER_STATE},
     {"since", required_argument, NULL, OPTION_SINCE},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -71,6 +82,7 @@ struct cli {
 	unsigned given; /* OPTION_BIT()s of a command's own options */
 	const char *name, *id, *privacy, *description;
 	const char *room, *since, *chat;
+	struct recover_order recover;
 	char **args; /* after the command's words */
 	int arg_count;
 };
@@ -424,6 +436,29 @@ run_receipt(struct cli *cli)
 	return found > 0 ? EXIT_WELL : EXIT_REFUSED;
 }
 
+static int
+run_recover(struct cli *cli)
+{
+	char why[WHY_LEN] = "";
+	json_t *result;
+	int status;
+
+	cli->recover.progress = isatty(STDERR_FILENO) != 0;
+	status =
+	    recover_run(cli->conf, &cli->recover, &result, why, sizeof why);
+	if (status == 0 && cli->json)
+		print_json(result);
+	else if (status == 0)
+		show_recovery(result);
+	else
+		complain("recover: %s", why);
+	json_decref(result);
+	return status == 0 ? EXIT_WELL
+	    : status == 1  ? EXIT_REFUSED
+	    : status == 2  ? EXIT_USAGE
+			   : EXIT_SYSTEM;
+}
+
 static const struct command {
 	const char *words[WORDS_MAX];
 	const char *synopsis; /* of arguments and options */
@@ -449,6 +484,15 @@ static const struct command {
 	run_member_add},
     {{"adapter", "list"}, "", 0, 0, 0, false, run_adapter_list},
     {{"adapter", "run"}, " NAME", 1, 1, 0, false, run_adapter_run},
+    {{"recover"},
+	" --from FILE | --signer-state NOTE |"
+	" --new-incarnation --reason lost|signer|fork|compromise"
+	" [--from FILE] [--checkpoint NOTE]",
+	0, 0,
+	OPTION_BIT(OPTION_FROM) | OPTION_BIT(OPTION_NEW_INCARNATION) |
+	    OPTION_BIT(OPTION_REASON) | OPTION_BIT(OPTION_CHECKPOINT) |
+	    OPTION_BIT(OPTION_SIGNER_STATE),
+	true, run_recover},
     {{"status"}, "", 0, 0, 0, false, run_status},
     {{"receipt"}, " URI [--since TIME] [--room ROOM] [--chat NUMBER]", 1, 1,
 	OPTION_BIT(OPTION_SINCE) | OPTION_BIT(OPTION_ROOM) |
@@ -539,6 +583,21 @@ take_option(struct cli *cli, int o)
 		break;
 	case OPTION_CHAT:
 		cli->chat = optarg;
+		break;
+	case OPTION_FROM:
+		cli->recover.from = optarg;
+		break;
+	case OPTION_REASON:
+		cli->recover.reason = optarg;
+		break;
+	case OPTION_CHECKPOINT:
+		cli->recover.checkpoint = optarg;
+		break;
+	case OPTION_SIGNER_STATE:
+		cli->recover.signer_state = optarg;
+		break;
+	case OPTION_NEW_INCARNATION:
+		cli->recover.incarnation = true;
 		break;
 	case OPTION_PASSWORD_STDIN:
 		break;

@@ -149,9 +149,8 @@ bind_credentials(const struct store *s, sqlite3_stmt *st, const char *user,
 	buf_release(&b);
 }
 
-/* An envelope's tail becomes a row of pending. */
-static int
-add_pending(struct store *s, unsigned kind, struct view tail)
+int
+store_add_pending(struct store *s, unsigned kind, struct view tail)
 {
 	sqlite3_stmt *st = store_statement(s, STORE_ADD_PENDING);
 	struct buf json = {0};
@@ -185,7 +184,7 @@ finish(
 {
 	int result = -1;
 
-	if (!tail->failed && add_pending(s, kind, buf_view(tail)) == 0 &&
+	if (!tail->failed && store_add_pending(s, kind, buf_view(tail)) == 0 &&
 	    store_commit_now(s) == 0)
 		result = 0;
 	else

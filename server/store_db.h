@@ -70,6 +70,8 @@ uint64_t store_u64(sqlite3_stmt *st, int column);
 int store_write(struct store *s, sqlite3_stmt *st);
 /* Opens the transaction when none is open. */
 int store_begin(struct store *s);
+/* An envelope's tail becomes a row of pending. */
+int store_add_pending(struct store *s, unsigned kind, struct view tail);
 /* Commits and waits until the commit is on disk. */
 int store_commit_now(struct store *s);
 /* Lower case of UTF-8 text, for comparison without case. */

@@ -1,0 +1,67 @@
+#ifndef COMPLIANCE_JOURNAL_IMPORT_H
+#define COMPLIANCE_JOURNAL_IMPORT_H
+
+/*
+ * Records that are lost here and held elsewhere come back byte for byte,
+ * through the gate of journal.h and as one transaction: all of them, when
+ * they lead to the root that was signed, or none.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#include "compliance/journal.h"
+#include "compliance/leaf.h"
+
+/* A record as an archive holds it; parts 0 when its payload was purged. */
+struct journal_record {
+	uint64_t seq;
+	struct view leaf;
+	unsigned parts;
+	uint8_t salt[LEAF_PARTS_MAX][LEAF_SALT_LEN];
+	struct view data[LEAF_PARTS_MAX];
+};
+
+enum journal_import_item {
+	IMPORT_END,
+	IMPORT_RECORD,
+	IMPORT_NOTE,  /* a checkpoint over the records that came */
+	IMPORT_FAILED /* the reason is in import->why */
+};
+
+struct journal_import {
+	/* The next item of the sources; views live until the next call. */
+	enum journal_import_item (*next)(struct journal_import *import,
+	    struct journal_record *record, struct view *note);
+	void *arg;
+	/* What was signed, and what the records therefore must lead to. */
+	uint64_t size;
+	uint8_t root[32];
+	/*
+	 * When the signed size is out of reach: takes what there is up to the
+	 * last checkpoint of the sources that the journal's key signed.
+	 */
+	bool partial;
+	/* Results. */
+	uint64_t appended;
+	bool misses; /* refused: `missing` is in none of the sources */
+	uint64_t missing;
+	char why[256];
+};
+
+/*
+ * 0; 1 when nothing was changed for the reason in import->why; -1 when
+ * storage failed, by journal_error(). After 1 and -1 the journal is to be
+ * closed.
+ */
+int journal_import(struct journal *j, struct journal_import *import);
+
+struct note;
+/* Whether it is a checkpoint of this journal, signed by its key. */
+bool journal_note_holds(
+    struct journal *j, struct view text, struct note *note, const char **why);
+
+#endif

@@ -1,0 +1,326 @@
+"""Lost, rolled back and cloned states: refused with the next step, then mended."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sqlite3
+import subprocess
+import unittest
+
+import archives
+from chancery import Chancery, program
+
+FIRST = ["before the copy %d" % i for i in range(8)]
+LATER = ["after the copy %d" % i for i in range(8)]
+
+
+def digest(folder):
+    """What is in the databases of a folder."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(folder.iterdir())
+            if p.stat().st_size > 0 and p.suffix != ".db-shm"}
+
+
+class Case(unittest.TestCase):
+    def start(self, c):
+        for folder in ("xml", "tar"):
+            (c.folder / "out" / folder).mkdir(parents=True)
+            if os.geteuid() == 0:
+                os.chown(c.folder / "out" / folder, 61005, 61005)
+        c.adapters = archives.adapters(c.folder, required=False)
+        c.init().add_users("ann", "bob")
+        self.hall = c.add_room("Hall", members=("ann", "bob"))
+        c.start()
+
+    def talk(self, c, texts, leave=True):
+        ann = c.sign_in("ann")
+        ann.join(self.hall)
+        for text in texts:
+            self.assertEqual(ann.post(self.hall, text), 200)
+        if leave:
+            ann.sign_off()
+            n = len(c.journal.events("join"))
+            c.journal.wait(lambda j: len(j.events("leave")) >= n, "leave")
+        return ann
+
+    def archive(self, c):
+        newest = c.journal.events()[-1]["seq"]
+        for name in ("records", "vault"):
+            c.cli("adapter", "run", name)
+            c.journal.wait(
+                lambda j: any(a["adapter"] == name and
+                              int(a["last"]) >= newest
+                              for a in j.control("ack")), name, 60)
+
+    def signed(self, c):
+        """The newest checkpoint, kept by somebody outside."""
+        def whole(j):
+            with j.open() as db:
+                size, note = db.execute(
+                    "SELECT size, note FROM head").fetchone()
+            return note and int(note.split(b"\n")[1]) == size and note
+
+        note = c.journal.wait(whole, "the last records are not signed")
+        path = c.folder / ("note-%d" % int(note.split(b"\n")[1]))
+        path.write_bytes(note)
+        return path
+
+    def copy(self, c, name="copy.db"):
+        """A copy as a backup makes it."""
+        path = c.folder / name
+        with c.journal.open() as db:
+            db.execute("VACUUM INTO ?", (str(path),))
+        return path
+
+    def put(self, c, path):
+        """Puts a copy in the place of the journal; gives the old one."""
+        old = c.folder / "newer" / "journal.db"
+        old.parent.mkdir()
+        st = c.journal.path.stat()
+        for suffix in ("", "-wal", "-shm"):
+            name = c.journal.path.with_name("journal.db" + suffix)
+            if name.exists():
+                shutil.move(name, old.with_name("journal.db" + suffix))
+        shutil.copy(path, c.journal.path)
+        os.chown(c.journal.path, st.st_uid, st.st_gid)
+        os.chmod(c.journal.path, st.st_mode & 0o777)
+        return old
+
+    def refuses(self, c, reason, step):
+        """The daemon runs, records nothing, and says why and what next."""
+        size = c.journal.size()
+        c.start()
+        line = c.log.wait(reason)
+        self.assertRegex(line, step)
+        status = c.cli_json("status")
+        self.assertFalse(status["keeper"]["writable"])
+        self.assertRegex(status["keeper"]["why"], reason)
+        ann = c.sign_in("ann")
+        self.assertEqual(ann.join(self.hall).code, 500)
+        self.assertEqual(ann.history(self.hall).code, 500)
+        self.assertGreaterEqual(ann.post(self.hall, "must not be said"), 400)
+        ann.drop()
+        c.stop()
+        self.assertEqual(c.journal.size(), size)
+
+    def refuses_live(self, c, ann, swap, reason):
+        """The same when the keeper finds it while people chat."""
+        seen = len(c.log.lines)
+        keeper = c.roles()["keeper"]
+        os.kill(c.daemon.pid, signal.SIGSTOP)
+        try:
+            os.kill(keeper, signal.SIGKILL)
+            swap()
+        finally:
+            os.kill(c.daemon.pid, signal.SIGCONT)
+        c.log.wait(reason, since=seen)
+        size = c.journal.size()
+        post = ann.post_start(self.hall, "must not be said").wait()
+        self.assertEqual(post.status, 503)
+        self.assertTrue(post.get("Retry-After").isdigit())
+        self.assertEqual(c.journal.size(), size)
+
+    def recover(self, c, *args, sources=(), check=True):
+        """CompletedProcess of chancery recover, fed with the sources."""
+        evidence = None
+        command = [program("chancery"), "-f", str(c.conf), "recover", *args]
+        if sources:
+            evidence = subprocess.Popen(
+                [program("chancery-export"), "evidence",
+                 *map(str, sources)], stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL)
+            command += ["--from", "-"]
+        done = subprocess.run(
+            command, text=True, capture_output=True, timeout=120,
+            stdin=evidence.stdout if evidence else subprocess.DEVNULL)
+        if evidence:
+            evidence.stdout.close()
+            evidence.wait(60)
+        if check and done.returncode != 0:
+            raise AssertionError(done.stdout + done.stderr)
+        return done
+
+    def goes_on(self, c, *texts):
+        """Chat goes on, and its history is that of the journal."""
+        c.start()
+        bob = c.sign_in("bob")
+        bob.join(self.hall)
+        self.assertEqual(bob.post(self.hall, "it goes on"), 200)
+        shown = self.history(bob)
+        bob.sign_off()
+        self.assertEqual(c.journal.posts()[-1], "it goes on")
+        self.assertEqual(shown[-1 - len(texts):], [*texts, "it goes on"])
+        return shown
+
+    def history(self, client):
+        return [text for _, text, _ in
+                client.history(self.hall, 100).messages()]
+
+
+class Lossless(Case):
+    def test_a_copy_is_completed_from_archives_and_the_newer_file(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            copy = self.copy(c)
+            held = sqlite3.connect(copy).execute(
+                "SELECT size FROM head").fetchone()[0]
+            self.talk(c, LATER[:4])
+            self.archive(c)
+            self.talk(c, LATER[4:])
+            outside = self.signed(c)
+            c.stop()
+            signed = c.journal.size()
+            newer = self.put(c, copy)
+            self.refuses(
+                c, r"journal\.db holds %d records, but the signer signed %d: "
+                r"records are missing" % (held, signed),
+                r"Next: .*chancery recover --from")
+            tar = c.folder / "out" / "tar"
+
+            # the archives alone do not reach the end: nothing is changed
+            before = digest(c.journal.path.parent)
+            done = self.recover(c, sources=[tar], check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, r"record \d+ is in none of the "
+                             r"sources; %d records were signed\. Nothing was "
+                             r"changed\. Next: " % signed)
+            self.assertEqual(digest(c.journal.path.parent), before)
+
+            done = self.recover(c, "--json", sources=[tar, newer])
+            self.assertEqual(json.loads(done.stdout), {
+                "recovered": signed - held, "size": signed,
+                "signed": signed})
+            c.journal.check()
+            self.assertEqual(c.journal.posts(), FIRST + LATER)
+            self.goes_on(c, *FIRST[-2:], *LATER)
+            self.archive(c)
+            c.stop()
+            done = c.verify("--checkpoint", outside, c.journal.path, tar,
+                            c.folder / "out" / "xml")
+            self.assertIn("holds", done.stdout)
+
+    def test_a_copy_put_back_under_a_running_server(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            copy = self.copy(c)
+            ann = self.talk(c, LATER, leave=False)
+            self.signed(c)
+            self.refuses_live(c, ann, lambda: self.put(c, copy),
+                              "but the signer signed")
+            done = self.recover(c, sources=[copy], check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, r"state/lock: chanceryd uses this "
+                             r"state, .*Next: stop it first")
+            ann.drop()
+            c.stop()
+            self.recover(c, sources=[c.folder / "newer" / "journal.db"])
+            self.goes_on(c, *LATER)
+            c.stop()
+            self.assertIn("holds", c.verify().stdout)
+
+    def test_a_journal_made_of_its_archives(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            self.archive(c)
+            c.stop()
+            signed = c.journal.size()
+            files = sorted(c.journal.path.parent.iterdir())
+            st = c.journal.path.stat()
+            aside = c.folder / "newer"
+            aside.mkdir()
+            for path in files:
+                shutil.move(path, aside)
+            # damaged, but all of it can still be read
+            db = sqlite3.connect(aside / "journal.db")
+            db.execute("DROP TRIGGER head_update")
+            db.execute("UPDATE head SET root = zeroblob(32)")
+            db.commit()
+            db.close()
+            shutil.copy(aside / "journal.db", c.journal.path)
+            done = self.recover(c, sources=[aside], check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, "altered or damaged.*Next: move "
+                             "the file aside")
+            c.journal.path.unlink()
+            self.recover(c, sources=[aside, c.folder / "out"])
+            self.assertEqual(c.journal.check(), signed)
+            now = c.journal.path.stat()
+            self.assertEqual((now.st_uid, now.st_gid, now.st_mode),
+                             (st.st_uid, st.st_gid, st.st_mode))
+            self.goes_on(c, *FIRST)
+            c.stop()
+            self.assertIn("holds", c.verify().stdout)
+
+    def test_a_second_daemon_is_refused(self):
+        with Chancery() as c:
+            self.start(c)
+            done = c.run("chanceryd", "-f", c.conf, check=False)
+            self.assertEqual(done.returncode, 3)
+            self.assertRegex(done.stderr, "state/lock: another chanceryd or "
+                             "chancery uses this state")
+            self.talk(c, FIRST)
+
+
+class Incarnation(Case):
+    def cut(self, c, ann):
+        """kill -9, and half of the WAL is gone; gives what was signed."""
+        wal = c.journal.path.with_name("journal.db-wal")
+        self.signed(c)
+        ann.drop()
+        c.kill()
+        size = wal.stat().st_size
+        self.assertGreater(size, 0)
+        os.truncate(wal, size // 2)
+        state = (c.state / "signer" / "state").read_text().split("\n")
+        return int(state[1])
+
+    def test_a_cut_log_is_declared(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            self.archive(c)
+            ann = self.talk(c, LATER, leave=False)
+            outside = self.signed(c)
+            signed = self.cut(c, ann)
+            held = c.journal.size()
+            self.assertLess(held, signed)
+            self.refuses(c, r"holds %d records, but the signer signed %d"
+                         % (held, signed), "Next: .*chancery recover")
+            for status, *wrong in (
+                    (1, "--reason", "fork"), (1, "--reason", "signer"),
+                    (1, "--reason", "other"), (2,), (2, "--from", "-")):
+                done = self.recover(c, "--new-incarnation", *wrong,
+                                    check=False)
+                self.assertEqual(done.returncode, status, done.stderr)
+            tar = c.folder / "out" / "tar"
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason", "lost",
+                sources=[tar]).stdout)
+            held += told["recovered"]
+            self.assertEqual((told["size"], told["signed"], told["lost"]),
+                             (held, signed, signed - held))
+            kept = [t for t in FIRST + LATER if t in c.journal.posts()]
+            self.assertEqual(told["messages"], 16 - len(kept))
+            record = c.journal.control("recover")[0]
+            self.assertEqual(
+                {k: record[k] for k in ("seq", "old", "size", "origin",
+                                        "vkey", "reason", "by")},
+                {"seq": held, "old": told["old"], "size": str(signed),
+                 "origin": told["origin"], "vkey": told["vkey"],
+                 "reason": "lost", "by": "uid:%d" % os.getuid()})
+            self.assertTrue(pathlib.Path(told["kept"], "state").exists())
+            shown = self.goes_on(c)
+            self.assertEqual(shown, [*kept, "it goes on"])
+            self.archive(c)
+            c.stop()
+            c.journal.check()
+
+
+if __name__ == "__main__":
+    unittest.main()
