@@ -151,6 +151,7 @@ def check_proof(data, key):
     need(found, "not a tlog-proof with a record")
     extra = EXTRA.fullmatch(unbase64(found[1], None).decode("ascii"))
     need(extra, "the extra data are not those of a record")
+    need(not extra[3], "this version knows no key chains")
     index, path, note = number(found[2]), found[3].split("\n")[:-1], found[4].encode()
     need(key is not None, "no key given: a proof shows nothing without the journal's public key")
     size, root = read_note(note, key)

@@ -174,6 +174,9 @@ check_note(struct judge *j, const struct verify_key *key, unsigned lines)
 		verify_report_finding(j->r, VERIFY_KEY, verify_nowhere(),
 		    "no key given: a proof shows nothing without the "
 		    "journal's public key");
+	if (j->p->keys.len > 0)
+		verify_report_finding(j->r, VERIFY_KEY, verify_nowhere(),
+		    "this version knows no key chains");
 	verify_report_count(j->r, VERIFY_SIGNATURES, 1);
 	j->noted = verify_note_parse(j->p->note, &j->note, &line, &why);
 	if (!j->noted) {

@@ -28,6 +28,7 @@ from chancery import ROOT, Chancery, program, tree_root
 SECOND = ROOT / "export" / "chancery-verify.py"
 sys.path.insert(0, str(SECOND.parent))
 
+import chancery_archive  # noqa: E402
 import chancery_evidence  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "journal"
@@ -294,6 +295,19 @@ class Golden(unittest.TestCase):
         for note in self.vectors["bad_notes"]:
             with self.assertRaises(ValueError, msg=note):
                 chancery_evidence.read_note(note.encode(), key)
+
+    def test_proofs(self):
+        vectors = json.loads((GOLDEN / "proofs.json").read_text("utf-8"))
+        key = chancery_evidence.parse_key(vectors["vkey"])
+        for item in vectors["proofs"]:
+            leaf, parts, size = chancery_archive.check_proof(
+                item["text"].encode(), key)
+            self.assertEqual((leaf.seq, sorted(parts), size),
+                             (item["seq"], item["parts"], 7))
+        self.assertGreater(len(vectors["bad_proofs"]), 30)
+        for item in vectors["bad_proofs"]:
+            with self.assertRaises(ValueError, msg=item["why"]):
+                chancery_archive.check_proof(item["text"].encode(), key)
 
 
 class TwoVerifiers(unittest.TestCase):

@@ -1,0 +1,180 @@
+/* The proofs of tests/golden/journal/proofs.json, good and bad. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/crypto.h"
+
+#include "export/verify_proof.h"
+
+#define VECTORS "tests/golden/journal/proofs.json"
+
+static json_t *vectors;
+static struct verify_key key;
+
+static int
+load(void **state)
+{
+	json_error_t error;
+	const char *vkey, *why;
+
+	(void)state;
+	crypto_init();
+	vectors = json_load_file(VECTORS, JSON_REJECT_DUPLICATES, &error);
+	vkey = json_string_value(json_object_get(vectors, "vkey"));
+	return vkey != NULL && verify_key_parse(view_text(vkey), &key, &why)
+	    ? 0
+	    : -1;
+}
+
+static int
+unload(void **state)
+{
+	(void)state;
+	json_decref(vectors);
+	return 0;
+}
+
+/* The report's text; its status in *status. */
+static char *
+report(struct view text, const struct verify_key *with, int *status)
+{
+	struct verify_report *r = verify_report_new();
+	char path[] = "/tmp/chancery-proof-XXXXXX";
+	int fd = mkstemp(path);
+	struct buf out;
+	char *said;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text.p, text.n), text.n);
+	assert_int_equal(close(fd), 0);
+	verify_proof_run(path, with, r);
+	assert_int_equal(unlink(path), 0);
+	*status = verify_report_status(r);
+	buf_init(&out);
+	verify_report_text(r, &out);
+	said = view_dup(buf_view(&out));
+	assert_non_null(said);
+	buf_release(&out);
+	verify_report_free(r);
+	return said;
+}
+
+static struct view
+text_of(const json_t *item)
+{
+	const json_t *s = json_object_get(item, "text");
+
+	assert_true(json_is_string(s));
+	return view_of(json_string_value(s), json_string_length(s));
+}
+
+static void
+good(void **state)
+{
+	const json_t *list = json_object_get(vectors, "proofs"), *item;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(json_array_size(list), 5);
+	json_array_foreach(list, i, item)
+	{
+		const json_t *parts = json_object_get(item, "parts"), *n;
+		bool given[2] = {false, false};
+		int status;
+		char *said = report(text_of(item), &key, &status);
+		size_t k;
+
+		json_array_foreach(parts, k, n) given[json_integer_value(n)] =
+		    true;
+		assert_int_equal(status, 0);
+		assert_int_equal(
+		    strstr(said, "sender: sip:ann@example.test\n") != NULL,
+		    given[0]);
+		assert_int_equal(strstr(said,
+				     "text: Gr\xc3\xbc\xc3\x9f"
+				     "e\\u000a\n") != NULL,
+		    given[1]);
+		free(said);
+	}
+}
+
+static void
+in_words(void **state)
+{
+	const json_t *list = json_object_get(vectors, "proofs");
+	int status;
+	char *said = report(text_of(json_array_get(list, 0)), &key, &status);
+
+	(void)state;
+	assert_non_null(strstr(said, "record: 2, post\n"));
+	assert_non_null(strstr(
+	    said, "time: 2026-11-22T08:10:00.000417Z, as the journal's clock"));
+	assert_non_null(strstr(said, "room: ma-chan://example.test/0a1b"));
+	assert_non_null(strstr(said, "checkpoint: 7 records\n"));
+	free(said);
+	said = report(text_of(json_array_get(list, 1)), &key, &status);
+	assert_non_null(strstr(said, "text: not in this proof\n"));
+	assert_non_null(strstr(said, "part 1 is not in this proof"));
+	free(said);
+	said = report(text_of(json_array_get(list, 4)), &key, &status);
+	assert_non_null(strstr(said, "record: 4, ack\n"));
+	assert_non_null(strstr(said, "fields: adapter=records batch=1"));
+	free(said);
+}
+
+static void
+without_key(void **state)
+{
+	const json_t *list = json_object_get(vectors, "proofs");
+	int status;
+	char *said = report(text_of(json_array_get(list, 0)), NULL, &status);
+
+	(void)state;
+	assert_int_equal(status, 1);
+	assert_non_null(strstr(said, "no key given"));
+	free(said);
+}
+
+static void
+bad(void **state)
+{
+	const json_t *list = json_object_get(vectors, "bad_proofs"), *item;
+	size_t i;
+
+	(void)state;
+	assert_true(json_array_size(list) > 30);
+	json_array_foreach(list, i, item)
+	{
+		int status;
+		char *said = report(text_of(item), &key, &status);
+
+		if (status != 1)
+			fail_msg("taken: %s",
+			    json_string_value(json_object_get(item, "why")));
+		assert_null(strstr(said, "shown: "));
+		free(said);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(good),
+	    cmocka_unit_test(in_words),
+	    cmocka_unit_test(without_key),
+	    cmocka_unit_test(bad),
+	};
+
+	return cmocka_run_group_tests(tests, load, unload);
+}
