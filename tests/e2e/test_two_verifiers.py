@@ -117,10 +117,12 @@ class Signer:
                                   base64.b64encode(public).decode())
 
     def note(self, size, root):
-        body = "%s\n%d\n%s\n" % (self.name, size,
-                                 base64.b64encode(root).decode())
+        return self.sign("%s\n%d\n%s\n" % (
+            self.name, size, base64.b64encode(root).decode()))
+
+    def sign(self, body):
         path = self.key.with_name("body")
-        path.write_text(body)
+        path.write_text(body, "utf-8")
         blob = self.id + subprocess.run(
             ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(self.key),
              "-in", str(path)], check=True, capture_output=True,
@@ -618,6 +620,130 @@ class TwoVerifiers(unittest.TestCase):
             return path, forger.signer.vkey
         tally = self.mutate("ends", make)
         self.assertGreater(min(tally[0], tally[1]), 0)
+
+    def test_notes(self):
+        """Checkpoints with right signatures over wrong bodies, and with all
+        kinds of lines below."""
+        forger = Forger(self.source, self.folder)
+        path, signer = self.folder / "journal.db", forger.signer
+        whole = self.folder / "whole.db"
+        forger.write(forger.leaves, whole)
+        with contextlib.closing(sqlite3.connect(whole)) as db:
+            note = bytes(db.execute("SELECT note FROM head").fetchone()[0])
+        body, _, lines = note.decode().partition("\n\n")
+
+        def make(chance):
+            text, below = body + "\n", lines
+            for _ in range(chance.choice((1, 1, 2))):
+                way = chance.randrange(4)
+                if way == 0:
+                    text = edit(chance, text)
+                elif way == 1:
+                    below = edit(chance, below)
+                else:
+                    below = chance.choice((
+                        "%s\u2014 other AAAAAAAA\n", "\u2014 a b AAAAAAAA\n%s",
+                        "\u2014 other AAAAAAA\n%s", "%s\u2014 " + signer.name
+                        + " AAAAAAAAAAAA\n", "%s%s", "%s\n", "%sx",
+                        "\u2014 " + signer.name + " "
+                        + base64.b64encode(signer.id + bytes(64)).decode()
+                        + "\n%s", "\u2014 x+y AAAAAAAA\n%s", "")
+                    ).replace("%s", below)
+            if text != body + "\n" and chance.randrange(4):
+                with contextlib.suppress(UnicodeEncodeError):
+                    below = signer.sign(text).partition("\n\n")[2]
+            shutil.copy(whole, path)
+            made = (text + "\n" + below).encode("utf-8", "surrogateescape")
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                unguard(db)
+                if chance.randrange(2):
+                    db.execute("UPDATE head SET note = ?", (made,))
+                else:
+                    size = re.search(r"\n(\d{1,9})\n", text)
+                    db.execute("INSERT INTO checkpoint VALUES (?, ?)", (
+                        int(size[1]) if size else 1, made))
+            return path, signer.vkey
+        tally = self.mutate("notes", make)
+        self.assertGreater(min(tally[0], tally[1]), 0)
+
+    def test_schema(self):
+        """Other tables, columns, types, versions, and none."""
+        path = self.folder / "journal.db"
+        with contextlib.closing(sqlite3.connect(self.source)) as db:
+            objects = db.execute(
+                "SELECT type, name FROM sqlite_master WHERE sql NOT NULL"
+            ).fetchall()
+            columns = [(table, column[1]) for table in TABLES for column in
+                       db.execute("PRAGMA table_info(%s)" % table)]
+
+        def change(chance, db):
+            what, name = chance.choice(objects)
+            table, column = chance.choice(columns)
+            db.execute(chance.choice((
+                "DROP %s %s" % (what, name),
+                "ALTER TABLE %s RENAME COLUMN %s TO other" % (table, column),
+                "ALTER TABLE %s RENAME TO other" % table,
+                "ALTER TABLE %s ADD COLUMN other ANY" % table,
+                "ALTER TABLE %s DROP COLUMN %s" % (table, column),
+                "PRAGMA user_version = %d" % chance.choice((0, 1, 2, 3)),
+                "PRAGMA application_id = %d" % chance.choice((0, 1)),
+                "CREATE TABLE other (a)",
+                "CREATE INDEX other ON %s (%s)" % (table, column),
+                "UPDATE sqlite_master SET sql = replace(sql, '%s', '%s') "
+                "WHERE name = '%s'" % (*chance.choice((
+                    ("INTEGER", "TEXT"), ("BLOB", "TEXT"), ("STRICT", ""),
+                    ("WITHOUT ROWID", ""), ("TEXT", "BLOB"),
+                    ("PRIMARY KEY", ""))), table),
+                "CREATE TABLE other AS SELECT * FROM %s" % table)))
+
+        def make(chance):
+            shutil.copy(self.source, path)
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                db.execute("PRAGMA writable_schema = 1")
+                for _ in range(chance.choice((1, 1, 2))):
+                    with contextlib.suppress(sqlite3.Error):
+                        change(chance, db)
+            return path
+        tally = self.mutate("schema", make)
+        self.assertGreater(min(tally[0], tally[1]), 0)
+
+    def test_mutated_proofs(self):
+        """As files, and within their extra data."""
+        forger = Forger(self.source, self.folder)
+        whole, path = self.folder / "whole.db", self.folder / "x.tlog-proof"
+        forger.write(forger.leaves, whole)
+        with contextlib.closing(sqlite3.connect(whole)) as db:
+            held = [row[0] >> 8 for row in db.execute("SELECT id FROM body")]
+        texts = []
+        for seq in (0, 1, held[0], held[-1], len(forger.leaves) - 1):
+            for words in ((), ("--without-text",)):
+                texts.append(self.c.run("chancery-export", "prove",
+                                        "--journal", whole, *words,
+                                        seq).stdout)
+
+        def make(chance):
+            lines = chance.choice(texts).split("\n")
+            way = chance.randrange(4)
+            if way < 2:
+                extra = base64.b64decode(lines[1][len("extra "):]).decode()
+                if way == 0:
+                    extra = edit(chance, extra)
+                else:
+                    word = chance.choice(re.findall(
+                        "(?<= )[A-Za-z0-9+/]{5,}=*", extra))
+                    inner = edit(chance, base64.b64decode(word).decode(
+                        "latin-1")).encode("latin-1")
+                    extra = extra.replace(
+                        word, base64.b64encode(inner).decode(), 1)
+                lines[1] = "extra " + base64.b64encode(
+                    extra.encode("latin-1")).decode()
+            text = "\n".join(lines)
+            if way > 1:
+                text = edit(chance, text)
+            path.write_bytes(text.encode("utf-8", "surrogateescape"))
+            return path, forger.signer.vkey
+        tally = self.mutate("proofs", make)
+        self.assertGreater(tally[1], COUNT // 2)
 
     def test_archives(self):
         def make(chance):
