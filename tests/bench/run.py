@@ -320,6 +320,19 @@ def verify(table, chancery, events):
     table.add("events in it", events, "")
     table.add("events verified", events / statistics.median(times), "1/s",
               500000)
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "export/chancery-verify.py"), "--key",
+         chancery.vkey, str(chancery.journal.path)],
+        capture_output=True, text=True, timeout=1800)
+    taken = time.monotonic() - start
+    if done.returncode != 0:
+        table.fault("chancery-verify.py: exit %d: %s" % (
+            done.returncode, (done.stdout + done.stderr)[-500:]))
+        return
+    table.add("the same by the second verifier", events / taken, "1/s")
+    table.add("of its rate the first one's is",
+              taken / statistics.median(times), "times")
 
 
 def measure(table, folder, quick, seconds, events):
