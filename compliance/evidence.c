@@ -8,6 +8,7 @@
 #include "base/text.h"
 
 #include "compliance/leaf.h"
+#include "compliance/quorum.h"
 #include "compliance/segments.h"
 
 #define RECORDS_MAX 10000 /* anchor records that are looked through */
@@ -18,8 +19,6 @@ enum statement {
 	S_LINES,
 	S_COSIGNED,
 	S_STAMPED,
-	S_COSIGS,
-	S_STAMP,
 	S_ACKED,
 	S_RECORDS,
 	S_KEY,
@@ -34,8 +33,6 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_COSIGNED] = "SELECT size FROM cosig WHERE name = ?"
 		   " ORDER BY size DESC LIMIT 1",
     [S_STAMPED] = "SELECT size, at FROM stamp ORDER BY size DESC LIMIT 1",
-    [S_COSIGS] = "SELECT size, name FROM cosig ORDER BY size DESC",
-    [S_STAMP] = "SELECT 1 FROM stamp WHERE size = ?",
     [S_ACKED] = "SELECT seq FROM leaf WHERE kind = 130 AND kind >= 128"
 		" ORDER BY seq DESC LIMIT 1",
     [S_RECORDS] = "SELECT bytes FROM leaf WHERE kind = 141 AND kind >= 128"
@@ -195,64 +192,11 @@ evidence_key(struct evidence *e, uint64_t from, uint64_t *seq)
 	return read_numbers(e->stmt[S_KEY], seq, NULL);
 }
 
-static bool
-is_witness(const struct conf *conf, struct view name)
-{
-	for (size_t i = 0; i < conf->witness_count; i++) {
-		const char *vkey = conf->witnesses[i].vkey;
-
-		if (strcspn(vkey, "+") == name.n &&
-		    memcmp(vkey, name.p, name.n) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int
-is_stamped(struct evidence *e, uint64_t size)
-{
-	uint64_t one;
-
-	(void)sqlite3_bind_int64(e->stmt[S_STAMP], 1, (sqlite3_int64)size);
-	return read_numbers(e->stmt[S_STAMP], &one, NULL);
-}
-
-/* From the newest cosignature down, until a size has enough of them. */
-static int
-find_quorum(
-    struct evidence *e, const struct conf *conf, bool stamp, uint64_t *size)
-{
-	sqlite3_stmt *s = e->stmt[S_COSIGS];
-	uint64_t at = 0;
-	unsigned count = 0;
-	int r, found = 0;
-
-	while (found == 0 && (r = step(s)) == 1) {
-		uint64_t row = (uint64_t)sqlite3_column_int64(s, 0);
-		struct view name = view_of(sqlite3_column_text(s, 1),
-		    (size_t)sqlite3_column_bytes(s, 1));
-
-		if (row != at)
-			count = 0;
-		at = row;
-		if (is_witness(conf, name) && ++count == conf->anchors.quorum)
-			found = stamp ? is_stamped(e, at) : 1;
-	}
-	(void)sqlite3_reset(s); /* repeats r */
-	*size = at;
-	return found != 0 ? found : r;
-}
-
 int
 evidence_anchored(
     struct evidence *e, const struct conf *conf, bool stamp, uint64_t *size)
 {
-	uint64_t at;
-
-	if (conf->anchors.quorum > 0)
-		return find_quorum(e, conf, stamp, size);
-	return stamp ? evidence_stamped(e, size, &at)
-		     : evidence_newest(e, size);
+	return quorum_find(e->db, conf, stamp, 0, size);
 }
 
 int

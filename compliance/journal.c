@@ -411,7 +411,7 @@ put_purge(struct buf *b, const struct journal_purge *p,
 	leaf_put_number(b, "held", facts->held);
 	put_seq(b, "hold", facts->hold);
 	leaf_put_field(b, "approvals", buf_view(&facts->approvals));
-	leaf_put_field(b, "anchor", view_text("-"));
+	put_seq(b, "anchor", facts->anchor);
 	leaf_put_number(b, "policy", facts->policy);
 	b->failed |= ranges.failed || hex.failed || facts->acks.failed ||
 	    facts->approvals.failed;

@@ -30,6 +30,25 @@ keeper_check_witnesses(const struct conf *conf)
 	}
 }
 
+void
+keeper_put_anchors(struct buf *fields, const struct conf *conf)
+{
+	struct buf keys;
+
+	buf_init(&keys);
+	for (size_t i = 0; i < conf->witness_count; i++)
+		buf_printf(
+		    &keys, "%s%s", i > 0 ? "," : "", conf->witnesses[i].vkey);
+	if (keys.len == 0)
+		buf_put_text(&keys, "-");
+	leaf_put_number(fields, "quorum", conf->anchors.quorum);
+	leaf_put_field(fields, "witnesses", buf_view(&keys));
+	leaf_put_field(
+	    fields, "stamp", view_text(conf->stamp.required ? "yes" : "no"));
+	fields->failed |= keys.failed;
+	buf_release(&keys);
+}
+
 static void
 refuse(struct keeper *k, uint64_t ref, const char *why)
 {

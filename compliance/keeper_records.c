@@ -113,9 +113,7 @@ append_policy(struct keeper *k)
 	leaf_put_field(&fields, "required", buf_view(&names));
 	leaf_put_field(&fields, "after", view_text(after));
 	leaf_put_number(&fields, "approvals", k->conf->purge_approvals);
-	leaf_put_number(&fields, "quorum", 0);
-	leaf_put_field(&fields, "witnesses", view_text("-"));
-	leaf_put_field(&fields, "stamp", view_text("no"));
+	keeper_put_anchors(&fields, k->conf);
 	leaf_put_field(&fields, "classes", buf_view(&classes));
 	r = names.failed || classes.failed
 	    ? -1

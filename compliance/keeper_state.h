@@ -183,6 +183,8 @@ void keeper_roll(struct keeper *k);
 
 /* Ends the process when the key of a witness is wrong. */
 void keeper_check_witnesses(const struct conf *conf);
+/* The fields of a policy record that say what anchors a purge needs. */
+void keeper_put_anchors(struct buf *fields, const struct conf *conf);
 bool keeper_on_cosig(struct keeper *k, struct view payload);
 bool keeper_on_stamp(struct keeper *k, struct view payload);
 /* A witness has seen another history: nothing more is recorded. */

@@ -7,6 +7,7 @@
 #include "base/db.h"
 
 #include "compliance/event.h"
+#include "compliance/quorum.h"
 #include "compliance/retention.h"
 
 #define US_PER_S 1000000U
@@ -246,6 +247,49 @@ check_records(sqlite3 *db, const struct purge_rules *p, uint64_t stored_at,
 	return ok;
 }
 
+/* The largest number in "name:seq,...". */
+static uint64_t
+youngest_of(struct view acks)
+{
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < acks.n; i++) {
+		uint64_t seq = 0;
+
+		if (acks.p[i] != ':')
+			continue;
+		while (++i < acks.n && acks.p[i] != ',')
+			seq = seq * 10 + (uint64_t)(acks.p[i] - '0');
+		if (seq > largest)
+			largest = seq;
+	}
+	return largest;
+}
+
+/* Whether others hold a checkpoint over all the acknowledgements. */
+static bool
+check_anchor(sqlite3 *db, const struct purge_rules *p, struct purge_facts *out,
+    char *why, size_t why_len)
+{
+	const struct conf *conf = p->conf;
+	int r;
+
+	out->anchor = 0;
+	if (conf->anchors.quorum == 0 && !conf->stamp.required)
+		return true;
+	r = quorum_find(db, conf, conf->stamp.required,
+	    youngest_of(buf_view(&out->acks)), &out->anchor);
+	if (r < 0)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (r == 0)
+		return fail(why, why_len,
+		    "no checkpoint that covers the acknowledgements is in "
+		    "enough other hands yet (%u witnesses%s are needed)",
+		    conf->anchors.quorum,
+		    conf->stamp.required ? " and a time-stamp" : "");
+	return true;
+}
+
 void
 purge_facts_init(struct purge_facts *f)
 {
@@ -281,5 +325,6 @@ purge_rules_check(sqlite3 *db, const struct purge_rules *p,
 	return check_form(db, p, why, why_len) &&
 	    check_overlaps(db, p, why, why_len) &&
 	    check_acks(db, p, &out->acks, &stored_at, why, why_len) &&
+	    check_anchor(db, p, out, why, why_len) &&
 	    check_records(db, p, stored_at, why, why_len);
 }

@@ -38,6 +38,7 @@ struct purge_facts {
 	uint64_t held;        /* records between that a hold keeps */
 	uint64_t hold;        /* newest hold or release record; 0: none */
 	uint64_t policy;      /* newest policy record */
+	uint64_t anchor;      /* checkpoint in other hands; 0: none needed */
 };
 
 void purge_facts_init(struct purge_facts *f);

@@ -1,5 +1,7 @@
 """Checkpoints in other hands: syslog, witnesses, a time-stamp authority."""
 
+import base64
+import hashlib
 import re
 import shutil
 import sqlite3
@@ -7,6 +9,7 @@ import subprocess
 import unittest
 
 from chancery import ROOT, Chancery, Rsyslog
+from witness import SECRET, Key, Witness
 
 FAST = "anchors { interval-s = 1 }\n"
 
@@ -145,6 +148,207 @@ class SyslogAnchor(unittest.TestCase):
                     "sources"]], "the adapter takes no checkpoints", 60)
             self.assertEqual([s["state"] for s in status], ["unknown"])
             self.assertEqual(c.journal.control("anchor"), [])
+
+
+class Witnesses(unittest.TestCase):
+    """2 of 3 witnesses must have cosigned before anything is purged."""
+
+    def start(self, c, names=("one", "two", "three"), quorum=2, more=""):
+        self.witnesses = {}
+        for name in names:
+            w = Witness(c.folder / name, "witness.example/" + name)
+            self.addCleanup(w.end, kill=True)
+            self.witnesses[name] = w.start()
+        c.extra = ("anchors { quorum = %d interval-s = 1 }\n" % quorum
+                   + more + "".join(
+                       'witness %s { url = "%s" vkey = "%s" ca = "%s" }\n'
+                       % (name, w.url, w.vkey, w.ca)
+                       for name, w in self.witnesses.items()))
+        c.adapters = ('adapter records { program = "xml" directory = "%s" '
+                      "interval-s = 3600 required = true }\n"
+                      % (c.folder / "out"))
+        c.purge = 0
+        c.init().add_users("ann")
+        self.hall = c.add_room("Hall")
+        c.start()
+        self.introduce(c)
+        return c
+
+    def introduce(self, c):
+        """Tells the witnesses of the journal, as its open record does."""
+        opened, = c.journal.wait(lambda j: j.control("open"), "no record 0")
+        for w in self.witnesses.values():
+            w.run("add-log", opened["vkey"],
+                  *([opened["next"]] if "next" in opened else []))
+
+    def talk(self, c, text):
+        ann = c.sign_in("ann")
+        ann.join(self.hall)
+        self.assertEqual(ann.post(self.hall, text), 200)
+        ann.sign_off()
+        c.journal.wait(lambda j: j.leaves(kinds=("post", "leave"))[-1][1]
+                       == "leave", "no leave")
+        c.cli("adapter", "run", "records")
+
+    @staticmethod
+    def purged(c, what):
+        c.journal.wait(lambda j: not j.posts(), what, 60)
+
+    @staticmethod
+    def states(c, name):
+        return [r["state"] for r in c.journal.control("anchor")
+                if r["name"] == "witness.example/" + name]
+
+    def anchored(self, c):
+        """The last purge names a checkpoint that two have cosigned."""
+        purge, policy = (c.journal.control(k)[-1]
+                         for k in ("purge", "policy"))
+        self.assertEqual(policy["quorum"], "2")
+        self.assertEqual(policy["witnesses"].split(","),
+                         [w.vkey for w in self.witnesses.values()])
+        youngest = max(int(p.split(":")[1])
+                       for p in purge["acks"].split(","))
+        self.assertGreater(int(purge["anchor"]), youngest)
+        with c.journal.open() as db:
+            lines = dict(db.execute(
+                "SELECT name, line FROM cosig WHERE size = ?",
+                (int(purge["anchor"]),)))
+            note, = db.execute("SELECT note FROM checkpoint WHERE size = ?",
+                               (int(purge["anchor"]),)).fetchone()
+        self.assertGreaterEqual(len(lines), 2)
+        body = bytes(note).decode().split("\n\n")[0] + "\n"
+        for w in self.witnesses.values():
+            if w.name in lines:
+                w.cosigned_at(bytes(lines[w.name]).decode(), body)
+
+    def test_two_of_three(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, "all three are there")
+            self.purged(c, "not purged with three witnesses")
+            self.anchored(c)
+            self.witnesses["three"].end()
+            self.talk(c, "one of them is away")
+            self.purged(c, "not purged with two witnesses")
+            self.anchored(c)
+            status = c.cli_json("status")["anchors"]
+            self.assertEqual(status["quorum"], 2)
+            self.assertEqual(status["anchored"],
+                             int(c.journal.control("purge")[-1]["anchor"]))
+
+            port = self.witnesses["two"].port
+            self.witnesses["two"].end()
+            self.talk(c, "two of them are away")
+            for name in ("two", "three"):
+                c.journal.wait(
+                    lambda j: self.states(c, name) == ["ok", "failed"],
+                    "no record that %s failed" % name, 60)
+            c.log.wait("anchors: 2 of 3 witnesses fail")
+            self.talk(c, "still there")     # the chat goes on
+            self.assertEqual(c.journal.posts(),
+                             ["two of them are away", "still there"])
+            status = c.cli_json("status")
+            self.assertTrue(status["anchors"]["alarm"])
+            self.assertIn("in enough other hands",
+                          status["journal"]["purge_failure"])
+            said = c.cli("status").stdout
+            self.assertIn("ALARM", said)
+            self.assertIn("witness.example/two: failed", said)
+
+            self.witnesses["two"].start(port)
+            self.purged(c, "not purged when the witness came back")
+            self.anchored(c)
+            c.journal.wait(
+                lambda j: self.states(c, "two") == ["ok", "failed", "ok"],
+                "no record of the return", 60)
+            c.log.wait("anchors: enough witnesses answer again")
+            c.stop()
+            c.verify(c.journal.path, c.folder / "out")
+
+    @staticmethod
+    def cosigned(c):
+        """Size of the newest checkpoint that a witness has cosigned."""
+        with c.journal.open() as db:
+            return db.execute("SELECT max(size) FROM cosig").fetchone()[0]
+
+    def wait_cosigned(self, c):
+        """Until all that is recorded now is cosigned; the size."""
+        size = c.journal.size()
+        return c.journal.wait(
+            lambda _: (self.cosigned(c) or 0) >= size and self.cosigned(c),
+            "not cosigned", 60)
+
+    def test_restored_state(self):
+        """Journal and signer of yesterday agree; the witness knows better."""
+        with Chancery() as c:
+            self.start(c, ("one",), quorum=1)
+            self.talk(c, "yesterday")
+            self.purged(c, "not purged")
+            self.wait_cosigned(c)
+            c.stop()
+            backup = c.folder / "backup"
+            subprocess.run(["cp", "-a", c.state, backup], check=True,
+                           timeout=30)
+            c.start()
+            self.talk(c, "today")
+            self.purged(c, "not purged")
+            size = self.wait_cosigned(c)
+            c.stop()
+            shutil.rmtree(c.state)
+            backup.rename(c.state)
+            c.start()
+            c.log.wait(r"keeper: error: witness one has cosigned %d records "
+                       r"of this journal, which holds \d+: records are "
+                       r"missing" % size)
+            status = c.cli_json("status")
+            self.assertFalse(status["keeper"]["writable"])
+            self.assertIn("records are missing", status["keeper"]["why"])
+            self.assertIn("records are missing", status["anchors"]["fork"])
+            self.assertIn("FORK", c.cli("status").stdout)
+            before = c.journal.size()
+            self.assertNotEqual(c.sign_in("ann").join(self.hall).code, 200)
+            self.assertEqual(c.journal.size(), before)
+
+    def test_a_stolen_key_does_not_help(self):
+        """What the thief signs is right, but not what the witness saw."""
+        with Chancery() as c:
+            self.start(c, ("one",), quorum=1)
+            self.talk(c, "the truth")
+            size = self.wait_cosigned(c)
+            c.stop()
+            w = self.witnesses["one"]
+            kept = w.run("list").stdout
+            with c.journal.open() as db:
+                size, = db.execute("SELECT max(size) FROM cosig").fetchone()
+            thief = Thief(c.state / "signer" / "key")
+            for old, new, status in ((size, size, 422), (size, size + 1, 422),
+                                     (0, size + 1, 409),
+                                     (size - 1, size - 1, 409)):
+                proof = [b"x" * 32] * (4 if 0 < old < new else 0)
+                got = w.post("/add-checkpoint", thief.ask(old, new, proof))
+                self.assertEqual(got[0], status, got)
+                if status == 409:
+                    self.assertEqual(got[2], "%d\n" % size)
+            self.assertEqual(w.run("list").stdout.split()[:3],
+                             kept.split()[:3])
+
+
+class Thief:
+    """Who has the secret key and makes checkpoints of another history."""
+
+    def __init__(self, path):
+        text = path.read_text().split("\n")[0]
+        _, _, self.name, self.id, secret = text.split("+", 4)
+        self.key = Key(b"")
+        self.key.secret = SECRET + base64.b64decode(secret)[1:]
+
+    def ask(self, old, size, proof):
+        body = "%s\n%d\n%s\n" % (self.name, size, base64.b64encode(
+            hashlib.sha256(b"counterfeit %d" % size).digest()).decode())
+        blob = bytes.fromhex(self.id) + self.key.sign(body.encode())
+        return "old %d\n%s\n%s\n— %s %s\n" % (
+            old, "".join(base64.b64encode(h).decode() + "\n" for h in proof),
+            body, self.name, base64.b64encode(blob).decode())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+#include "compliance/quorum.h"
+
+#include <string.h>
+
+#include "base/db.h"
+
+static bool
+is_witness(const struct conf *conf, const char *name, size_t n)
+{
+	for (size_t i = 0; i < conf->witness_count; i++) {
+		const char *vkey = conf->witnesses[i].vkey;
+
+		if (strcspn(vkey, "+") == n && memcmp(vkey, name, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* 1 row, 0 none, -1. */
+static int
+step(sqlite3_stmt *s)
+{
+	int r = sqlite3_step(s);
+
+	return r == SQLITE_ROW ? 1 : r == SQLITE_DONE ? 0 : -1;
+}
+
+static int
+is_stamped(sqlite3 *db, uint64_t size)
+{
+	sqlite3_stmt *s = db_prepare(db, "SELECT 1 FROM stamp WHERE size = ?");
+	int r;
+
+	if (s == NULL)
+		return -1;
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)size);
+	r = step(s);
+	(void)sqlite3_finalize(s); /* r tells */
+	return r;
+}
+
+/* From the newest cosignature down, until a size has enough of them. */
+static int
+find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
+    uint64_t *size)
+{
+	sqlite3_stmt *s = db_prepare(db,
+	    "SELECT size, name FROM cosig WHERE size > ? ORDER BY size DESC");
+	unsigned count = 0;
+	int r = -1, found = 0;
+
+	if (s == NULL)
+		return -1;
+	*size = 0;
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)above);
+	while (found == 0 && (r = step(s)) == 1) {
+		uint64_t row = (uint64_t)sqlite3_column_int64(s, 0);
+
+		if (row != *size)
+			count = 0;
+		*size = row;
+		if (is_witness(conf, (const char *)sqlite3_column_text(s, 1),
+			(size_t)sqlite3_column_bytes(s, 1)) &&
+		    ++count == conf->anchors.quorum)
+			found = stamp ? is_stamped(db, row) : 1;
+	}
+	(void)sqlite3_finalize(s); /* r tells */
+	return found != 0 ? found : r;
+}
+
+int
+quorum_find(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
+    uint64_t *size)
+{
+	sqlite3_stmt *s;
+	int r;
+
+	if (conf->anchors.quorum > 0)
+		return find_cosigned(db, conf, stamp, above, size);
+	s = db_prepare(db,
+	    stamp ? "SELECT size FROM stamp WHERE size > ?"
+		    " ORDER BY size DESC LIMIT 1"
+		  : "SELECT size FROM checkpoint WHERE size > ?"
+		    " ORDER BY size DESC LIMIT 1");
+	if (s == NULL)
+		return -1;
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)above);
+	r = step(s);
+	if (r == 1)
+		*size = (uint64_t)sqlite3_column_int64(s, 0);
+	(void)sqlite3_finalize(s); /* r tells */
+	return r;
+}
