@@ -118,6 +118,9 @@ link_all = $(link) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
 	$(L_base)
 $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(all_libs)
 	$(link_all) $(call pkg_libs,cmocka)
+# What Go's packages are compared with.
+$(OUT)/tests/go/%: $(OUT)/tests/go/%.o $(all_libs)
+	$(link_all)
 BENCH = $(patsubst %.c,$(OUT)/%,$(wildcard tests/bench/bench_*.c)) \
 	$(OUT)/tests/bench/load
 $(OUT)/tests/bench/load: $(OUT)/tests/bench/client.o $(OUT)/tests/bench/watch.o
@@ -171,7 +174,7 @@ compile: $(foreach f,$(FOLDERS),$(patsubst %.c,.build/clang/%.o,$(call src,$(f))
 	clang $(CPPFLAGS) $(PKG_$(firstword $(subst /, ,$*))) -std=c17 $(WARN) \
 	    -Werror -O1 -MMD -MP -c -o $@ $<
 
-unit-programs: $(UNIT)
+unit-programs: $(UNIT) $(OUT)/tests/go/prover
 
 unit: $(UNIT)
 	@for t in $(UNIT); do $$t || exit 1; done

@@ -199,14 +199,18 @@ class State(unittest.TestCase):
         logs = [Log("round%d.test/log" % n, keys=2).grow(9)
                 for n in range(25)]
         answered = 0
-        with serving(*logs) as w:
+        first = Log("first.test/log", keys=2).grow(5)
+        with serving(first, *logs) as w:
+            start = time.monotonic()
+            w.post("/add-checkpoint", first.add_checkpoint(0, 5))
+            about = time.monotonic() - start
             for log in logs:
                 fork = log.fork(1).grow(9, "b")
                 bodies = [(log.add_checkpoint(0, 5), log),
                           (fork.add_checkpoint(0, 5), fork)]
                 dice.shuffle(bodies)
                 line = self.ask_and_kill(w, bodies[0][0],
-                                         dice.uniform(0, 0.006))
+                                         dice.uniform(0, about / 2))
                 answered += line is not None
                 w.start()
                 status, _, other = w.post("/add-checkpoint", bodies[1][0])

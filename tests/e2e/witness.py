@@ -133,9 +133,13 @@ class Log:
                 "yes" if clean else "no")).encode())
         return seq
 
+    @staticmethod
+    def hash(leaf):
+        return sha256(b"\0", leaf)
+
     def range_root(self, first, end):
         if end - first == 1:
-            return sha256(b"\0", self.leaves[first])
+            return self.hash(self.leaves[first])
         k = split(end - first)
         return sha256(b"\1", self.root_of(first, first + k),
                       self.root_of(first + k, end))
