@@ -127,6 +127,11 @@ $(OUT)/tests/bench/load: $(OUT)/tests/bench/client.o $(OUT)/tests/bench/watch.o
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(all_libs)
 	$(link_all)
 
+# What makes a call of a running daemon fail; see tests/e2e/test_faults.py.
+$(OUT)/tests/fault.so: tests/fault/fault.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra -O2 -g -fPIC -shared -o $@ $<
+
 # The headless host of Debian's unmodified SIPE plugin.
 SIPE_SRC = $(wildcard tests/sipe/*.c)
 PKG_sipe = $(call pkg_cflags,purple jansson glib-2.0 libxml-2.0)
@@ -162,7 +167,8 @@ setup:
 check: setup
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory -j2 B=dev CC=clang compile
-	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs
+	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs \
+	    .build/dev/tests/fault.so
 	@$(MAKE) --no-print-directory -j2 B=asan all unit-programs \
 	    .build/asan/tests/sipe-driver
 	@CHANCERY_BUILD=.build/asan tests/run
@@ -219,9 +225,16 @@ install: all
 	for m in man/*.[1-8]; do install -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 
+# Every write, sync, rename and allocation, and every bit: hours.
+faults: setup
+	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs \
+	    .build/dev/tests/fault.so
+	@CHANCERY_STRIDE=1 .build/dev/tests/unit/test_flips
+	@cd tests/e2e && CHANCERY_FAULTS=all python3 -m unittest -v test_faults
+
 help:
-	@echo "all (B=dev|asan|release) check demo demo-server bench fuzz lint"
-	@echo "install (DESTDIR= PREFIX=) unit setup clean"
+	@echo "all (B=dev|asan|release) check demo demo-server bench fuzz faults"
+	@echo "lint install (DESTDIR= PREFIX=) unit setup clean"
 
 clean:
 	rm -rf .build
@@ -229,5 +242,5 @@ clean:
 -include $(shell find .build $(OUT) -name '*.d' 2>/dev/null)
 
 .PHONY: all setup check compile unit unit-programs demo demo-server bench \
-	bench-programs fuzz lint install help clean FORCE
+	bench-programs fuzz faults lint install help clean FORCE
 .SECONDARY:

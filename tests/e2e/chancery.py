@@ -274,6 +274,7 @@ class Chancery:
             certificate(self.folder)
         self.daemon, self.log = None, None
         self.hub, self.clients, self.helpers = None, [], []
+        self.environment = None  # of the daemon; None: ours
         self.keep = bool(os.environ.get("CHANCERY_KEEP"))
         self.vkey = None
         self.lives = 0
@@ -368,7 +369,7 @@ class Chancery:
         self.daemon = subprocess.Popen(
             [program("chanceryd"), "-f", str(self.conf)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE)
+            stderr=subprocess.PIPE, env=self.environment)
         self.log = Lines(self.daemon.stderr, self.log_file)
         self.log.wait(r"^chanceryd: info: ready", timeout)
         return self

@@ -1,0 +1,192 @@
+"""Each write, sync, rename and allocation of a role fails, one at a time.
+
+A daemon talks, archives and purges while the n-th such call of its keeper,
+signer or engine fails (tests/fault/fault.c); afterwards it starts again
+without faults. What was answered 200 is in the journal once, the verifier
+finds nothing that is not declared, and chat goes on.
+
+The suite takes the first calls of each kind and some of the others, by
+chance (CHANCERY_SEED); CHANCERY_FAULTS=all takes every one. The daemon is
+the plain build: a sanitizer has its own allocator.
+"""
+
+import collections
+import concurrent.futures
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PLAIN = pathlib.Path(__file__).resolve().parents[2] / ".build" / "dev"
+os.environ["CHANCERY_BUILD"] = str(PLAIN)
+
+import archives  # noqa: E402
+from chancery import Chancery, wait_until  # noqa: E402
+import xccos  # noqa: E402
+
+LIBRARY = PLAIN / "tests" / "fault.so"
+ALL = os.environ.get("CHANCERY_FAULTS") == "all"
+SEED = int(os.environ.get("CHANCERY_SEED", random.randrange(1 << 32)))
+FIRST, MORE, POSTS = 4, 4, 6
+ADAPTER = ('adapter records { program = "xml" directory = "out" '
+           "interval-s = 900 required = true }\n")
+TOLD = (200, 500, 503)
+
+
+class Story:
+    """One life with a fault, and the next without."""
+
+    def __init__(self, prepared, role, call, n):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fault-"))
+        subprocess.run(["cp", "-a", str(prepared.state), str(self.folder)],
+                       check=True, timeout=60)
+        # Beside it: the roles write it, as users of their own.
+        self.marker = self.folder.with_suffix(".fired")
+        self.c = Chancery(adapters=ADAPTER, purge=0, folder=self.folder)
+        self.c.vkey = prepared.vkey
+        self.c.write_conf()
+        self.c.environment = dict(
+            os.environ, LD_PRELOAD=str(LIBRARY), CHANCERY_FAULT="%s:%s:%d:%s"
+            % (role, call, n, self.marker))
+        self.accepted = []
+
+    def post(self, client, room, text):
+        status = client.post(room, text)
+        if status == 200:
+            self.accepted.append(text)
+        elif status not in TOLD:
+            raise AssertionError("post answered %d" % status)
+
+    def talk(self, room, name):
+        """Whatever the fault does to it, a client gets clear answers."""
+        ann = self.c.sign_in("ann")
+        wait_until(lambda: ann.join(room).code == 200, "join", step=0.2)
+        for i in range(POSTS):
+            self.post(ann, room, "%s %d" % (name, i))
+
+    def faulty(self, room):
+        """Whether the fault came; what it broke must be broken by it."""
+        try:
+            self.c.start()
+            self.talk(room, "fault")
+            self.c.cli("adapter", "run", "records", check=False)
+            self.c.cli("status", check=False)
+            self.c.cli("key", "rotate", check=False)
+        except (AssertionError, xccos.Lost, OSError):
+            if not self.marker.exists():
+                raise
+        finally:
+            disconnect(self.c)
+            if self.c.daemon is not None:
+                self.end()
+        return self.marker.exists()
+
+    def end(self):
+        self.c.daemon.terminate()
+        try:
+            self.c.daemon.wait(30)
+        except subprocess.TimeoutExpired:
+            self.c.daemon.kill()
+            self.c.daemon.wait(10)
+            raise AssertionError("the daemon does not end") from None
+        finally:
+            self.c.finish()
+
+    def sound(self, room):
+        """Without faults: all is there once, it verifies, and goes on."""
+        self.c.environment = None
+        self.c.start()
+        self.talk(room, "after")
+        self.c.cli("adapter", "run", "records")
+        disconnect(self.c)
+        self.c.stop()
+        held = collections.Counter(self.posts())
+        missing = [t for t in self.accepted if held[t] != 1]
+        if missing or max(held.values()) > 1:
+            raise AssertionError("acknowledged and not there once: %r of %r" %
+                                 (missing, held))
+        if sum(t.startswith("after") for t in self.accepted) != POSTS:
+            raise AssertionError("chat does not go on")
+        self.c.verify(self.c.journal.path, self.folder / "out")
+
+    def posts(self):
+        """Texts in the archives and, after them, in the journal."""
+        parts = {}
+        for archive in archives.files(self.folder / "out", ".xml"):
+            parts.update(archives.xml_records(archive))
+        texts = archives.texts(parts)
+        return texts + [e["text"] for e in self.c.journal.events("post")
+                        if e["seq"] not in parts]
+
+
+def disconnect(c):
+    if c.hub is not None:
+        c.hub.stop()
+        c.hub = None
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        print("# seed %d" % SEED, file=sys.stderr)
+        c = cls.prepared = cls.enterClassContext(
+            Chancery(adapters=ADAPTER, purge=0))
+        c.init().add_users("ann")
+        cls.room = c.add_room("Hall")
+        c.start()
+        c.stop()
+
+    def run_one(self, role, call, n):
+        """False when no such call came any more."""
+        story = Story(self.prepared, role, call, n)
+        try:
+            came = story.faulty(self.room)
+            if n > 0:
+                story.sound(self.room)
+        except Exception as e:
+            raise AssertionError("%s %s %d (%s): %s" % (
+                role, call, n, story.folder, e)) from e
+        counted = story.marker.read_text() if n == 0 else ""
+        shutil.rmtree(story.folder)
+        story.marker.unlink(missing_ok=True)
+        return sum(map(int, counted.split())) if n == 0 else came
+
+    def sweep(self, role, call):
+        total = self.run_one(role, call, 0)
+        self.assertGreater(total, 0)
+        wanted = list(range(1, total + 1))
+        if not ALL:
+            chance = random.Random("%d %s %s" % (SEED, role, call))
+            wanted = wanted[:FIRST] + sorted(chance.sample(
+                wanted[FIRST:], min(MORE, len(wanted[FIRST:]))))
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            came = list(pool.map(lambda n: self.run_one(role, call, n),
+                                 wanted))
+        print("# %s: %d of %d calls of %s failed, one at a time" % (
+            role, sum(came), total, call), file=sys.stderr)
+        # The last ones need not come again in each life.
+        self.assertGreaterEqual(sum(came), len(wanted) // 2)
+
+
+    def test_the_engine_writes_no_file(self):
+        for call in ("write", "sync", "rename"):
+            self.assertEqual(self.run_one("engine", call, 0), 0)
+
+
+def add(role, call):
+    def test(self):
+        self.sweep(role, call)
+    setattr(Faults, "test_%s_%s" % (role, call), test)
+
+
+for row in (("keeper", "write"), ("keeper", "sync"), ("keeper", "alloc"),
+            ("signer", "write"), ("signer", "sync"), ("signer", "rename"),
+            ("signer", "alloc"), ("engine", "alloc")):
+    add(*row)
+
+if __name__ == "__main__":
+    unittest.main()
