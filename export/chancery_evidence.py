@@ -51,6 +51,8 @@ KNOWN = {kind: re.compile("".join(f"{name} ({FORMS.get(form, form)})\n" for name
 NOTE = re.compile(f"(({NAME})\n({NUMBER})\n({HASH})\n)\n((?:\u2014 {NAME} .{{8,}}\n){{1,100}})")
 VKEY = re.compile(f"({NAME})\\+([0-9a-f]{{8}})\\+(A[Q-Za-f][A-Za-z0-9+/]{{42}})\n?")
 
+NO_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{} \t\r\n"]+')     # of a JSON text
+
 
 def need(holds, reason):
     if not holds:
@@ -107,9 +109,9 @@ def check_part(leaf, i, salt, data):
     need(len(salt) == 32 and i < len(leaf.parts) and sha(b"part/1\n", salt, data) == leaf.parts[i],
          "payload and salt are not what the leaf commits to")
     text = data.decode("utf-8")
-    o, bare = unjson(text, ("type", "id", "client")), re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
-    depth = max(itertools.accumulate((c in "{[") - (c in "]}") for c in bare))
-    form = isinstance(o, dict) and not re.search("[ \t\r\n]", bare) and depth <= 32
+    o, brackets = unjson(text, ("type", "id", "client")), NO_BRACKET.sub("", text)
+    depth = max(itertools.accumulate(1 if c in "{[" else -1 for c in brackets))
+    form = isinstance(o, dict) and not set(brackets) & set(" \t\r\n") and depth <= 32
     need(form and (i > 0 or type(o["v"]) is int and o["v"] == 1 and (
         leaf.kind >= len(USER) or o.get("type") == USER[leaf.kind]) and all(
             isinstance(o.get(name, ""), str) for name in ("type", "id", "client"))),
