@@ -24,7 +24,8 @@
 #define EXIT_SYSTEM 3
 
 struct options {
-	const char *key;
+	const char **key;
+	size_t keys;
 	bool json;
 	const char **checkpoint;
 	size_t checkpoints;
@@ -33,8 +34,8 @@ struct options {
 struct work {
 	struct verify_report *report;
 	struct verify_paths paths;
-	struct verify_key key;
-	bool has_key;
+	struct verify_key *key; /* each leads to the next */
+	size_t keys;
 	struct verify_archive *archive;
 	size_t archives;
 	struct verify_outside *outside;
@@ -44,7 +45,7 @@ struct work {
 };
 
 static const char usage_text[] =
-    "usage: chancery-verify [--key VKEY] [--checkpoint NOTE]... [--json] "
+    "usage: chancery-verify [--key VKEY]... [--checkpoint NOTE]... [--json] "
     "PATH...\n"
     "PATH is a journal, an archive of the tarball or xml adapter, a proof, "
     "or\na folder.\n"
@@ -55,20 +56,35 @@ static const char usage_text[] =
 static bool
 read_key(struct work *w, const char *text)
 {
+	struct verify_key *key = &w->key[w->keys];
 	struct buf file;
 	const char *why = "";
-	bool ok = verify_key_parse(view_text(text), &w->key, &why);
+	bool ok = verify_key_parse(view_text(text), key, &why);
 
 	if (!ok) {
 		buf_init(&file);
 		if (file_read(text, KEY_FILE_MAX, &file) == 0)
-			ok = verify_key_parse(buf_view(&file), &w->key, &why);
+			ok = verify_key_parse(buf_view(&file), key, &why);
 		buf_release(&file);
 	}
 	if (!ok)
 		fprintf(stderr, "chancery-verify: --key: %s\n", why);
-	w->has_key = ok;
+	if (ok && w->keys > 0)
+		w->key[w->keys - 1].more = key;
+	w->keys += ok;
 	return ok;
+}
+
+static bool
+read_keys(struct work *w, const struct options *o)
+{
+	w->key = calloc(o->keys + 1, sizeof(*w->key));
+	if (w->key == NULL)
+		log_fatal("out of memory");
+	for (size_t i = 0; i < o->keys; i++)
+		if (!read_key(w, o->key[i]))
+			return false;
+	return true;
 }
 
 /* A checkpoint joins those that the archives carry. */
@@ -158,7 +174,7 @@ lend_checkpoint(struct work *w, const struct verify_archive *a)
 static void
 verify_all(struct work *w)
 {
-	const struct verify_key *key = w->has_key ? &w->key : NULL;
+	const struct verify_key *key = w->keys > 0 ? w->key : NULL;
 
 	for (size_t i = 0; i < w->paths.count; i++) {
 		const struct verify_input *in = &w->paths.input[i];
@@ -222,6 +238,7 @@ release(struct work *w)
 		verify_archive_release(&w->archive[i]);
 	for (size_t i = 0; i < w->outsides; i++)
 		buf_release(&w->outside[i].text);
+	free(w->key);
 	free(w->journal);
 	free(w->archive);
 	free(w->outside);
@@ -246,7 +263,7 @@ parse_options(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "k:c:jhV", names, NULL)) != -1) {
 		switch (c) {
 		case 'k':
-			o->key = optarg;
+			o->key[o->keys++] = optarg;
 			break;
 		case 'c':
 			o->checkpoint[o->checkpoints++] = optarg;
@@ -280,15 +297,16 @@ main(int argc, char **argv)
 
 	log_init("chancery-verify", LOG_LEVEL_WARN);
 	o.checkpoint = calloc((size_t)argc, sizeof(*o.checkpoint));
+	o.key = calloc((size_t)argc, sizeof(*o.key));
 	w.report = verify_report_new();
-	if (o.checkpoint == NULL || w.report == NULL)
+	if (o.checkpoint == NULL || o.key == NULL || w.report == NULL)
 		log_fatal("out of memory");
 	status = parse_options(argc, argv, &o);
 	if (status < 0) {
 		crypto_init();
 		if (isatty(STDERR_FILENO))
 			verify_report_show_progress(w.report, stderr);
-		if (o.key != NULL && !read_key(&w, o.key))
+		if (!read_keys(&w, &o))
 			status = EXIT_USAGE;
 		else
 			status = gather(&w, &o, argv + optind, argc - optind);
@@ -299,5 +317,6 @@ main(int argc, char **argv)
 	}
 	release(&w);
 	free(o.checkpoint);
+	free(o.key);
 	return status;
 }

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import itertools
 import os
+import re
 import sqlite3
 import sys
 import urllib.parse
@@ -74,7 +75,26 @@ def on_purge(j, f):
         *(j.tree.nodes(0, seq, 1) for seq in taken)).hex(), "purge: count or digest of leaves")
     j.purges.append(f)
 
-RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy}
+
+def on_recover(j, f):
+    """One name of the journal ends, another begins; signed records may be lost between."""
+    old, key = j.names[-1], parse_key(f["vkey"])
+    need(f["old"] == old.key.name and f["origin"] == key.name
+         and key.name not in [name.key.name for name in j.names]
+         and re.fullmatch(re.escape(old.key.name[:-8]) + "[0-9a-f]{8}", key.name),
+         "recover: its names")
+    lost, told = f["size"] - f["seq"], f"(reason {f['reason']}, {f['by']})"
+    need(f["reason"] != "lost" or lost > 0, "recover: nothing is lost")
+    need(f["reason"] == "fork" or lost > 0 or j.tree.root(f["size"]) == unbase64(f["root"]),
+         "recover states another root")
+    j.notes.append(f"gap, declared {told}: of {f['size']} records signed as {f['old']}, {lost} are"
+                   f" lost; it goes on as {key.name}" if lost > 0 else
+                   f"new name, declared {told}: {f['old']} goes on as {key.name}")
+    old.end = f
+    j.names.append(SimpleNamespace(key=key, next=f["next"], end=old.endless,
+                                   endless=old.endless, told=sha(key.public).hex() == old.next))
+
+RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 140: on_recover}
 
 
 # ---- TABLES ----
@@ -92,8 +112,12 @@ def read_journal(s, given, archives):
         need(db.execute("PRAGMA application_id").fetchone()[0] == 0x43484e43, "application id")
         need(db.execute("PRAGMA user_version").fetchone()[0] == 2, "schema version is not 2")
         walk(s, db)
-        key = choose_key(s, given, s.opened["vkey"])
-        check_tree(s, db, key, archives)
+        choose_key(s, given, s.opened["vkey"])
+        others = [key.name for key in given]
+        need(not given or all(name.key in given or name.told and name.key.name not in others
+                              for name in s.names[1:]),
+             "nobody announced the key of the new name: give it by a further --key")
+        check_tree(s, db, archives)
         check_tables(s, db)
     except sqlite3.Error as e:
         # ERROR, CORRUPT, MISMATCH, NOTADB are of the file, all others of the system
@@ -121,13 +145,16 @@ def walk(s, db):
         for i, (row, salt, part) in enumerate(parts):
             need(row == 256 * seq + i, "payload rows")
             check_part(leaf, i, salt, part)
-        s.opened = leaf.fields if seq == 0 else s.opened
+        if seq == 0:
+            s.opened, endless = leaf.fields, {"seq": 2**63}
+            s.names = [SimpleNamespace(key=parse_key(s.opened["vkey"]), next="-", end=endless,
+                                       endless=endless)]
         RULES.get(leaf.kind, lambda s, fields: None)(s, leaf.fields)
         s.tree.add(leaf.hash)
         s.kinds.append(leaf.kind if parts or kind >= 128 else 0)
         found, s.at = found + len(parts), leaf.at
         control += [seq] if kind >= 128 else []
-    s.seq, s.origin = None, s.opened["origin"]
+    s.seq = None
     need(db.execute("SELECT count(*) FROM body").fetchone()[0] == found, "stray payloads")
     indexed = db.execute("SELECT seq FROM leaf WHERE kind >= 128 ORDER BY seq").fetchall()
     need([(seq,) for seq in control] == indexed, "the index of control records lists others")
@@ -137,19 +164,32 @@ def walk(s, db):
     need(sum(p["count"] for p in s.purges) == s.kinds.count(0), "payloads missing and not purged")
 
 
-def check_tree(s, db, key, archives):
+def check_beyond(end, size, root):
+    """A checkpoint of a former name may be of records that were declared lost, and of no more."""
+    need(size <= end["size"] and (size < end["size"] or root == unbase64(end["root"])),
+         f"more, or something else, was signed as {end['old']} than was declared")
+
+
+def check_tree(s, db, archives):
     tiles = [(level // 8, i, s.tree.nodes(level, 256 * i, 256)) for level in range(0, 56, 8)
              for i in range(s.tree.size >> level + 8)]
     rows = db.execute("SELECT level, idx, data FROM tile ORDER BY level, idx")
     need(all(row == tile for row, tile in itertools.zip_longest(rows, tiles)), "tiles differ")
     (id_, size, root, newest), = db.execute("SELECT id, size, root, note FROM head").fetchall()
     need((id_, size, root) == (1, s.tree.size, s.tree.root(s.tree.size)), "head row")
-    outside = [a for a in archives if a.origin == s.origin]
-    rows = [*db.execute("SELECT size, note FROM checkpoint"), *((a.size, a.note) for a in outside)]
+    named = {name.key.name: name for name in s.names}
+    outside = [a for a in archives if a.origin in named]
+    rows = [(size, note, None) for size, note in db.execute("SELECT size, note FROM checkpoint")]
+    rows += [(a.size, a.note, named[a.origin]) for a in outside]
     signed = 0
-    for row, note in [*rows, (None, newest)] if newest else rows:
-        size, root = read_note(note, key)
+    for row, note, name in [*rows, (None, newest, None)] if newest else rows:
+        at = int(note.split(b"\n")[1])
+        name = name or next(name for name in s.names if at <= name.end["seq"])
+        size, root = read_note(note, name.key)
         need(row in (None, size), f"checkpoint row {row} holds another size")
+        if size > name.end["seq"]:
+            check_beyond(name.end, size, root)
+            continue
         need(s.tree.root(size) == root, f"the records do not give the root signed at size {size}")
         signed = max(signed, size)
     need(signed, "no signed checkpoint agrees with these records")
@@ -215,7 +255,8 @@ def shown(text):
 
 def main(words):
     parser = argparse.ArgumentParser(description="Tell what of journals and archives holds.")
-    parser.add_argument("--key", type=vkey, help="the public key, or a file that holds it")
+    parser.add_argument("--key", type=vkey, action="append", default=[],
+                        help="the public key, or a file that holds it; once for each name")
     parser.add_argument("file", nargs="+", help="a journal, tarball, XML archive or proof")
     given, subjects = parser.parse_args(words), []
     for path in sorted(set(given.file)):

@@ -183,7 +183,9 @@ def path_root(index, size, root, path):
 
 def read_proof(s, given):
     with open(s.file, "rb") as f:
-        leaf, parts, size = check_proof(f.read(), given)
+        data = f.read()
+    named = [key for key in given if f"\n\n{key.name}\n".encode() in data]
+    leaf, parts, size = check_proof(data, *(named or given or [None])[:1])
     envelope = unjson(parts.get(0, b"{}"), ())
     text = unjson(parts[1], ()).get("text") if 1 in parts else "not in this proof"
     at = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=leaf.at)
@@ -200,10 +202,14 @@ def together(j, archives):
     """Each archive is the file that was acknowledged; each purged record is in one that holds."""
     good = set()
     for a in archives:
-        if a.origin != j.origin:
+        end = next((n.end for n in j.names if n.key.name == a.origin), None)
+        if end is None:
             continue
         known = j.batches.get(a.h["adapter"], [])
         b = known[a.h["batch"] - 1] if 1 <= a.h["batch"] <= len(known) else {}
+        if end["seq"] < j.tree.size and not (b and b["ack"] and b["ack"]["seq"] < end["seq"]):
+            j.notes.append(f"{a.file}: that it was acknowledged is among the records lost")
+            continue
         need((b.get("first"), b.get("last")) == (a.h["first"], a.h["last"]),
              f"{a.file}: the journal has no such batch")
         if not b["ack"] or b["ack"]["sha256"] == "-":

@@ -8,6 +8,7 @@
 
 #include "export/verify_line.h"
 #include "export/verify_purge.h"
+#include "export/verify_recover.h"
 #include "export/verify_take.h"
 
 #define ADAPTERS_MAX 1024
@@ -289,6 +290,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_ACK - VERIFY_KIND_CONTROL] = take_ack,
 	    [VERIFY_KIND_PURGE - VERIFY_KIND_CONTROL] = verify_purge_take,
 	    [VERIFY_KIND_INCIDENT - VERIFY_KIND_CONTROL] = take_incident,
+	    [VERIFY_KIND_RECOVER - VERIFY_KIND_CONTROL] = verify_recover_take,
 	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = verify_purge_policy,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
@@ -345,6 +347,7 @@ verify_control_release(struct verify_control *c)
 		free(c->adapter[i].batch);
 	}
 	verify_purge_release(c);
+	verify_recover_release(c);
 	free(c->adapter);
 	free(c->origin);
 	free(c->vkey);

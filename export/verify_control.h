@@ -74,6 +74,8 @@ struct verify_control {
 	size_t spans;
 	struct verify_policy *policy;
 	size_t policies;
+	struct verify_recover *recover; /* verify_recover.h */
+	size_t recovers;
 	uint64_t leaves;  /* control records seen, */
 	uint64_t seq_sum; /* and the sum of their numbers */
 	/* From the open record. */

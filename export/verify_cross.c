@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/verify_recover.h"
+
 struct cross {
 	const struct verify_journal *j;
 	const struct verify_archive *archive;
@@ -61,6 +63,28 @@ as_acknowledged(struct cross *c, const struct verify_archive *a)
 	return true;
 }
 
+/*
+ * An archive of a former name whose batch, or the record of it, is among
+ * what was lost: the journal cannot vouch for it.
+ */
+static bool
+is_of_gap(struct cross *c, const struct verify_archive *a, size_t name)
+{
+	const struct verify_recover *end =
+	    verify_recover_end(&c->j->control, name);
+	const struct verify_batch *b = batch_of(c, a);
+
+	if (end == NULL ||
+	    (b != NULL && b->seq < end->seq && b->ack.given &&
+		b->ack.seq < end->seq))
+		return false;
+	verify_report_note(c->r,
+	    "%s: of the name before record %" PRIu64
+	    "; that it was cut or acknowledged is among the records lost",
+	    a->path, end->seq);
+	return true;
+}
+
 static int
 by_first(const void *a, const void *b)
 {
@@ -108,13 +132,14 @@ say_missing(struct cross *c)
 	for (size_t i = 0; i < control->adapters; i++) {
 		const struct verify_adapter *a = &control->adapter[i];
 		uint64_t stored = 0, given = 0;
+		size_t name;
 
 		for (size_t k = 0; k < a->count; k++)
 			stored += a->batch[k].ack.stored &&
 			    a->batch[k].ack.has_sha256;
 		for (size_t k = 0; k < c->count; k++)
-			given +=
-			    strcmp(c->archive[k].origin, c->j->origin) == 0 &&
+			given += verify_recover_of_origin(&c->j->control,
+				     c->archive[k].origin, &name) &&
 			    strcmp(c->archive[k].adapter, a->name) == 0;
 		if (given < stored)
 			verify_report_note(c->r,
@@ -139,12 +164,15 @@ verify_cross(const struct verify_journal *j,
 	}
 	for (size_t i = 0; i < count; i++) {
 		const struct verify_archive *a = &archives[i];
+		size_t name;
 
-		if (strcmp(a->origin, j->origin) != 0) {
+		if (!verify_recover_of_origin(&j->control, a->origin, &name)) {
 			verify_report_note(r, "%s: not of this journal",
 			    a->path == NULL ? "archive" : a->path);
 			continue;
 		}
+		if (is_of_gap(&c, a, name))
+			continue;
 		if (as_acknowledged(&c, a) && a->holds && a->whole)
 			c.good[c.goods++] = a;
 	}

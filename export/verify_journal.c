@@ -10,6 +10,7 @@
 #include "base/text.h"
 
 #include "export/verify_points.h"
+#include "export/verify_recover.h"
 #include "export/verify_sql.h"
 #include "export/verify_walk.h"
 
@@ -23,11 +24,12 @@ struct check {
 	struct verify_journal *j;
 	struct verify_points points;
 	struct verify_leaf leaf;
-	const struct verify_key *given;
+	const struct verify_key *all_given, *given;
 	uint64_t head_size;
 	uint64_t notes, good_notes;
 	uint64_t outside_newest;
 	const char *outside_path;
+	const struct verify_outside *outside;
 };
 
 /*
@@ -135,8 +137,12 @@ static void
 choose_key(struct check *c)
 {
 	const char *own = c->j->control.vkey, *why;
+	const char *name = c->j->control.origin;
 	struct verify_key key;
 	bool parsed = false;
+
+	if (name != NULL)
+		c->given = verify_key_of(c->all_given, view_text(name));
 
 	if (c->given != NULL)
 		verify_report_count(c->r, VERIFY_KEY, 1);
@@ -221,6 +227,50 @@ add_point(struct check *c, struct verify_point point)
 	return false;
 }
 
+/* Of a stored one, the size tells which name it must have. */
+static const struct verify_key *
+key_of(
+    struct check *c, const struct verify_note *note, enum verify_source source)
+{
+	const struct verify_control *control = &c->j->control;
+	size_t index = verify_recover_of_size(control, note->size);
+	char origin[VERIFY_NAME_MAX + 1];
+
+	if (source == VERIFY_SOURCE_OUTSIDE) {
+		(void)snprintf(origin, sizeof(origin), "%.*s",
+		    (int)note->origin.n, (const char *)note->origin.p);
+		if (!verify_recover_of_origin(control, origin, &index))
+			return NULL;
+	}
+	if (index > 0)
+		return verify_recover_key(control, index);
+	return c->j->has_key ? &c->j->key : NULL;
+}
+
+/* A signed one that covers more than is left under its name. */
+static bool
+is_beyond(struct check *c, const struct verify_note *note,
+    const struct verify_point *point)
+{
+	const struct verify_control *control = &c->j->control;
+	char origin[VERIFY_NAME_MAX + 1];
+	const struct verify_recover *end;
+	size_t index;
+
+	(void)snprintf(origin, sizeof(origin), "%.*s", (int)note->origin.n,
+	    (const char *)note->origin.p);
+	if (point->source != VERIFY_SOURCE_OUTSIDE ||
+	    !verify_recover_of_origin(control, origin, &index))
+		return false;
+	end = verify_recover_end(control, index);
+	if (end == NULL || note->size <= end->seq)
+		return false;
+	if (point->signed_)
+		verify_recover_beyond(end, c->outside[point->ref].path,
+		    note->size, note->root, c->r);
+	return true;
+}
+
 /*
  * A note with its signature; what it states joins the points. size: what
  * its row says, or VERIFY_NO_SEQ.
@@ -229,6 +279,7 @@ static bool
 take_note(
     struct check *c, struct view text, uint64_t size, struct verify_point point)
 {
+	const struct verify_key *key;
 	struct verify_note note;
 	const char *why;
 	unsigned line;
@@ -247,9 +298,10 @@ take_note(
 		    "checkpoint row of size %" PRIu64
 		    " holds a note of size %" PRIu64,
 		    size, note.size);
-	if (!c->j->has_key) {
+	key = key_of(c, &note, point.source);
+	if (key == NULL) {
 		why = "no key to judge it by";
-	} else if (verify_note_signed(&note, &c->j->key, &why)) {
+	} else if (verify_note_signed(&note, key, &why)) {
 		point.signed_ = true;
 		c->good_notes++;
 	}
@@ -258,7 +310,7 @@ take_note(
 		    "signed note of size %" PRIu64 ": %s", note.size, why);
 	point.size = note.size;
 	memcpy(point.root, note.root, 32);
-	return add_point(c, point);
+	return is_beyond(c, &note, &point) || add_point(c, point);
 }
 
 static bool
@@ -341,17 +393,42 @@ add_batches(struct check *c)
 	return true;
 }
 
+/* What was signed under a former name and is still here. */
+static bool
+add_recovers(struct check *c)
+{
+	const struct verify_control *control = &c->j->control;
+
+	for (size_t i = 0; i < control->recovers; i++) {
+		const struct verify_recover *v = &control->recover[i];
+		struct verify_point p = {.size = v->size,
+		    .source = VERIFY_SOURCE_RECOVER,
+		    .ref = v->seq};
+
+		memcpy(p.root, v->root, 32);
+		if (v->size <= v->seq && strcmp(v->reason, "fork") != 0 &&
+		    !add_point(c, p))
+			return false;
+	}
+	return true;
+}
+
 static bool
 add_outside(struct check *c, const struct verify_outside *outside, size_t n)
 {
+	c->outside = outside;
 	for (size_t i = 0; i < n; i++) {
 		const struct verify_outside *o = &outside[i];
 		struct verify_point p = {
 		    .source = VERIFY_SOURCE_OUTSIDE, .ref = i};
+		const struct verify_recover *end;
+		size_t name;
 
-		if (strcmp(o->origin, c->j->origin) != 0)
+		if (!verify_recover_of_origin(&c->j->control, o->origin, &name))
 			continue;
-		if (c->outside_path == NULL || o->size > c->outside_newest) {
+		end = verify_recover_end(&c->j->control, name);
+		if ((end == NULL || o->size <= end->seq) &&
+		    (c->outside_path == NULL || o->size > c->outside_newest)) {
 			c->outside_newest = o->size;
 			c->outside_path = o->path;
 		}
@@ -431,9 +508,10 @@ check_all(struct check *c, const struct verify_outside *outside, size_t n)
 	if (!read_control(c))
 		return false;
 	choose_key(c);
+	verify_recover_keys(&c->j->control, c->all_given, c->r);
 	check_meta(c);
 	if (!read_head(c) || !read_checkpoints(c) || !add_batches(c) ||
-	    !add_outside(c, outside, n))
+	    !add_recovers(c) || !add_outside(c, outside, n))
 		return false;
 	verify_points_sort(&c->points);
 	in.head_size = c->head_size;
@@ -444,6 +522,7 @@ check_all(struct check *c, const struct verify_outside *outside, size_t n)
 	if (!verify_control_tables(&c->j->control, c->db, c->r))
 		return sql_failed(c);
 	say_walk(c, &result);
+	verify_recover_say(&c->j->control, c->r);
 	say_freshness(c, &result);
 	return true;
 }
@@ -453,7 +532,8 @@ verify_journal_run(const char *path, const struct verify_key *key,
     const struct verify_outside *outside, size_t outsides,
     struct verify_report *r, struct verify_journal *out)
 {
-	struct check c = {.path = path, .r = r, .j = out, .given = key};
+	struct check c = {
+	    .path = path, .r = r, .j = out, .all_given = key, .given = key};
 	char why[512];
 
 	memset(out, 0, sizeof(*out));

@@ -51,6 +51,7 @@ verify_key_parse(struct view text, struct verify_key *out, const char **why)
 
 	if (text.n > 0 && text.p[text.n - 1] == '\n')
 		text.n--;
+	out->more = NULL;
 	*why = "key has no \"+\" after its name";
 	plus = memchr(text.p, '+', text.n);
 	if (plus == NULL)
@@ -76,6 +77,15 @@ verify_key_parse(struct view text, struct verify_key *out, const char **why)
 	key_id(out->name, out->public, out->id);
 	*why = "key id is not that of name and key";
 	return memcmp(out->id, stated, 4) == 0;
+}
+
+const struct verify_key *
+verify_key_of(const struct verify_key *given, struct view name)
+{
+	for (const struct verify_key *k = given; k != NULL; k = k->more)
+		if (view_is(name, k->name))
+			return k;
+	return given;
 }
 
 bool

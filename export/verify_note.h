@@ -14,6 +14,7 @@ struct verify_key {
 	char name[VERIFY_NAME_MAX + 1]; /* = origin of the journal */
 	uint8_t id[4];
 	uint8_t public[32];
+	const struct verify_key *more; /* the next one of those given */
 };
 
 struct verify_note {
@@ -27,6 +28,9 @@ struct verify_note {
 /* "name+hash+base64"; false with the reason. A final newline is allowed. */
 bool verify_key_parse(
     struct view text, struct verify_key *out, const char **why);
+/* The given key of that name, or else the first one. */
+const struct verify_key *verify_key_of(
+    const struct verify_key *given, struct view name);
 /* Name, id and public key. */
 bool verify_key_equal(const struct verify_key *a, const struct verify_key *b);
 

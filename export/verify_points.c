@@ -11,6 +11,7 @@ static const char *const sources[] = {
     [VERIFY_SOURCE_NOTE] = "the newest signed note",
     [VERIFY_SOURCE_HEAD] = "the head row",
     [VERIFY_SOURCE_BATCH] = "this batch record",
+    [VERIFY_SOURCE_RECOVER] = "this recover record",
     [VERIFY_SOURCE_OUTSIDE] = "the checkpoint from outside",
 };
 
@@ -59,7 +60,8 @@ verify_points_next(const struct verify_points *p)
 static struct verify_place
 place_of(const struct verify_points *p, const struct verify_point *point)
 {
-	if (point->source == VERIFY_SOURCE_BATCH)
+	if (point->source == VERIFY_SOURCE_BATCH ||
+	    point->source == VERIFY_SOURCE_RECOVER)
 		return verify_at(point->ref);
 	if (point->size == 0 || p->agreed >= point->size)
 		return verify_nowhere();

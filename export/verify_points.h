@@ -19,6 +19,7 @@ enum verify_source {
 	VERIFY_SOURCE_NOTE,       /* newest note in the head row */
 	VERIFY_SOURCE_HEAD,       /* head row itself: not signed */
 	VERIFY_SOURCE_BATCH,      /* batch record: ref = its number */
+	VERIFY_SOURCE_RECOVER,    /* recover record: ref = its number */
 	VERIFY_SOURCE_OUTSIDE,    /* note from elsewhere: ref = its index */
 };
 

@@ -188,6 +188,7 @@ check_note(struct judge *j, const struct verify_key *key, unsigned lines)
 	}
 	verify_report_fact(j->r, "origin", "%.*s", (int)j->note.origin.n,
 	    (const char *)j->note.origin.p);
+	key = verify_key_of(key, j->note.origin);
 	if (key != NULL && !verify_note_signed(&j->note, key, &why))
 		verify_report_finding(j->r, VERIFY_SIGNATURES, verify_nowhere(),
 		    "checkpoint: %s", why);

@@ -31,8 +31,11 @@ verify_header_release(struct verify_header *h)
 }
 
 static void
-choose_key(struct verify_records *s, const struct verify_key *given)
+choose_key(struct verify_records *s, const struct verify_key *all_given)
 {
+	const struct verify_key *given = s->header->origin == NULL
+	    ? all_given
+	    : verify_key_of(all_given, view_text(s->header->origin));
 	const char *own = s->header->vkey, *why;
 	struct verify_key key;
 	bool parsed = false;

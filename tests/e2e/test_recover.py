@@ -8,10 +8,11 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import unittest
 
 import archives
-from chancery import Chancery, program
+from chancery import ROOT, Chancery, program
 
 FIRST = ["before the copy %d" % i for i in range(8)]
 LATER = ["after the copy %d" % i for i in range(8)]
@@ -268,6 +269,15 @@ class Lossless(Case):
 
 
 class Incarnation(Case):
+    def second(self, c, keys, files):
+        """Status and words of the verifier in Python."""
+        words = [word for key in keys for word in ("--key", key)]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "export" / "chancery-verify.py"),
+             *words, *map(str, files)], text=True, capture_output=True,
+            timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
     def cut(self, c, ann):
         """kill -9, and half of the WAL is gone; gives what was signed."""
         wal = c.journal.path.with_name("journal.db-wal")
@@ -320,6 +330,32 @@ class Incarnation(Case):
             self.archive(c)
             c.stop()
             c.journal.check()
+            gap = "records %d-%d are lost" % (held, signed - 1)
+            everything = ["--checkpoint", outside, c.journal.path, tar,
+                          c.folder / "out" / "xml"]
+
+            done = c.verify(*everything, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("nobody announced the key of the new name",
+                          done.stdout)
+            done = c.verify("--key", told["vkey"], *everything)
+            self.assertIn("gap, declared by record %d (reason lost" % held,
+                          done.stdout)
+            self.assertIn(gap, done.stdout)
+            self.assertIn("%s: covers records %d-%d of %s, which record %d "
+                          "declares lost" % (
+                              outside, held,
+                              int(outside.name.split("-")[1]) - 1,
+                              told["old"], held), done.stdout)
+            files = [c.journal.path, *archives.files(tar, ".tar.zst"),
+                     *archives.files(c.folder / "out" / "xml", ".xml")]
+            self.assertEqual(self.second(c, [c.vkey], files)[0], 1)
+            status, said = self.second(c, [c.vkey, told["vkey"]], files)
+            self.assertEqual(status, 0, said)
+            self.assertIn("gap, declared", said)
+            # without any key, too, it tells of the gap
+            c.vkey = None
+            self.assertIn(gap, c.verify().stdout)
 
 
 if __name__ == "__main__":

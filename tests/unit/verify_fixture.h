@@ -52,8 +52,10 @@ struct fix {
 	char origin[128];
 	uint64_t stored[16]; /* sizes of checkpoint rows */
 	size_t stored_count;
-	uint64_t note_size; /* of the head's note; 0: none */
-	struct buf sql;     /* rows of batch, ack, purge_range */
+	uint64_t note_size;       /* of the head's note; 0: none */
+	struct buf sql;           /* rows of batch, ack, purge_range */
+	const struct fix *former; /* signs checkpoints up to `turn` */
+	uint64_t turn;
 };
 
 static inline void
@@ -139,10 +141,12 @@ fix_free(struct fix *f)
 static inline void
 fix_note(const struct fix *f, uint64_t size, struct buf *out)
 {
+	const struct fix *s = size <= f->turn ? f->former : f;
 	uint8_t root[32], blob[68], id[32];
 	struct buf b;
 
 	fix_mth(f, 0, size, root);
+	f = s != NULL ? s : f;
 	buf_printf(out, "%s\n%" PRIu64 "\n", f->origin, size);
 	text_put_base64(out, root, 32);
 	buf_put_text(out, "\n");
@@ -451,6 +455,7 @@ fix_write_records(const struct fix *f, sqlite3 *db)
 static inline void
 fix_write(const struct fix *f, const char *path)
 {
+	const struct fix *first = f->former != NULL ? f->former : f;
 	sqlite3_stmt *s;
 	sqlite3 *db;
 	uint8_t root[32];
@@ -488,8 +493,8 @@ fix_write(const struct fix *f, const char *path)
 	    "INSERT INTO meta VALUES('journal',?1),"
 	    "('origin',?2),('vkey',?3),('segment','0'),('first','0')");
 	sqlite3_bind_text(s, 1, FIX_UUID, -1, SQLITE_STATIC);
-	sqlite3_bind_text(s, 2, f->origin, -1, SQLITE_STATIC);
-	sqlite3_bind_text(s, 3, f->vkey, -1, SQLITE_STATIC);
+	sqlite3_bind_text(s, 2, first->origin, -1, SQLITE_STATIC);
+	sqlite3_bind_text(s, 3, first->vkey, -1, SQLITE_STATIC);
 	fix_step(s);
 	sqlite3_finalize(s);
 	if (f->sql.len > 0) {
