@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
+#include "compliance/add_key.h"
 #include "compliance/anchors_state.h"
 #include "compliance/event.h"
 #include "compliance/leaf.h"
@@ -262,6 +263,7 @@ open_journal(struct anchors *a)
 	a->evidence = next;
 	a->journal.scan = a->scan;
 	a->journal.evidence = a->evidence;
+	a->journal.link = add_key_put;
 	return true;
 }
 
