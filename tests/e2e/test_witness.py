@@ -1,6 +1,7 @@
 """chancery-witness over real TLS: what it signs, refuses and remembers."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import http.client
 import random
@@ -201,9 +202,12 @@ class State(unittest.TestCase):
         answered = 0
         first = Log("first.test/log", keys=2).grow(5)
         with serving(first, *logs) as w:
+            body, c = first.add_checkpoint(0, 5), w.connection()
+            c.connect()
             start = time.monotonic()
-            w.post("/add-checkpoint", first.add_checkpoint(0, 5))
+            w.post("/add-checkpoint", body, c)
             about = time.monotonic() - start
+            c.close()
             for log in logs:
                 fork = log.fork(1).grow(9, "b")
                 bodies = [(log.add_checkpoint(0, 5), log),
@@ -369,6 +373,29 @@ class Program(unittest.TestCase):
                 except OSError:
                     return False
             wait_until(served, "it serves again")
+
+    def test_silence_and_floods_end(self):
+        """Nobody holds a connection by saying nothing, or too much."""
+        log = Log(ORIGIN).grow(9)
+        with serving(log) as w:
+            plain = socket.create_connection(("127.0.0.1", w.port), 30)
+            half = w.connection(30)
+            half.connect()
+            half.sock.sendall(b"POST /add-checkpoint HTTP/1.1\r\nHost: a\r\n"
+                              b"Content-Length: 500\r\n\r\nold 0\n")
+            flood = w.connection(30)
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                flood.request("POST", "/add-checkpoint", kilobytes(4096))
+                answer = flood.getresponse()
+                self.fail("%d after 4 MiB" % answer.status)
+            flood.close()
+            for s in (plain, half.sock):
+                with contextlib.suppress(ConnectionError, ssl.SSLError):
+                    while s.recv(99):   # TLS may say good-bye
+                        pass
+                s.close()
+            self.assertEqual(
+                w.post("/add-checkpoint", log.add_checkpoint(0, 5))[0], 200)
 
     def test_old_tls_is_refused(self):
         with serving(Log(ORIGIN)) as w:
