@@ -31,7 +31,8 @@ struct scan_record {
 };
 
 /*
- * Opens a live journal read-only, or (copy) one that nobody writes. path: of
+ * Opens a live journal read-only, or (copy) one that nobody writes; a file with
+ * a write-ahead log beside it counts as live either way. path: of
  * its folder or of segment 0, and then all its files are read as one; or of a
  * later segment, which is read alone. NULL with the reason in why.
  */

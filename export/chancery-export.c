@@ -264,7 +264,7 @@ export_journal(const struct options *o, const char *path)
 	int status;
 
 	buf_init(&run.text);
-	run.scan = scan_open(path, locate_is_copy(path), why, sizeof(why));
+	run.scan = scan_open(path, true, why, sizeof(why));
 	if (run.scan == NULL) {
 		fprintf(stderr, "chancery-export: %s\n", why);
 		return EXIT_SYSTEM;

@@ -1,7 +1,6 @@
 #include "export/locate.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "base/conf.h"
 
@@ -23,14 +22,4 @@ locate_journal(const char *path)
 	conf_free(conf);
 	buf_release(&errors);
 	return journal;
-}
-
-bool
-locate_is_copy(const char *journal)
-{
-	char wal[4096];
-	struct stat st;
-	int n = snprintf(wal, sizeof(wal), "%s-wal", journal);
-
-	return n < 0 || (size_t)n >= sizeof(wal) || stat(wal, &st) != 0;
 }

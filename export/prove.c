@@ -222,7 +222,7 @@ prove_from(const char *journal, const struct options *o)
 	char why[512];
 	int status;
 
-	p.scan = scan_open(journal, locate_is_copy(journal), why, sizeof why);
+	p.scan = scan_open(journal, true, why, sizeof why);
 	if (p.scan == NULL)
 		return say(EXIT_SYSTEM, why);
 	status = prove(&p, o);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/conf.h"
 #include "base/text.h"
@@ -126,16 +125,6 @@ search(struct search *s, struct scan *scan)
 	return rc;
 }
 
-static bool
-is_copy(const char *journal)
-{
-	char wal[4096];
-	struct stat st;
-	int n = snprintf(wal, sizeof wal, "%s-wal", journal);
-
-	return n < 0 || (size_t)n >= sizeof wal || stat(wal, &st) != 0;
-}
-
 json_t *
 receipt_list(const struct conf *conf, const struct receipt_select *select,
     char *why, size_t why_len)
@@ -147,7 +136,7 @@ receipt_list(const struct conf *conf, const struct receipt_select *select,
 
 	(void)snprintf(why, why_len, "out of memory");
 	if (path != NULL && s.found != NULL)
-		scan = scan_open(path, is_copy(path), why, why_len);
+		scan = scan_open(path, true, why, why_len);
 	if (scan != NULL && search(&s, scan) != 0)
 		(void)snprintf(why, why_len, "%s", scan_error(scan));
 	else if (scan != NULL && s.out_of_memory)
