@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 
+#include "compliance/command_purge.h"
 #include "compliance/engine_state.h"
 #include "compliance/leaf.h"
 
@@ -354,6 +355,12 @@ static const struct {
 } commands[] = {
     {"adapter.list", run_adapter_list},
     {"adapter.run", run_adapter},
+    {"hold.add", command_hold_add},
+    {"hold.list", command_hold_list},
+    {"hold.release", command_hold_release},
+    {"purge.approve", command_purge_approve},
+    {"purge.dry-run", command_purge_dry},
+    {"purge.run", command_purge_now},
     {"status", run_status},
     {"status.server", NULL},
     {"user.add", NULL},

@@ -14,32 +14,14 @@
 #include "compliance/purge_rules.h"
 #include "compliance/rules.h"
 
-/* What one transaction does besides appending leaves. */
-struct change {
-	struct journal_event *events;
-	size_t count;
-	const struct rules_batch *batch;
-	const struct rules_ack *ack;
-	const struct journal_purge *purge;
-	uint64_t purge_number;
-	const struct journal_evidence *evidence;
-	struct journal_import *import;
-};
-
-static int
-run(struct journal *j, enum statement which, const char *what)
+int
+journal_run(struct journal *j, enum statement which, const char *what)
 {
 	int r = sqlite3_step(j->stmt[which]);
 
 	(void)sqlite3_reset(j->stmt[which]); /* repeats r */
 	return r == SQLITE_DONE || r == SQLITE_ROW ? 0
 						   : journal_fail_sql(j, what);
-}
-
-int
-journal_run(struct journal *j, enum statement which, const char *what)
-{
-	return run(j, which, what);
 }
 
 static uint64_t
@@ -76,7 +58,7 @@ insert_tile(void *arg, unsigned level, uint64_t index, const uint8_t *hashes)
 	(void)sqlite3_bind_int64(s, 1, level);
 	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)index);
 	(void)sqlite3_bind_blob(s, 3, hashes, TREE_TILE_LEN, SQLITE_STATIC);
-	return run(j, S_TILE, "tile");
+	return journal_run(j, S_TILE, "tile");
 }
 
 static int
@@ -92,7 +74,7 @@ insert_bodies(struct journal *j, const struct journal_event *e, uint64_t seq,
 		(void)sqlite3_bind_blob64(s, 3,
 		    e->part[i].n > 0 ? (const void *)e->part[i].p : "",
 		    e->part[i].n, SQLITE_STATIC);
-		if (run(j, S_BODY, "body") != 0)
+		if (journal_run(j, S_BODY, "body") != 0)
 			return -1;
 	}
 	return 0;
@@ -110,7 +92,7 @@ journal_put_record(struct journal *j, const struct leaf_head *head,
 	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)head->at);
 	(void)sqlite3_bind_int64(s, 3, head->kind);
 	(void)sqlite3_bind_blob64(s, 4, leaf.p, leaf.n, SQLITE_STATIC);
-	if (run(j, S_LEAF, "leaf") != 0 ||
+	if (journal_run(j, S_LEAF, "leaf") != 0 ||
 	    insert_bodies(j, e, head->seq, salts) != 0)
 		return -1;
 	tree_leaf_hash(leaf.p, leaf.n, hash);
@@ -156,7 +138,7 @@ journal_put_batch(struct journal *j, const struct rules_batch *b, uint64_t seq)
 	(void)sqlite3_bind_int64(s, 3, (sqlite3_int64)b->n);
 	(void)sqlite3_bind_int64(s, 4, (sqlite3_int64)b->first);
 	(void)sqlite3_bind_int64(s, 5, (sqlite3_int64)b->last);
-	return run(j, S_BATCH, "batch");
+	return journal_run(j, S_BATCH, "batch");
 }
 
 int
@@ -168,7 +150,7 @@ journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq)
 	(void)sqlite3_bind_text(s, 2, a->adapter, -1, SQLITE_STATIC);
 	(void)sqlite3_bind_int64(s, 3, (sqlite3_int64)a->n);
 	(void)sqlite3_bind_text(s, 4, a->state, -1, SQLITE_STATIC);
-	return run(j, S_ACK, "ack");
+	return journal_run(j, S_ACK, "ack");
 }
 
 static int
@@ -184,9 +166,9 @@ remove_range(
 	(void)sqlite3_bind_int64(range, 4, (sqlite3_int64)seq);
 	(void)sqlite3_bind_int64(delete, 1, (sqlite3_int64)(r.first << 8));
 	(void)sqlite3_bind_int64(delete, 2, (sqlite3_int64)((r.last + 1) << 8));
-	if (run(j, S_RANGE, "purge range") != 0)
+	if (journal_run(j, S_RANGE, "purge range") != 0)
 		return -1;
-	return run(j, S_BODY_DELETE, "bodies");
+	return journal_run(j, S_BODY_DELETE, "bodies");
 }
 
 static int
@@ -213,14 +195,14 @@ write_head(struct journal *j)
 	if (j->note_waits)
 		(void)sqlite3_bind_blob64(
 		    s, 3, j->note.data, j->note.len, SQLITE_STATIC);
-	if (run(j, S_HEAD, "head") != 0)
+	if (journal_run(j, S_HEAD, "head") != 0)
 		return -1;
 	if (!j->note_waits || !j->note_publish)
 		return 0;
 	(void)sqlite3_bind_int64(publish, 1, (sqlite3_int64)j->note_size);
 	(void)sqlite3_bind_blob64(
 	    publish, 2, j->note.data, j->note.len, SQLITE_STATIC);
-	return run(j, S_CHECKPOINT, "checkpoint");
+	return journal_run(j, S_CHECKPOINT, "checkpoint");
 }
 
 static int
@@ -241,6 +223,8 @@ apply(struct journal *j, const struct change *c)
 		return -1;
 	if (c->evidence != NULL && journal_insert_evidence(j, c->evidence) != 0)
 		return -1;
+	if (c->also != NULL && c->also(j, c->arg, seq) != 0)
+		return -1;
 	return write_head(j);
 }
 
@@ -259,19 +243,18 @@ may_append(struct journal *j, unsigned kind)
 }
 
 /*
- * The gate: every change of the journal is one transaction through here.
  * After a failure the tree in memory is not that of the file any more, so
  * nothing more is written before journal_recover().
  */
-static int
-commit(struct journal *j, const struct change *c)
+int
+journal_commit(struct journal *j, const struct change *c)
 {
 	if (!j->writable)
 		return -1;
 	if (c->count > 0 && !may_append(j, c->events[0].kind))
 		return -1;
-	if (run(j, S_BEGIN, "begin") == 0 && apply(j, c) == 0 &&
-	    run(j, S_COMMIT, "commit") == 0) {
+	if (journal_run(j, S_BEGIN, "begin") == 0 && apply(j, c) == 0 &&
+	    journal_run(j, S_COMMIT, "commit") == 0) {
 		j->note_waits = false;
 		j->size = j->tree->size;
 		if (c->count == 1 && c->events[0].kind == EVENT_SEAL)
@@ -326,7 +309,7 @@ journal_append(struct journal *j, struct journal_event *events, size_t n)
 			return 1;
 		c.ack = &ack;
 	}
-	return commit(j, &c);
+	return journal_commit(j, &c);
 }
 
 int
@@ -336,7 +319,7 @@ journal_import(struct journal *j, struct journal_import *import)
 
 	import->why[0] = '\0';
 	import->misses = false;
-	if (commit(j, &c) == 0)
+	if (journal_commit(j, &c) == 0)
 		return 0;
 	return import->misses || import->why[0] != '\0' ? 1 : -1;
 }
@@ -455,6 +438,7 @@ journal_purge(
 	    .signed_size = j->note_size,
 	    .now = clock_us(CLOCK_REALTIME),
 	    .conf = p->conf,
+	    .approvals = &j->approvals,
 	    .required = p->required,
 	    .required_count = p->required_count,
 	};
@@ -476,7 +460,7 @@ journal_purge(
 	memset(out, 0, sizeof *out);
 	out->kind = EVENT_PURGE;
 	out->fields = buf_view(&fields);
-	r = commit(j, &c);
+	r = journal_commit(j, &c);
 	out->fields = view_of(NULL, 0);
 done:
 	buf_release(&fields);
@@ -490,14 +474,14 @@ journal_recover(struct journal *j)
 	const struct change nothing = {.count = 0};
 
 	if (sqlite3_get_autocommit(j->db) == 0) {
-		if (run(j, S_ROLLBACK, "rollback") != 0)
+		if (journal_run(j, S_ROLLBACK, "rollback") != 0)
 			return -1;
 	}
 	j->writable = false;
 	if (journal_load(j) != 0)
 		return -1;
 	j->writable = true;
-	return commit(j, &nothing);
+	return journal_commit(j, &nothing);
 }
 
 int
@@ -505,7 +489,7 @@ journal_evidence(struct journal *j, const struct journal_evidence *e)
 {
 	const struct change c = {.evidence = e};
 
-	return commit(j, &c);
+	return journal_commit(j, &c);
 }
 
 bool
@@ -546,7 +530,7 @@ journal_store_note(struct journal *j)
 {
 	const struct change nothing = {.count = 0};
 
-	return commit(j, &nothing);
+	return journal_commit(j, &nothing);
 }
 
 uint64_t

@@ -96,6 +96,30 @@ struct journal_evidence {
 int journal_evidence(struct journal *j, const struct journal_evidence *e);
 /* Appends the note of a checkpoint row; 1: no such row, -1. */
 int journal_checkpoint_note(struct journal *j, uint64_t size, struct buf *out);
+/*
+ * The first purge record from `from` on: its number and the text of its
+ * ranges. 1, 0 when there is none, or -1.
+ */
+int journal_next_purge(
+    struct journal *j, uint64_t from, uint64_t *seq, struct buf *ranges);
+
+/*
+ * A hold on what the selector (hold.h) fits, in force when this returns 0;
+ * matter: a reference without meaning to others. Then its release, by
+ * another person when `others`; and the approval that all records below one
+ * be purged. by: user id of who asked. Results as journal_append().
+ */
+struct journal_hold {
+	struct view matter, selector;
+	uint32_t by;
+	uint64_t n; /* set: number of the hold */
+};
+int journal_hold(
+    struct journal *j, struct journal_hold *h, struct journal_event *out);
+int journal_release(struct journal *j, uint64_t n, uint32_t by, bool others,
+    struct journal_event *out);
+int journal_approve(
+    struct journal *j, uint64_t below, uint32_t by, struct journal_event *out);
 
 /* False after a failure, until journal_recover() succeeded. */
 bool journal_writable(const struct journal *j);

@@ -149,6 +149,10 @@ derive(struct work *w, const struct leaf *leaf)
 		break;
 	case EVENT_PURGE:
 		return derive_purge(w, leaf);
+	case EVENT_HOLD:
+		return journal_put_hold(j, leaf->fields, leaf->head.seq);
+	case EVENT_RELEASE:
+		return journal_put_release(j, leaf->fields, leaf->head.seq);
 	case EVENT_SEAL:
 		j->sealed = true;
 		return 0;

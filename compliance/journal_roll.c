@@ -28,6 +28,7 @@ static const char *const copy_sql[] = {
     "INSERT INTO batch SELECT * FROM old.batch",
     "INSERT INTO ack SELECT * FROM old.ack",
     "INSERT INTO purge_range SELECT * FROM old.purge_range",
+    "INSERT INTO hold SELECT * FROM old.hold",
     "INSERT INTO tile SELECT * FROM old.tile WHERE level >= 1"
     " OR (level = 0 AND idx >= (SELECT size >> 16 << 8 FROM old.head))",
     "INSERT INTO checkpoint SELECT * FROM old.checkpoint"

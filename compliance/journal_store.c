@@ -38,6 +38,16 @@ static const char *const statement_sql[STATEMENTS] = {
 		" VALUES (?, ?, ?, ?)",
     [S_RANGE_NEXT] = "SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range",
     [S_BODY_DELETE] = "DELETE FROM body WHERE id >= ? AND id < ?",
+    [S_HOLD] =
+	"INSERT INTO hold(n, seq, salt, selector, room, user, since, until)"
+	" VALUES (?, ?, ?, ?, lower(?), lower(?), ?, ?)",
+    [S_HOLD_NEXT] = "SELECT COALESCE(MAX(n), 0) + 1 FROM hold",
+    [S_HOLD_FIND] = "SELECT h.released, l.bytes FROM hold h JOIN leaf l"
+		    " ON l.seq = h.seq WHERE h.n = ?",
+    [S_NEXT_PURGE] =
+	"SELECT seq, bytes FROM leaf WHERE kind = 131 AND kind >= 128"
+	" AND seq >= ? ORDER BY seq LIMIT 1",
+    [S_RELEASE] = "UPDATE hold SET released = ? WHERE n = ?",
     [S_LEAVES] = "SELECT bytes, kind FROM leaf WHERE seq >= ? AND seq < ?"
 		 " ORDER BY seq",
     [S_TILE_READ] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
@@ -715,6 +725,7 @@ journal_close(struct journal *j)
 	buf_release(&j->leaf);
 	buf_release(&j->note);
 	free(j->path);
+	approvals_release(&j->approvals);
 	free(j->uuid);
 	free(j->origin);
 	free(j->vkey);

@@ -4,7 +4,7 @@
 /*
  * Inside of the journal, shared by its files: journal_store.c opens it and
  * reads, journal.c is the gate that writes, journal_roll.c makes the next
- * file. Not for anybody else.
+ * file, journal_hold.c has holds and approvals. Not for anybody else.
  */
 
 #include <stdbool.h>
@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/db.h"
 
+#include "compliance/approval.h"
 #include "compliance/tree.h"
 
 /* Values are bound without looking: a bind that failed leaves NULL. */
@@ -31,6 +32,11 @@ enum statement {
 	S_RANGE,
 	S_RANGE_NEXT,
 	S_BODY_DELETE,
+	S_HOLD,
+	S_HOLD_NEXT,
+	S_HOLD_FIND,
+	S_RELEASE,
+	S_NEXT_PURGE,
 	S_LEAVES,
 	S_TILE_READ,
 	S_LAST_LEAF,
@@ -43,7 +49,8 @@ enum statement {
 };
 
 struct journal {
-	char *path; /* of segment 0, whichever is written */
+	struct approvals approvals; /* as far as they were read */
+	char *path;                 /* of segment 0, whichever is written */
 	unsigned segment;
 	uint64_t first; /* of this segment */
 	bool sealed;
@@ -65,12 +72,48 @@ struct journal {
 	char error[256];
 };
 
+struct journal_event;
+struct journal_evidence;
+struct journal_import;
+struct journal_purge;
+struct rules_ack;
+struct rules_batch;
+
+/* What one transaction does besides appending leaves. */
+struct change {
+	struct journal_event *events;
+	size_t count;
+	const struct rules_batch *batch;
+	const struct rules_ack *ack;
+	const struct journal_purge *purge;
+	uint64_t purge_number;
+	const struct journal_evidence *evidence;
+	struct journal_import *import;
+	/* More rows, of the first record's number; 0, or -1. */
+	int (*also)(struct journal *j, const void *arg, uint64_t seq);
+	const void *arg;
+};
+
+/*
+ * The gate: every change of the journal is one transaction through here.
+ * 0, or -1: then nothing more is written before journal_recover().
+ */
+int journal_commit(struct journal *j, const struct change *c);
+/* Runs a prepared statement that returns nothing of interest. 0, or -1. */
+int journal_run(struct journal *j, enum statement which, const char *what);
+
+/*
+ * The rows of hold and release records that come back from elsewhere. A hold's
+ * selector does not: until its release it holds everything.
+ */
+int journal_put_hold(struct journal *j, struct view fields, uint64_t seq);
+int journal_put_release(struct journal *j, struct view fields, uint64_t seq);
+
 /* Put the reason where journal_error() finds it; -1. */
 int journal_fail(struct journal *j, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same with SQLite's own words behind `what`. */
 int journal_fail_sql(struct journal *j, const char *what);
-struct journal_evidence;
 
 /* The row of a piece of evidence, within a transaction. */
 int journal_insert_evidence(
@@ -101,13 +144,9 @@ void journal_close_old(struct journal *j);
 
 /* ---- journal.c, inside the gate's transaction: 0 or -1 ---- */
 
-struct journal_event;
 struct leaf_head;
-struct rules_ack;
-struct rules_batch;
 
 /* Steps a statement that gives no rows. */
-int journal_run(struct journal *j, enum statement which, const char *what);
 /* Inserts the next leaf with the parts of the event; the tree grows. */
 int journal_put_record(struct journal *j, const struct leaf_head *head,
     struct view leaf, const struct journal_event *e, const uint8_t salts[][32]);
@@ -117,7 +156,6 @@ int journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq);
 
 /* ---- journal_import.c: all of an import; 0, or not ---- */
 
-struct journal_import;
 int journal_import_apply(struct journal *j, struct journal_import *in);
 
 #endif

@@ -12,7 +12,6 @@
 
 #include "compliance/event.h"
 #include "compliance/keeper_state.h"
-#include "compliance/purge_rules.h"
 #include "compliance/wire.h"
 
 #define BEAT_MS 60000
@@ -110,8 +109,8 @@ send_receipt(struct keeper_peer *p, uint64_t ref, const struct journal_event *e)
 
 /* ---- events ---- */
 
-static void
-on_truncate(uv_timer_t *timer)
+void
+keeper_truncate(uv_timer_t *timer)
 {
 	struct keeper *k = timer->data;
 
@@ -119,7 +118,7 @@ on_truncate(uv_timer_t *timer)
 		k->wal_mark = 0;
 		return;
 	}
-	(void)uv_timer_start(timer, on_truncate, TRUNCATE_MS, 0);
+	(void)uv_timer_start(timer, keeper_truncate, TRUNCATE_MS, 0);
 }
 
 /* Moves the WAL into the database each time it grew by so much. */
@@ -323,14 +322,20 @@ static void
 on_server_down(struct keeper *k)
 {
 	k->applied_known = false;
+	k->gone_asked = false;
 	keeper_replay_stop(k);
 }
 
 /* ---- control records and purges ---- */
 
-/* Answers the engine by the result of journal_append() or _purge(). */
-static void
-answer_engine(
+void
+keeper_refuse(struct keeper *k, uint64_t ref, const char *why)
+{
+	send_refused(&k->engine, ref, why);
+}
+
+void
+keeper_answer(
     struct keeper *k, uint64_t ref, int result, const struct journal_event *e)
 {
 	switch (result) {
@@ -369,57 +374,7 @@ on_control(struct keeper *k, struct view payload)
 		send_refused(&k->engine, ref,
 		    "records of this kind are the keeper's own");
 	else
-		answer_engine(k, ref, journal_append(k->journal, &e, 1), &e);
-	return true;
-}
-
-/* The ranges of a purge into their array; 0: malformed. */
-static size_t
-read_ranges(struct reader *r, struct range *out, size_t max)
-{
-	size_t count = 0;
-
-	while (r->n > 0 && count < max) {
-		out[count].first = reader_u64(r);
-		out[count].last = reader_u64(r);
-		count++;
-	}
-	return reader_done(r) ? count : 0;
-}
-
-static bool
-on_purge(struct keeper *k, struct view payload)
-{
-	static struct range ranges[PURGE_RULES_SPAN];
-	struct reader r = reader_of(payload);
-	uint64_t ref = reader_u64(&r);
-	struct journal_purge purge = {
-	    .ranges = ranges,
-	    .count = read_ranges(&r, ranges, PURGE_RULES_SPAN),
-	    .applied = k->applied,
-	    .conf = k->conf,
-	    .required = k->required,
-	    .required_count = k->required_count,
-	};
-	struct journal_event e;
-	int result;
-
-	if (purge.count == 0)
-		return false;
-	keeper_commit(k);
-	if (!keeper_writable(k)) {
-		send_refused(&k->engine, ref, k->why);
-		return true;
-	}
-	if (!k->applied_known) {
-		send_refused(&k->engine, ref,
-		    "the chat server has not told what it holds");
-		return true;
-	}
-	result = journal_purge(k->journal, &purge, &e);
-	answer_engine(k, ref, result, &e);
-	if (result == 0)
-		(void)uv_timer_start(&k->truncate_timer, on_truncate, 0, 0);
+		keeper_answer(k, ref, journal_append(k->journal, &e, 1), &e);
 	return true;
 }
 
@@ -435,14 +390,18 @@ static const struct keeper_frame_row server_frames[] = {
     {WIRE_EVENT, on_event},
     {WIRE_HELLO, on_hello},
     {WIRE_APPLIED, on_applied},
+    {WIRE_GONE, keeper_on_gone},
 };
 
 static const struct keeper_frame_row engine_frames[] = {
     {WIRE_CONTROL, on_control},
-    {WIRE_PURGE, on_purge},
     {WIRE_COSIG, keeper_on_cosig},
     {WIRE_STAMP, keeper_on_stamp},
     {WIRE_FORK, keeper_on_fork},
+    {WIRE_PURGE, keeper_on_purge},
+    {WIRE_HOLD, keeper_on_hold},
+    {WIRE_RELEASE, keeper_on_release},
+    {WIRE_APPROVE, keeper_on_approve},
 };
 
 void

@@ -22,6 +22,7 @@ struct keeper_link {
 	struct ipc *ipc;
 	struct request *requests;
 	uint64_t last_ref;
+	uint64_t last_seq; /* of the newest receipt */
 	struct keeper_state state;
 	keeper_up_cb *on_up;
 	void *arg;
@@ -70,7 +71,7 @@ on_receipt(struct keeper_link *k, struct reader *r)
 	for (uint32_t i = 0; i < n && !r->failed; i++) {
 		uint64_t ref = reader_u64(r);
 
-		(void)reader_u64(r); /* sequence number */
+		k->last_seq = reader_u64(r);
 		(void)reader_u64(r); /* time */
 		if (!r->failed)
 			answer(k, ref, KEEPER_RECORDED, view_of(NULL, 0));
@@ -287,6 +288,62 @@ keeper_link_fork(struct keeper_link *k, const char *why)
 		return false;
 	ipc_send(k->ipc, WIRE_FORK, view_text(why));
 	return true;
+}
+
+bool
+keeper_link_hold(struct keeper_link *k, uint32_t by, struct view matter,
+    struct view selector, keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, WIRE_HOLD);
+	buf_put_u64(b, r->ref);
+	buf_put_u32(b, by);
+	buf_put_u32(b, (uint32_t)matter.n);
+	buf_put_view(b, matter);
+	buf_put_view(b, selector);
+	ipc_end(k->ipc);
+	return true;
+}
+
+static bool
+ask_number(struct keeper_link *k, enum wire_frame type, uint32_t by,
+    uint64_t number, keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, (uint16_t)type);
+	buf_put_u64(b, r->ref);
+	buf_put_u32(b, by);
+	buf_put_u64(b, number);
+	ipc_end(k->ipc);
+	return true;
+}
+
+bool
+keeper_link_release(struct keeper_link *k, uint32_t by, uint64_t n,
+    keeper_answer_cb *cb, void *arg)
+{
+	return ask_number(k, WIRE_RELEASE, by, n, cb, arg);
+}
+
+bool
+keeper_link_approve(struct keeper_link *k, uint32_t by, uint64_t below,
+    keeper_answer_cb *cb, void *arg)
+{
+	return ask_number(k, WIRE_APPROVE, by, below, cb, arg);
+}
+
+uint64_t
+keeper_link_seq(const struct keeper_link *k)
+{
+	return k->last_seq;
 }
 
 void

@@ -56,6 +56,15 @@ bool keeper_link_stamp(struct keeper_link *k, uint64_t size, uint64_t at,
     struct view token, keeper_answer_cb *cb, void *arg);
 /* A witness has seen another history; false when there is no link. */
 bool keeper_link_fork(struct keeper_link *k, const char *why);
+/* A hold with its selector's text, its release, an approval; by a person. */
+bool keeper_link_hold(struct keeper_link *k, uint32_t by, struct view matter,
+    struct view selector, keeper_answer_cb *cb, void *arg);
+bool keeper_link_release(struct keeper_link *k, uint32_t by, uint64_t n,
+    keeper_answer_cb *cb, void *arg);
+bool keeper_link_approve(struct keeper_link *k, uint32_t by, uint64_t below,
+    keeper_answer_cb *cb, void *arg);
+/* During a call with KEEPER_RECORDED: the record's number. */
+uint64_t keeper_link_seq(const struct keeper_link *k);
 /* Requests under way are forgotten, without a call. */
 void keeper_link_free(struct keeper_link *k);
 

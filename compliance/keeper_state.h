@@ -112,6 +112,8 @@ struct keeper {
 	bool applied_known;
 	uint64_t applied;
 	struct scan *replay; /* while a replay runs */
+	bool gone_asked;     /* the server waits for purge records */
+	uint64_t gone_next;  /* from this one on */
 	int wal_mark;        /* WAL pages at the last checkpoint */
 
 	struct keeper_roll roll;
@@ -132,6 +134,20 @@ void keeper_drop(struct keeper_peer *p, const char *why);
 void keeper_commit(struct keeper *k);
 /* Leaves the loop. */
 void keeper_end(struct keeper *k);
+
+/* Records what waits in the queue. */
+void keeper_commit(struct keeper *k);
+/* Answers the engine: a refusal, or the result of a journal_*() call. */
+void keeper_refuse(struct keeper *k, uint64_t ref, const char *why);
+void keeper_answer(
+    struct keeper *k, uint64_t ref, int result, const struct journal_event *e);
+/* Empties the WAL, and tries again until no reader hinders it. */
+void keeper_truncate(uv_timer_t *timer);
+
+/* ---- keeper_purge.c ---- */
+
+keeper_frame keeper_on_purge, keeper_on_hold, keeper_on_release,
+    keeper_on_approve, keeper_on_gone;
 
 /* ---- keeper_records.c ---- */
 

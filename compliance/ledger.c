@@ -141,6 +141,12 @@ ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out)
 	return r;
 }
 
+sqlite3 *
+ledger_db(struct ledger *l)
+{
+	return refresh(l) == 0 ? l->db : NULL;
+}
+
 const char *
 ledger_error(struct ledger *l)
 {

@@ -30,6 +30,8 @@ int ledger_get(struct ledger *l, const char *adapter, uint64_t n,
     struct ledger_batch *out);
 /* Appends the text of a record that is no user event; as above. */
 int ledger_leaf(struct ledger *l, uint64_t seq, struct buf *out);
+/* The newest file, for reading, until the next call; NULL: ledger_error(). */
+struct sqlite3 *ledger_db(struct ledger *l);
 /* Why the last call failed; borrowed. */
 const char *ledger_error(struct ledger *l);
 /* NULL is allowed. */

@@ -7,6 +7,7 @@
 #include "base/db.h"
 
 #include "compliance/event.h"
+#include "compliance/hold.h"
 #include "compliance/quorum.h"
 #include "compliance/retention.h"
 
@@ -290,6 +291,66 @@ check_anchor(sqlite3 *db, const struct purge_rules *p, struct purge_facts *out,
 	return true;
 }
 
+/* Held records: counted between first and last, refused in the ranges. */
+struct held {
+	const struct purge_rules *p;
+	size_t range; /* first that does not lie behind */
+	uint64_t count, seq, hold;
+};
+
+static void
+on_held(void *arg, uint64_t seq, uint64_t hold)
+{
+	struct held *h = arg;
+	const struct purge_rules *p = h->p;
+
+	h->count++;
+	while (h->range < p->count && p->ranges[h->range].last < seq)
+		h->range++;
+	if (h->hold == 0 && h->range < p->count &&
+	    p->ranges[h->range].first <= seq) {
+		h->hold = hold;
+		h->seq = seq;
+	}
+}
+
+static bool
+check_holds(sqlite3 *db, const struct purge_rules *p, struct purge_facts *out,
+    char *why, size_t why_len)
+{
+	struct held held = {.p = p};
+
+	if (hold_each(db, first_of(p), last_of(p), on_held, &held) != 0 ||
+	    query(db,
+		"SELECT MAX(COALESCE((SELECT seq FROM leaf WHERE kind = 138"
+		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0),"
+		" COALESCE((SELECT seq FROM leaf WHERE kind = 139"
+		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0))",
+		NULL, NULL, 0, &out->hold, 1) != 1)
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	if (held.hold != 0)
+		return fail(why, why_len,
+		    "record %" PRIu64 " is held by hold %" PRIu64, held.seq,
+		    held.hold);
+	out->held = held.count;
+	return true;
+}
+
+static bool
+check_approvals(sqlite3 *db, const struct purge_rules *p, struct buf *out,
+    char *why, size_t why_len)
+{
+	unsigned persons = p->conf->purge_approvals;
+
+	if (approvals_read(p->approvals, db) != 0)
+		return fail(why, why_len, "approvals cannot be read: %s",
+		    sqlite3_errmsg(db));
+	return approvals_put(p->approvals, persons, last_of(p), out) ||
+	    fail(why, why_len,
+		"record %" PRIu64 " is not approved by %u persons", last_of(p),
+		persons);
+}
+
 void
 purge_facts_init(struct purge_facts *f)
 {
@@ -321,10 +382,11 @@ purge_rules_check(sqlite3 *db, const struct purge_rules *p,
 		" ORDER BY seq DESC LIMIT 1",
 		NULL, NULL, 0, &out->policy, 1) != 1)
 		return fail(why, why_len, "no policy is recorded");
-	buf_put_text(&out->approvals, "-");
 	return check_form(db, p, why, why_len) &&
 	    check_overlaps(db, p, why, why_len) &&
+	    check_approvals(db, p, &out->approvals, why, why_len) &&
 	    check_acks(db, p, &out->acks, &stored_at, why, why_len) &&
 	    check_anchor(db, p, out, why, why_len) &&
-	    check_records(db, p, stored_at, why, why_len);
+	    check_records(db, p, stored_at, why, why_len) &&
+	    check_holds(db, p, out, why, why_len);
 }

@@ -4,21 +4,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 
 #include "compliance/ledger.h"
+#include "compliance/plan.h"
+#include "compliance/retention.h"
 #include "compliance/scan.h"
 
-#define CHUNK_RECORDS 10000
+#define LOOK_RECORDS 10000 /* at once; then other work has its turn */
+#define PAUSE_MS 2
 #define WAIT_MAX_MS 60000 /* the clock may be set meanwhile */
 
-/* How far one required adapter's batches release the journal. */
-struct reach {
-	const char *adapter;
-	uint64_t n;   /* newest batch that was counted */
-	uint64_t end; /* first record that it does not release */
+/* Somebody who waits until there is nothing more to purge. */
+struct waiter {
+	struct waiter *next;
+	purger_done_cb *cb;
+	void *arg;
+	uint64_t purges, records;
 };
 
 struct purger {
@@ -26,24 +29,17 @@ struct purger {
 	uv_timer_t timer;
 	struct scan *scan;
 	struct ledger *ledger;
-	struct reach *reaches;
-	size_t count;
+	struct plan *plan;
+	struct waiter *waiters;
+	bool required;
 	bool asked; /* the keeper has not answered yet */
+	uint64_t asked_records;
 	unsigned refusals;
 	uint64_t not_before;
 	char failure[256];
 };
 
 static void attempt(struct purger *p);
-
-static uint64_t
-clock_us(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_REALTIME, &t); /* cannot fail */
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 static void
 on_timer(uv_timer_t *timer)
@@ -55,6 +51,27 @@ static void
 try_again(struct purger *p, uint64_t ms)
 {
 	(void)uv_timer_start(&p->timer, on_timer, ms, 0); /* always 0 */
+}
+
+static void
+tell_waiters(struct purger *p, const char *failure)
+{
+	while (p->waiters != NULL) {
+		struct waiter *w = p->waiters;
+
+		p->waiters = w->next;
+		w->cb(w->arg, w->purges, w->records, failure);
+		free(w);
+	}
+}
+
+static void
+count_purge(struct purger *p)
+{
+	for (struct waiter *w = p->waiters; w != NULL; w = w->next) {
+		w->purges++;
+		w->records += p->asked_records;
+	}
 }
 
 /* Says a reason once, and tries again ever more slowly. */
@@ -77,6 +94,7 @@ give_up(struct purger *p, const char *what, struct view why)
 	p->refusals++;
 	p->not_before = uv_now(p->env->loop) + delay;
 	try_again(p, delay);
+	tell_waiters(p, p->failure);
 }
 
 static void
@@ -89,13 +107,16 @@ on_answer(void *arg, enum keeper_answer a, struct view why)
 	case KEEPER_RECORDED:
 		p->refusals = 0;
 		p->failure[0] = '\0';
+		plan_gone(p->plan);
+		count_purge(p);
 		attempt(p);
 		return;
 	case KEEPER_REFUSED:
 		give_up(p, "the keeper refuses", why);
 		return;
 	case KEEPER_LOST:
-		return; /* kicked when the keeper is there again */
+		tell_waiters(p, "the keeper ended");
+		return; /* kicked when it is there again */
 	}
 }
 
@@ -113,138 +134,78 @@ open_journal(struct purger *p)
 	return p->ledger != NULL;
 }
 
-/* The newest batch with first <= seq, by halving; 0 when there is none. */
-static int
-find_batch(struct purger *p, const char *adapter, uint64_t newest, uint64_t seq,
-    uint64_t *out)
-{
-	uint64_t low = 0, high = newest;
-	struct ledger_batch b;
-
-	while (low < high) {
-		uint64_t middle = low + (high - low + 1) / 2;
-
-		if (ledger_get(p->ledger, adapter, middle, &b) != 1)
-			return -1;
-		if (b.first <= seq)
-			low = middle;
-		else
-			high = middle - 1;
-	}
-	*out = low;
-	return 0;
-}
-
-/* Where counting begins: everything before is purged already. */
-static int
-start_reach(struct purger *p, struct reach *r, uint64_t purged_to)
-{
-	struct scan_cursor cursor;
-	uint64_t n;
-
-	if (r->end > 0)
-		return 0;
-	if (scan_cursor(p->scan, r->adapter, &cursor) != 0 ||
-	    find_batch(p, r->adapter, cursor.acked_n, purged_to, &n) != 0)
-		return -1;
-	r->n = n > 0 ? n - 1 : 0;
-	return 0;
-}
-
 static void
-wait_at_most(uint64_t *wait_ms, uint64_t ms)
+ask(struct purger *p)
 {
-	if (ms < *wait_ms)
-		*wait_ms = ms;
-}
+	size_t count;
+	const struct range *r = plan_ranges(p->plan, &count);
 
-/*
- * Counts the batches that are stored, signed and old enough. *wait_ms: when
- * to look again because the next one lacks only time or a signature.
- */
-static int
-extend_reach(
-    struct purger *p, struct reach *r, uint64_t signed_size, uint64_t *wait_ms)
-{
-	uint64_t after = (uint64_t)p->env->conf->purge_after_s * 1000000;
-	uint64_t now = clock_us();
-	struct ledger_batch b;
-	int got;
-
-	while ((got = ledger_get(p->ledger, r->adapter, r->n + 1, &b)) == 1 &&
-	    b.stored) {
-		if (b.ack_seq >= signed_size || now < b.ack_at) {
-			wait_at_most(wait_ms, p->env->poll_ms);
-			break;
-		}
-		if (now - b.ack_at < after) {
-			wait_at_most(
-			    wait_ms, (after - (now - b.ack_at)) / 1000 + 1);
-			break;
-		}
-		r->n++;
-		r->end = b.last + 1;
-	}
-	return got < 0 ? -1 : 0;
-}
-
-/* End of what all required adapters release; 0: nothing. */
-static int
-released(struct purger *p, uint64_t purged_to, uint64_t *end, uint64_t *wait_ms)
-{
-	struct buf note;
-	uint64_t signed_size;
-	int r;
-
-	buf_init(&note);
-	r = scan_note(p->scan, &signed_size, &note);
-	buf_release(&note);
-	if (r != 0)
-		return -1;
-	*end = UINT64_MAX;
-	for (size_t i = 0; i < p->count; i++) {
-		struct reach *reach = &p->reaches[i];
-
-		if (start_reach(p, reach, purged_to) != 0 ||
-		    extend_reach(p, reach, signed_size, wait_ms) != 0)
-			return -1;
-		if (reach->end < *end)
-			*end = reach->end;
-	}
-	return 0;
-}
-
-static void
-ask(struct purger *p, uint64_t first, uint64_t end)
-{
-	const struct range r = {first,
-	    end - first > CHUNK_RECORDS ? first + CHUNK_RECORDS - 1 : end - 1};
-
-	p->asked = keeper_link_purge(p->env->keeper, &r, 1, on_answer, p);
+	p->asked_records = 0;
+	for (size_t i = 0; i < count; i++)
+		p->asked_records += r[i].last - r[i].first + 1;
+	p->asked = keeper_link_purge(p->env->keeper, r, count, on_answer, p);
 	if (p->asked)
-		log_debug("purge: %" PRIu64 " to %" PRIu64, r.first, r.last);
+		log_debug("purge: %" PRIu64 " to %" PRIu64, r[0].first,
+		    r[count - 1].last);
+	else
+		tell_waiters(p, "the keeper is not running");
+}
+
+static void
+wait_for_more(struct purger *p)
+{
+	uint64_t ms = plan_wait_ms(p->plan);
+
+	if (plan_unsigned(p->plan) && ms > p->env->poll_ms)
+		ms = p->env->poll_ms;
+	if (ms != UINT64_MAX)
+		try_again(p, ms < WAIT_MAX_MS ? ms : WAIT_MAX_MS);
+	tell_waiters(p, NULL);
 }
 
 static void
 attempt(struct purger *p)
 {
-	uint64_t first, end;
-	uint64_t wait_ms = UINT64_MAX;
-
-	if (p->asked || p->count == 0 || p->env->conf->purge_after_s < 0 ||
-	    uv_now(p->env->loop) < p->not_before || !open_journal(p))
+	if (p->asked || uv_now(p->env->loop) < p->not_before)
 		return;
-	/* The first record that still has a payload. */
-	first = scan_purged_to(p->scan);
-	if (released(p, first, &end, &wait_ms) != 0) {
-		give_up(
-		    p, "journal", view_text("acknowledgements cannot be read"));
+	if (!p->required || retention_shortest(p->env->conf) < 0) {
+		tell_waiters(p, "the configuration keeps all records");
 		return;
 	}
-	if (first < end)
-		ask(p, first, end);
-	else if (wait_ms != UINT64_MAX)
-		try_again(p, wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS);
+	if (!open_journal(p))
+		return;
+	switch (plan_step(
+	    p->plan, &(struct plan_view){p->scan, p->ledger}, LOOK_RECORDS)) {
+	case PLAN_FOUND:
+		ask(p);
+		return;
+	case PLAN_MORE:
+		try_again(p, PAUSE_MS);
+		return;
+	case PLAN_DONE:
+		wait_for_more(p);
+		return;
+	case PLAN_FAILED:
+		give_up(p, "journal", view_text("it cannot be read"));
+		return;
+	}
+}
+
+void
+purger_run(struct purger *p, purger_done_cb *cb, void *arg)
+{
+	struct waiter *w = calloc(1, sizeof *w);
+
+	if (w == NULL) {
+		cb(arg, 0, 0, "out of memory");
+		return;
+	}
+	w->cb = cb;
+	w->arg = arg;
+	w->next = p->waiters;
+	p->waiters = w;
+	p->not_before = 0;
+	attempt(p);
 }
 
 struct purger *
@@ -255,15 +216,14 @@ purger_new(const struct purger_env *env)
 
 	if (p == NULL)
 		return NULL;
-	p->reaches = calloc(conf->adapter_count + 1, sizeof *p->reaches);
-	if (p->reaches == NULL) {
+	p->plan = plan_new(conf);
+	if (p->plan == NULL) {
 		free(p);
 		return NULL;
 	}
 	p->env = env;
 	for (size_t i = 0; i < conf->adapter_count; i++)
-		if (conf->adapters[i].required)
-			p->reaches[p->count++].adapter = conf->adapters[i].name;
+		p->required |= conf->adapters[i].required;
 	(void)uv_timer_init(env->loop, &p->timer); /* always 0 */
 	p->timer.data = p;
 	return p;
@@ -294,6 +254,12 @@ purger_free(struct purger *p)
 		return;
 	scan_close(p->scan);
 	ledger_close(p->ledger);
-	free(p->reaches);
+	plan_free(p->plan);
+	while (p->waiters != NULL) {
+		struct waiter *w = p->waiters;
+
+		p->waiters = w->next;
+		free(w);
+	}
 	uv_close((uv_handle_t *)&p->timer, on_timer_closed);
 }

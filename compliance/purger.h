@@ -30,6 +30,13 @@ struct purger_env {
 struct purger *purger_new(const struct purger_env *env);
 /* Something was acknowledged, or the keeper is there again. */
 void purger_kick(struct purger *p);
+/*
+ * Purges all that may go now, and calls when nothing more may: how many
+ * purges and records since, and why it ended early, or NULL.
+ */
+typedef void purger_done_cb(
+    void *arg, uint64_t purges, uint64_t records, const char *failure);
+void purger_run(struct purger *p, purger_done_cb *cb, void *arg);
 /* Why the last attempt did not succeed, "" when it did. */
 const char *purger_failure(const struct purger *p);
 /* The loop must turn once more. */

@@ -595,6 +595,31 @@ scan_purged_to(struct scan *s)
 	return first_body(&s->newest, &seq) ? seq : scan_size(s);
 }
 
+int
+scan_next_payload(struct scan *s, uint64_t from, uint64_t *seq)
+{
+	uint64_t size = scan_size(s);
+
+	while (from < size) {
+		struct scan_file *f = scan_file_of(s, from);
+		const uint64_t id = from << 8;
+		int r;
+
+		if (f == NULL)
+			return -1;
+		r = step(f, S_NEXT_BODY, 1, &id, 1);
+		if (r == SQLITE_ROW)
+			*seq = column(f, S_NEXT_BODY, 0);
+		reset(f, S_NEXT_BODY);
+		if (r != SQLITE_DONE)
+			return r == SQLITE_ROW ? 1 : scan_fail_sql(s, f);
+		if (f == &s->newest)
+			break;
+		from = s->base[f->segment + 1];
+	}
+	return 0;
+}
+
 uint64_t
 scan_first(struct scan *s)
 {

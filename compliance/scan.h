@@ -91,6 +91,8 @@ struct scan_cursor {
 int scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out);
 /* End of the purged prefix: every event below it has no payload. */
 uint64_t scan_purged_to(struct scan *s);
+/* First record from `from` on that has a payload: 1; 0: none; -1. */
+int scan_next_payload(struct scan *s, uint64_t from, uint64_t *seq);
 /* Why the last call failed; borrowed. */
 const char *scan_error(struct scan *s);
 /* NULL is allowed. */

@@ -29,6 +29,8 @@ static const char *const statement_sql[SCAN_STATEMENTS] = {
 		" ORDER BY a.n DESC LIMIT 1",
     [S_BATCH] = "SELECT first, last FROM batch WHERE adapter = ? AND n = ?",
     [S_FIRST_BODY] = "SELECT id >> 8 FROM body ORDER BY id LIMIT 1",
+    [S_NEXT_BODY] =
+	"SELECT id >> 8 FROM body WHERE id >= ? ORDER BY id LIMIT 1",
     [S_BASES] = "SELECT seq FROM leaf WHERE kind = 128 AND kind >= 128"
 		" ORDER BY seq",
 };

@@ -33,6 +33,7 @@ enum scan_statement {
 	S_ACKED,
 	S_BATCH,
 	S_FIRST_BODY,
+	S_NEXT_BODY,
 	S_BASES,
 	SCAN_STATEMENTS
 };

@@ -1,5 +1,7 @@
 #include "compliance/schema.h"
 
+#include "compliance/hold.h"
+
 /* An unchangeable table: no UPDATE, and no DELETE (so no REPLACE either). */
 #define FROZEN(table)                                                          \
 	"CREATE TRIGGER " table "_update BEFORE UPDATE ON " table              \
@@ -95,6 +97,45 @@ const char schema_tables_sql[] =
 " at INTEGER NOT NULL,"
 " token BLOB NOT NULL"
 ") STRICT;"
+
+"CREATE TABLE hold("
+" n INTEGER PRIMARY KEY,"
+" seq INTEGER NOT NULL REFERENCES leaf(seq),"
+" released INTEGER REFERENCES leaf(seq),"
+" salt BLOB CHECK (length(salt) = 32),"
+" selector TEXT,"
+" room TEXT,"
+" user TEXT,"
+" since INTEGER,"
+" until INTEGER"
+") STRICT;"
+"CREATE INDEX hold_live ON hold(n) WHERE released IS NULL;"
+
+/* Numbers of the newest policy record. */
+"CREATE VIEW policy(after, approvals) AS"
+" SELECT CAST(substr(text, instr(text, char(10) || 'after ') + 7)"
+"   AS INTEGER),"
+"  CAST(substr(text, instr(text, char(10) || 'approvals ') + 11)"
+"   AS INTEGER)"
+" FROM (SELECT CAST(bytes AS TEXT) AS text FROM leaf"
+"  WHERE kind = 134 AND kind >= 128 ORDER BY seq DESC LIMIT 1);"
+
+/* The newest purge record. */
+"CREATE VIEW purge(seq, at, n, first, last) AS"
+" SELECT seq, at,"
+"  CAST(substr(text, instr(text, char(10) || 'purge ') + 7) AS INTEGER),"
+"  CAST(substr(text, instr(text, char(10) || 'first ') + 7) AS INTEGER),"
+"  CAST(substr(text, instr(text, char(10) || 'last ') + 6) AS INTEGER)"
+" FROM (SELECT seq, at, CAST(bytes AS TEXT) AS text FROM leaf"
+"  WHERE kind = 131 AND kind >= 128 ORDER BY seq DESC LIMIT 1);"
+
+/* Who released what for purging. */
+"CREATE VIEW approval(seq, below, person) AS"
+" SELECT seq,"
+"  CAST(substr(text, instr(text, char(10) || 'below ') + 7) AS INTEGER),"
+"  substr(text, instr(text, char(10) || 'by ') + 4)"
+" FROM (SELECT seq, CAST(bytes AS TEXT) AS text FROM leaf"
+"  WHERE kind = 145 AND kind >= 128);"
 
 /* The adapters named by the newest policy record, one a row. */
 "CREATE VIEW required(name) AS"
@@ -195,12 +236,33 @@ GUARD("purge_insert", "INSERT ON purge_range",
 	"purge overlaps another or its own record")
 /* All ranges of a purge are of the record that was made last. */
 GUARD("purge_order", "INSERT ON purge_range",
-	"NEW.seq <> COALESCE((SELECT seq FROM leaf WHERE kind = 131"
-	" AND kind >= 128 ORDER BY seq DESC LIMIT 1), -1)"
-	" OR NEW.n <> (SELECT COALESCE(MAX(n), 0) FROM purge_range)"
-	" + NOT EXISTS (SELECT 1 FROM purge_range p WHERE p.seq = NEW.seq"
-	" AND p.n = (SELECT MAX(n) FROM purge_range))",
+	"NOT EXISTS (SELECT 1 FROM purge WHERE seq = NEW.seq AND n = NEW.n"
+	" AND first <= NEW.first AND last >= NEW.last)"
+	" OR NEW.n NOT BETWEEN (SELECT COALESCE(MAX(n), 1) FROM purge_range)"
+	" AND (SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range)",
 	"purge range is not of the newest purge record")
+GUARD("purge_held", "INSERT ON purge_range",
+	"EXISTS (SELECT 1 FROM hold h CROSS JOIN body b"
+	" ON b.id BETWEEN NEW.first << 8 AND NEW.last << 8 | 255"
+	" AND b.id & 255 = 0 CROSS JOIN leaf l ON l.seq = b.id >> 8"
+	" WHERE h.released IS NULL AND " HOLD_MATCH ")",
+	"purge of records that a hold keeps")
+/* Once for a purge, which reaches to its last record. */
+GUARD("purge_approved", "INSERT ON purge_range",
+	"NOT EXISTS (SELECT 1 FROM purge_range WHERE n = NEW.n)"
+	" AND (SELECT approvals FROM policy) > 0"
+	" AND (SELECT COUNT(DISTINCT person) FROM approval"
+	" WHERE seq < NEW.seq AND below > (SELECT last FROM purge))"
+	" < (SELECT approvals FROM policy)",
+	"purge of records that too few persons approved")
+GUARD("purge_time", "INSERT ON purge_range",
+	"NOT EXISTS (SELECT 1 FROM policy WHERE after >= 0)"
+	" OR EXISTS (SELECT 1 FROM required r WHERE (SELECT l.at FROM batch b"
+	" JOIN ack a ON a.adapter = b.adapter AND a.n = b.n"
+	" JOIN leaf l ON l.seq = a.seq WHERE b.adapter = r.name"
+	" AND b.first <= NEW.last ORDER BY b.first DESC LIMIT 1)"
+	" + (SELECT after FROM policy) * 1000000 > (SELECT at FROM purge))",
+	"purge before its time")
 /* Batches of an adapter leave no gaps, so the last one tells the reach. */
 GUARD("purge_acked", "INSERT ON purge_range",
 	"NOT EXISTS (SELECT 1 FROM required)"
@@ -213,5 +275,28 @@ GUARD("purge_acked", "INSERT ON purge_range",
 	" ORDER BY first DESC LIMIT 1)"
 	" AND NOT EXISTS (SELECT 1 FROM ack a WHERE a.adapter = b.adapter"
 	" AND a.n = b.n AND a.state = 'stored' AND a.seq < NEW.seq)))",
-	"purge of records that a required adapter has not stored");
+	"purge of records that a required adapter has not stored")
+
+"CREATE TRIGGER hold_delete BEFORE DELETE ON hold"
+" BEGIN SELECT RAISE(ABORT, 'hold is append-only'); END;"
+GUARD("hold_insert", "INSERT ON hold",
+	"NEW.n <> (SELECT COALESCE(MAX(n), 0) + 1 FROM hold)"
+	" OR NEW.released IS NOT NULL"
+	" OR NOT EXISTS (SELECT 1 FROM leaf WHERE seq = NEW.seq AND kind = 138"
+	" AND seq = (SELECT MAX(seq) FROM leaf))"
+	" OR (NEW.salt IS NULL) <> (NEW.selector IS NULL)"
+	" OR COALESCE(lower(NEW.selector), '{\"v\":1}') <> '{\"v\":1'"
+	" || COALESCE(',\"room\":\"' || NEW.room || '\"', '')"
+	" || COALESCE(',\"user\":\"' || NEW.user || '\"', '')"
+	" || COALESCE(',\"from\":' || NEW.since, '')"
+	" || COALESCE(',\"until\":' || NEW.until, '') || '}'",
+	"hold is not of the newest record, or not what it selects")
+GUARD("hold_update", "UPDATE ON hold",
+	"OLD.released IS NOT NULL OR NEW.n <> OLD.n OR NEW.seq <> OLD.seq"
+	" OR NEW.salt IS NOT OLD.salt OR NEW.selector IS NOT OLD.selector"
+	" OR NEW.room IS NOT OLD.room OR NEW.user IS NOT OLD.user"
+	" OR NEW.since IS NOT OLD.since OR NEW.until IS NOT OLD.until"
+	" OR NOT EXISTS (SELECT 1 FROM leaf WHERE seq = NEW.released"
+	" AND kind = 139 AND seq = (SELECT MAX(seq) FROM leaf))",
+	"hold is released once, by the newest record");
 /* clang-format on */

@@ -11,6 +11,7 @@ enum wire_frame {
 	WIRE_HELLO = 16,   /* u64 applied: first sequence number not held */
 	WIRE_EVENT = 17,   /* u64 ref, u8 kind, u8 parts, {u32 len, bytes}* */
 	WIRE_APPLIED = 18, /* u64 applied */
+	WIRE_GONE = 19,    /* u64 seq: tell the next purge from here on */
 	/* keeper to server, keeper to engine */
 	WIRE_REPLAY =
 	    32,         /* u64 seq, u64 at, u8 kind, u8 parts, {u32, bytes}* */
@@ -18,12 +19,16 @@ enum wire_frame {
 	WIRE_RECEIPT = 34, /* u32 n, {u64 ref, u64 seq, u64 at}* */
 	WIRE_REFUSED = 35, /* u64 ref, text */
 	WIRE_STATE = 36,   /* u8 writable, text why */
+	WIRE_PURGED = 37,  /* u64 seq, text ranges: a purge record */
 	/* engine to keeper */
 	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
 	WIRE_PURGE = 49,   /* u64 ref, {u64 first, u64 last}+ */
 	WIRE_COSIG = 50,   /* u64 ref, u64 size, text line */
 	WIRE_STAMP = 51,   /* u64 ref, u64 size, u64 at, bytes token */
 	WIRE_FORK = 52,    /* text why: nothing more may be recorded */
+	WIRE_HOLD = 56,    /* u64 ref, u32 uid, u32 n, matter, text selector */
+	WIRE_RELEASE = 57, /* u64 ref, u32 uid, u64 number of the hold */
+	WIRE_APPROVE = 58, /* u64 ref, u32 uid, u64 below */
 	/* keeper to signer */
 	WIRE_SIGN = 64, /* u64 old, u64 size, root, u16 n, {hash}* proof */
 	/* signer to keeper */

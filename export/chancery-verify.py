@@ -45,6 +45,23 @@ def on_policy(j, f):
     j.policy = f
 
 
+def on_hold(j, f):
+    need(f["hold"] == len(j.holds) + 1, "hold: its number")
+    j.holds.append(dict(f, released=None))
+    j.newest_hold = str(f["seq"])
+
+
+def on_release(j, f):
+    hold, = [h for h in j.holds if h["hold"] == f["hold"] and h["released"] is None]
+    need(j.policy.get("approvals") != "2" or hold["by"] != f["by"], "release by the same person")
+    hold["released"], j.newest_hold = f["seq"], str(f["seq"])
+
+
+def on_approve(j, f):
+    need(f["below"] <= f["seq"], "approval of what comes after it")
+    j.approvals[str(f["seq"])] = f
+
+
 def runs(numbers):
     """Ascending numbers as in 3-9,12,20-31."""
     pieces = [[n for _, n in run] for _, run in itertools.groupby(
@@ -63,6 +80,11 @@ def on_purge(j, f):
     need(all(high < c or d < low for p in j.purges for c, d in p["spans"]
              for low, high in f["spans"]), "purge overlaps another")
     need(f["policy"] == j.policy.get("seq"), "purge names another policy")
+    need(f["hold"] == j.newest_hold, "purge names another hold")
+    names = f["approvals"].split(",") if f["approvals"] != "-" else []
+    need(len(names) == int(j.policy["approvals"]) == len({j.approvals[n]["by"] for n in names})
+         and names == sorted(names, key=int), "purge: its approvals")
+    need(all(j.approvals[n]["below"] > last for n in names), "purge: approved is less")
     need(j.policy["required"] != "-" and j.policy["after"] >= 0, "purge against the policy")
     for name in j.policy["required"].split(","):
         over = [b for b in j.batches.get(name, []) if b["first"] <= last and first <= b["last"]]
@@ -94,7 +116,8 @@ def on_recover(j, f):
     j.names.append(SimpleNamespace(key=key, next=f["next"], end=old.endless,
                                    endless=old.endless, told=sha(key.public).hex() == old.next))
 
-RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 140: on_recover}
+RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
+         139: on_release, 140: on_recover, 145: on_approve}
 
 
 # ---- TABLES ----
@@ -132,6 +155,7 @@ def walk(s, db):
     """All records in order, with their payloads."""
     s.tree, s.kinds, s.batches, s.purges, s.opened, found = Tree(), bytearray(), {}, [], {}, 0
     s.policy, s.at, control = {"required": "-", "after": -1}, 0, []
+    s.holds, s.newest_hold, s.approvals = [], "-", {}
     for seq, at, kind, data in db.execute("SELECT seq, at, kind, bytes FROM leaf ORDER BY seq"):
         s.seq = seq
         leaf = parse_leaf(data)
@@ -211,11 +235,22 @@ def check_tables(s, db):
             tuple(b["ack"][x] for x in ("adapter", "batch", "state", "seq"))
             for b in batches if b["ack"]],
         "first, last, n, seq FROM purge_range": [
-            (*span, p["purge"], p["seq"]) for p in s.purges for span in p["spans"]]}
+            (*span, p["purge"], p["seq"]) for p in s.purges for span in p["spans"]],
+        "n, seq, released FROM hold": [(h["hold"], h["seq"], h["released"]) for h in s.holds]}
     for sql, want in said.items():
         rows = [tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in row)
                 for row in db.execute("SELECT " + sql)]
         need(sorted(rows, key=repr) == sorted(want, key=repr), "control records differ: " + sql)
+    for n, salt, selector, *columns in db.execute(
+            "SELECT n, salt, selector, room, user, since, until FROM hold"):
+        names = zip(("room", "user", "from", "until"), columns)
+        text = '{"v":1' + "".join(
+            f',"{name}":{value}' if isinstance(value, int) else f',"{name}":"{value.decode()}"'
+            for name, value in names if value is not None) + "}"
+        lost = salt is selector is None
+        need((b'{"v":1}' if lost else selector).lower().decode() == text and (lost or len(salt) == 32
+             and sha(b"part/1\n", salt, selector) == unbase64(s.holds[n - 1]["selector"])),
+             f"hold {n}: not what its record commits to")
 
 
 def judge(s, verify, *more):

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 
+#include "export/verify_hold.h"
 #include "export/verify_line.h"
 #include "export/verify_purge.h"
 #include "export/verify_recover.h"
@@ -292,6 +293,9 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_INCIDENT - VERIFY_KIND_CONTROL] = take_incident,
 	    [VERIFY_KIND_RECOVER - VERIFY_KIND_CONTROL] = verify_recover_take,
 	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = verify_purge_policy,
+	    [VERIFY_KIND_HOLD - VERIFY_KIND_CONTROL] = verify_hold_take,
+	    [VERIFY_KIND_RELEASE - VERIFY_KIND_CONTROL] = verify_hold_release,
+	    [VERIFY_KIND_APPROVE - VERIFY_KIND_CONTROL] = verify_hold_approve,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
 
@@ -348,6 +352,7 @@ verify_control_release(struct verify_control *c)
 	}
 	verify_purge_release(c);
 	verify_recover_release(c);
+	verify_hold_free(c);
 	free(c->adapter);
 	free(c->origin);
 	free(c->vkey);

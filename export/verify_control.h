@@ -47,7 +47,8 @@ struct verify_purge {
 	uint64_t n, first, last, count, seq, at, held, policy;
 	uint8_t leaves[32];
 	char *ranges, *acks, *hold, *approvals, *anchor;
-	size_t spans; /* that are sound; 0 when it cannot be followed */
+	uint64_t newest_hold; /* before it; 0: none */
+	size_t spans;         /* that are sound; 0 when it cannot be followed */
 };
 
 /* One of the ranges of a purge. */
@@ -55,6 +56,18 @@ struct verify_span {
 	uint64_t first, last;
 	size_t purge; /* index of its purge */
 	bool in_table;
+};
+
+struct verify_hold {
+	uint64_t seq;
+	uint64_t released; /* by this record; 0: not yet */
+	uint8_t commitment[32];
+	char *by;
+};
+
+struct verify_approve {
+	uint64_t seq, below;
+	char *by;
 };
 
 struct verify_policy {
@@ -76,6 +89,11 @@ struct verify_control {
 	size_t policies;
 	struct verify_recover *recover; /* verify_recover.h */
 	size_t recovers;
+	struct verify_hold *hold; /* hold n is hold[n - 1] */
+	size_t holds;
+	uint64_t newest_hold; /* newest hold or release record; 0: none */
+	struct verify_approve *approve;
+	size_t approves;
 	uint64_t leaves;  /* control records seen, */
 	uint64_t seq_sum; /* and the sum of their numbers */
 	/* From the open record. */

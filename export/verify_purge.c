@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/verify_hold.h"
 #include "export/verify_line.h"
 #include "export/verify_take.h"
 
@@ -145,7 +146,8 @@ void
 verify_purge_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
-	struct verify_purge p = {.seq = l->seq, .at = l->at};
+	struct verify_purge p = {
+	    .seq = l->seq, .at = l->at, .newest_hold = c->newest_hold};
 	uint64_t v[4]; /* purge, first, last, count */
 
 	if (!verify_take_numbers(l, PURGE_NUMBER, PURGE_COUNT, v, r) ||
@@ -273,6 +275,7 @@ judge(struct verify_control *c, const struct verify_purge *p,
     struct verify_report *r)
 {
 	const struct verify_policy *policy = verify_control_policy(c, p->seq);
+	uint64_t hold;
 
 	if (p->spans > 0 && p->last - p->first >= PURGE_SPAN)
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
@@ -288,6 +291,14 @@ judge(struct verify_control *c, const struct verify_purge *p,
 	if (policy->after < 0)
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge while the policy was never to purge");
+	if (p->newest_hold == 0 ? strcmp(p->hold, "-") != 0
+				: !view_to_u64(view_text(p->hold), &hold) ||
+		    hold != p->newest_hold)
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge does not name the newest hold or release before "
+		    "it: %s",
+		    p->hold);
+	verify_hold_judge(c, p, policy, r);
 	if (p->spans > 0)
 		judge_acks(c, p, policy, r);
 }

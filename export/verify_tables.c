@@ -5,6 +5,7 @@
 #include "base/db.h"
 
 #include "export/verify_control.h"
+#include "export/verify_hold.h"
 #include "export/verify_sql.h"
 
 /* One table: its rows as numbers and up to two texts. */
@@ -162,5 +163,5 @@ verify_control_tables(
 		if (!compare(c, &tables[i], db, r))
 			return false;
 	find_missing(c, r);
-	return true;
+	return verify_hold_table(c, db, r);
 }

@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "server/admin_client.h"
+#include "server/cli.h"
+#include "server/cli_purge.h"
 #include "server/receipt.h"
 #include "server/recover.h"
 #include "server/show.h"
@@ -23,24 +25,20 @@
 #define CONF_DEFAULT "/etc/chancery/chancery.conf"
 #define PASSWORD_MAX 256
 #define WORDS_MAX 3
-#define WHY_LEN 1024
-
-enum exit_status {
-	EXIT_WELL = 0,
-	EXIT_REFUSED = 1, /* or nothing found as asked */
-	EXIT_USAGE = 2,
-	EXIT_SYSTEM = 3
-};
 
 enum option_id {
-	OPTION_CHAT = 256,
+	OPTION_BEFORE = 256,
+	OPTION_BELOW,
+	OPTION_CHAT,
 	OPTION_CHECKPOINT,
 	OPTION_DESCRIPTION,
+	OPTION_DRY_RUN,
 	OPTION_FILE,
 	OPTION_FROM,
 	OPTION_HELP,
 	OPTION_ID,
 	OPTION_JSON,
+	OPTION_MATTER,
 	OPTION_NAME,
 	OPTION_NEW_INCARNATION,
 	OPTION_PASSWORD_STDIN,
@@ -49,19 +47,25 @@ enum option_id {
 	OPTION_ROOM,
 	OPTION_SIGNER_STATE,
 	OPTION_SINCE,
+	OPTION_UNTIL,
+	OPTION_USER,
 	OPTION_VERSION
 };
-#define OPTION_BIT(o) (1U << ((o)-OPTION_CHAT))
+#define OPTION_BIT(o) (1U << ((o)-OPTION_BEFORE))
 
 static const struct option option_table[] = {
+    {"before", required_argument, NULL, OPTION_BEFORE},
+    {"below", required_argument, NULL, OPTION_BELOW},
     {"chat", required_argument, NULL, OPTION_CHAT},
     {"checkpoint", required_argument, NULL, OPTION_CHECKPOINT},
     {"description", required_argument, NULL, OPTION_DESCRIPTION},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"file", required_argument, NULL, OPTION_FILE},
     {"from", required_argument, NULL, OPTION_FROM},
     {"help", no_argument, NULL, OPTION_HELP},
     {"id", required_argument, NULL, OPTION_ID},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"matter", required_argument, NULL, OPTION_MATTER},
     {"name", required_argument, NULL, OPTION_NAME},
     {"new-incarnation", no_argument, NULL, OPTION_NEW_INCARNATION},
     {"password-stdin", no_argument, NULL, OPTION_PASSWORD_STDIN},
@@ -70,111 +74,11 @@ static const struct option option_table[] = {
     {"room", required_argument, NULL, OPTION_ROOM},
     {"signer-state", required_argument, NULL, OPTION_SIGNER_STATE},
     {"since", required_argument, NULL, OPTION_SINCE},
+    {"until", required_argument, NULL, OPTION_UNTIL},
+    {"user", required_argument, NULL, OPTION_USER},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
 };
-
-struct cli {
-	const char *conf_path;
-	struct conf *conf;
-	struct admin_client *client;
-	bool json;
-	unsigned given; /* OPTION_BIT()s of a command's own options */
-	const char *name, *id, *privacy, *description;
-	const char *room, *since, *chat;
-	struct recover_order recover;
-	char **args; /* after the command's words */
-	int arg_count;
-};
-
-static void __attribute__((format(printf, 1, 2))) complain(const char *fmt, ...)
-{
-	va_list ap;
-
-	(void)fputs("chancery: ", stderr);
-	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	(void)fputc('\n', stderr);
-}
-
-/* ---- talking ---- */
-
-static void
-print_json(const json_t *value)
-{
-	(void)json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
-	(void)putchar('\n');
-}
-
-/*
- * Asks; on success *result is the caller's. What is asked about is named in
- * the message. Takes the reference to args.
- */
-static int
-ask(struct cli *cli, const char *command, json_t *args, const char *subject,
-    json_t **result)
-{
-	char why[WHY_LEN];
-	json_t *reply =
-	    admin_client_ask(cli->client, command, args, why, sizeof why);
-	const char *warning;
-	size_t n = strlen(subject);
-	int status = EXIT_SYSTEM;
-
-	*result = NULL;
-	if (reply == NULL) {
-		complain("%s: %s", subject, why);
-		return EXIT_SYSTEM;
-	}
-	if (json_is_true(json_object_get(reply, "ok"))) {
-		*result = json_incref(json_object_get(reply, "result"));
-		warning =
-		    json_string_value(json_object_get(*result, "warning"));
-		if (warning != NULL)
-			complain("%s: warning: %s", subject, warning);
-		status = EXIT_WELL;
-	} else {
-		const char *error =
-		    json_string_value(json_object_get(reply, "error"));
-
-		if (error == NULL)
-			error = "failed";
-		/* Many reasons name their subject themselves. */
-		if (strncmp(error, subject, n) == 0 && error[n] == ':')
-			complain("%s", error);
-		else
-			complain("%s: %s", subject, error);
-		if (!json_is_true(json_object_get(reply, "system")))
-			status = EXIT_REFUSED;
-	}
-	json_decref(reply);
-	return status;
-}
-
-/* A command whose result is only shown. */
-static int
-ask_and_show(struct cli *cli, const char *command, json_t *args,
-    const char *subject, void (*show)(const json_t *result))
-{
-	json_t *result;
-	int status = ask(cli, command, args, subject, &result);
-
-	if (status == EXIT_WELL && cli->json)
-		print_json(result);
-	else if (status == EXIT_WELL)
-		show(result);
-	json_decref(result);
-	return status;
-}
-
-/* Sets a member unless there is no value; false: not UTF-8. */
-static bool
-set_text(json_t *args, const char *name, const char *value)
-{
-	return value == NULL ||
-	    json_object_set_new(args, name, json_string(value)) == 0;
-}
 
 /* ---- passwords ---- */
 
@@ -220,8 +124,8 @@ get_password(const struct cli *cli, char *out, size_t len)
 	if ((cli->given & OPTION_BIT(OPTION_PASSWORD_STDIN)) != 0) {
 		if (fgets(out, (int)len, stdin) != NULL && finish_line(out))
 			return 0;
-		complain("password: standard input has no line of 1 to %d "
-			 "bytes",
+		cli_complain("password: standard input has no line of 1 to %d "
+			     "bytes",
 		    PASSWORD_MAX);
 		return EXIT_USAGE;
 	}
@@ -229,14 +133,15 @@ get_password(const struct cli *cli, char *out, size_t len)
 		return 0;
 	if (!prompt("Password: ", out, len) || !finish_line(out) ||
 	    !prompt("Again: ", again, sizeof again) || !finish_line(again)) {
-		complain("password: 1 to %d bytes are needed", PASSWORD_MAX);
+		cli_complain(
+		    "password: 1 to %d bytes are needed", PASSWORD_MAX);
 		return EXIT_REFUSED;
 	}
 	same = strcmp(out, again) == 0;
 	crypto_wipe(again, sizeof again);
 	if (same)
 		return 0;
-	complain("password: the two are different");
+	cli_complain("password: the two are different");
 	return EXIT_REFUSED;
 }
 
@@ -246,7 +151,7 @@ static int
 run_init(struct cli *cli)
 {
 	struct buf origin, vkey;
-	char why[WHY_LEN];
+	char why[CLI_WHY_LEN];
 	int status;
 
 	buf_init(&origin);
@@ -263,13 +168,13 @@ run_init(struct cli *cli)
 		break;
 	}
 	if (status != EXIT_WELL) {
-		complain("init: %s", why);
+		cli_complain("init: %s", why);
 	} else if (cli->json) {
 		json_t *o =
 		    json_pack("{s:s,s:s,s:s}", "state", cli->conf->state_dir,
 			"origin", buf_text(&origin), "vkey", buf_text(&vkey));
 
-		print_json(o);
+		cli_print(o);
 		json_decref(o);
 	} else {
 		(void)printf("State made in %s.\n"
@@ -295,16 +200,16 @@ run_user_add(struct cli *cli)
 		json_decref(args);
 		return status;
 	}
-	if (!set_text(args, "uri", cli->args[0]) ||
-	    !set_text(args, "name", cli->name) ||
-	    !set_text(args, "password", has_password ? password : NULL)) {
+	if (!cli_set_text(args, "uri", cli->args[0]) ||
+	    !cli_set_text(args, "name", cli->name) ||
+	    !cli_set_text(args, "password", has_password ? password : NULL)) {
 		json_decref(args);
 		args = NULL;
 	}
 	crypto_wipe(password, sizeof password);
-	status = ask(cli, "user.add", args, cli->args[0], &result);
+	status = cli_ask(cli, "user.add", args, cli->args[0], &result);
 	if (status == EXIT_WELL && cli->json)
-		print_json(result);
+		cli_print(result);
 	else if (status == EXIT_WELL)
 		(void)printf("%s added%s\n", cli->args[0],
 		    has_password ? "" : ", without a password");
@@ -315,8 +220,7 @@ run_user_add(struct cli *cli)
 static int
 run_user_list(struct cli *cli)
 {
-	return ask_and_show(
-	    cli, "user.list", json_object(), "users", show_users);
+	return cli_show(cli, "user.list", json_object(), "users", show_users);
 }
 
 static int
@@ -326,16 +230,16 @@ run_room_add(struct cli *cli)
 	json_t *result;
 	int status;
 
-	if (!set_text(args, "name", cli->args[0]) ||
-	    !set_text(args, "guid", cli->id) ||
-	    !set_text(args, "privacy", cli->privacy) ||
-	    !set_text(args, "description", cli->description)) {
+	if (!cli_set_text(args, "name", cli->args[0]) ||
+	    !cli_set_text(args, "guid", cli->id) ||
+	    !cli_set_text(args, "privacy", cli->privacy) ||
+	    !cli_set_text(args, "description", cli->description)) {
 		json_decref(args);
 		args = NULL;
 	}
-	status = ask(cli, "room.add", args, cli->args[0], &result);
+	status = cli_ask(cli, "room.add", args, cli->args[0], &result);
 	if (status == EXIT_WELL && cli->json)
-		print_json(result);
+		cli_print(result);
 	else if (status == EXIT_WELL)
 		(void)printf("%s added: %s\n", cli->args[0],
 		    json_string_value(json_object_get(result, "uri")));
@@ -346,8 +250,7 @@ run_room_add(struct cli *cli)
 static int
 run_room_list(struct cli *cli)
 {
-	return ask_and_show(
-	    cli, "room.list", json_object(), "rooms", show_rooms);
+	return cli_show(cli, "room.list", json_object(), "rooms", show_rooms);
 }
 
 /* Tries all, tells of each, and ends with the worst. */
@@ -361,8 +264,8 @@ run_member_add(struct cli *cli)
 		json_t *args = json_pack(
 		    "{s:s,s:s}", "room", cli->args[0], "user", cli->args[i]);
 		json_t *result;
-		int status =
-		    ask(cli, "room.member.add", args, cli->args[i], &result);
+		int status = cli_ask(
+		    cli, "room.member.add", args, cli->args[i], &result);
 
 		json_decref(result);
 		if (status > worst)
@@ -378,7 +281,7 @@ run_member_add(struct cli *cli)
 		json_t *o = json_pack(
 		    "{s:s,s:O}", "room", cli->args[0], "added", added);
 
-		print_json(o);
+		cli_print(o);
 		json_decref(o);
 	}
 	json_decref(added);
@@ -388,22 +291,21 @@ run_member_add(struct cli *cli)
 static int
 run_adapter_list(struct cli *cli)
 {
-	return ask_and_show(
+	return cli_show(
 	    cli, "adapter.list", json_object(), "adapters", show_adapters);
 }
 
 static int
 run_adapter_run(struct cli *cli)
 {
-	return ask_and_show(cli, "adapter.run",
+	return cli_show(cli, "adapter.run",
 	    json_pack("{s:s}", "name", cli->args[0]), cli->args[0], show_run);
 }
 
 static int
 run_status(struct cli *cli)
 {
-	return ask_and_show(
-	    cli, "status", json_object(), "status", show_status);
+	return cli_show(cli, "status", json_object(), "status", show_status);
 }
 
 static int
@@ -411,7 +313,7 @@ run_receipt(struct cli *cli)
 {
 	struct receipt_select select = {
 	    .user = cli->args[0], .room = cli->room};
-	char why[WHY_LEN];
+	char why[CLI_WHY_LEN];
 	json_t *result;
 	size_t found;
 
@@ -419,16 +321,16 @@ run_receipt(struct cli *cli)
 		!text_get_time(view_text(cli->since), &select.since)) ||
 	    (cli->chat != NULL &&
 		!view_to_u64(view_text(cli->chat), &select.chat))) {
-		complain("receipt: not a time (RFC 3339), or not a number");
+		cli_complain("receipt: not a time (RFC 3339), or not a number");
 		return EXIT_USAGE;
 	}
 	result = receipt_list(cli->conf, &select, why, sizeof why);
 	if (result == NULL) {
-		complain("receipt: %s", why);
+		cli_complain("receipt: %s", why);
 		return EXIT_SYSTEM;
 	}
 	if (cli->json)
-		print_json(result);
+		cli_print(result);
 	else
 		show_receipts(result);
 	found = json_array_size(json_object_get(result, "receipts"));
@@ -439,7 +341,7 @@ run_receipt(struct cli *cli)
 static int
 run_recover(struct cli *cli)
 {
-	char why[WHY_LEN] = "";
+	char why[CLI_WHY_LEN] = "";
 	json_t *result;
 	int status;
 
@@ -447,11 +349,11 @@ run_recover(struct cli *cli)
 	status =
 	    recover_run(cli->conf, &cli->recover, &result, why, sizeof why);
 	if (status == 0 && cli->json)
-		print_json(result);
+		cli_print(result);
 	else if (status == 0)
 		show_recovery(result);
 	else
-		complain("recover: %s", why);
+		cli_complain("recover: %s", why);
 	json_decref(result);
 	return status == 0 ? EXIT_WELL
 	    : status == 1  ? EXIT_REFUSED
@@ -493,6 +395,21 @@ static const struct command {
 	    OPTION_BIT(OPTION_REASON) | OPTION_BIT(OPTION_CHECKPOINT) |
 	    OPTION_BIT(OPTION_SIGNER_STATE),
 	true, run_recover},
+    {{"hold", "add"},
+	" --matter REF [--room ROOM] [--user URI] [--from TIME] [--until TIME]",
+	0, 0,
+	OPTION_BIT(OPTION_MATTER) | OPTION_BIT(OPTION_ROOM) |
+	    OPTION_BIT(OPTION_USER) | OPTION_BIT(OPTION_FROM) |
+	    OPTION_BIT(OPTION_UNTIL),
+	false, cli_hold_add},
+    {{"hold", "release"}, " NUMBER", 1, 1, 0, false, cli_hold_release},
+    {{"hold", "list"}, "", 0, 0, 0, false, cli_hold_list},
+    {{"purge", "run"}, "", 0, 0, 0, false, cli_purge_run},
+    {{"purge", "approve"}, " --before TIME | --below NUMBER", 0, 0,
+	OPTION_BIT(OPTION_BEFORE) | OPTION_BIT(OPTION_BELOW), false,
+	cli_purge_approve},
+    {{"purge"}, " --dry-run", 0, 0, OPTION_BIT(OPTION_DRY_RUN), false,
+	cli_purge_dry},
     {{"status"}, "", 0, 0, 0, false, run_status},
     {{"receipt"}, " URI [--since TIME] [--room ROOM] [--chat NUMBER]", 1, 1,
 	OPTION_BIT(OPTION_SINCE) | OPTION_BIT(OPTION_ROOM) |
@@ -575,6 +492,23 @@ take_option(struct cli *cli, int o)
 	case OPTION_DESCRIPTION:
 		cli->description = optarg;
 		break;
+	case OPTION_BEFORE:
+		cli->before = optarg;
+		break;
+	case OPTION_BELOW:
+		cli->below = optarg;
+		break;
+	case OPTION_MATTER:
+		cli->matter = optarg;
+		break;
+	case OPTION_UNTIL:
+		cli->until = optarg;
+		break;
+	case OPTION_USER:
+		cli->user = optarg;
+		break;
+	case OPTION_DRY_RUN:
+		break;
 	case OPTION_ROOM:
 		cli->room = optarg;
 		break;
@@ -617,12 +551,13 @@ take_command(struct cli *cli, char **words, int count)
 
 	if (c == NULL) {
 		if (count > 0)
-			complain("%s: no such command", words[0]);
+			cli_complain("%s: no such command", words[0]);
 	} else if (count - n < c->min_args || count - n > c->max_args) {
-		complain("%s: wrong number of arguments", words[n - 1]);
+		cli_complain("%s: wrong number of arguments", words[n - 1]);
 		c = NULL;
 	} else if ((cli->given & ~c->options) != 0) {
-		complain("%s: an option does not belong here", words[n - 1]);
+		cli_complain(
+		    "%s: an option does not belong here", words[n - 1]);
 		c = NULL;
 	} else {
 		cli->args = words + n;
@@ -637,7 +572,7 @@ static int
 run_command(struct cli *cli, const struct command *c)
 {
 	struct buf errors;
-	char why[WHY_LEN];
+	char why[CLI_WHY_LEN];
 	int status = EXIT_SYSTEM;
 
 	buf_init(&errors);
@@ -653,7 +588,7 @@ run_command(struct cli *cli, const struct command *c)
 	if (c->alone || cli->client != NULL)
 		status = c->run(cli);
 	else
-		complain("%s", why);
+		cli_complain("%s", why);
 	admin_client_close(cli->client);
 	conf_free(cli->conf);
 	return status;
@@ -680,7 +615,7 @@ main(int argc, char **argv)
 	(void)umask(022); /* roles pass through the folders; secrets say so */
 	status = run_command(&cli, c);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
-		complain("standard output: %s", strerror(errno));
+		cli_complain("standard output: %s", strerror(errno));
 		status = EXIT_SYSTEM;
 	}
 	return status;

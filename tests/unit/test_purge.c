@@ -148,14 +148,18 @@ triggers_guard_the_purge(void **state)
 	assert_int_equal(append_batch(&f, "records", 1, 0, 49), 0);
 	assert_int_equal(append_batch(&f, "vault", 1, 0, 99), 0);
 	assert_int_equal(append_ack(&f, "records", 1, 0, 49, "stored"), 0);
-	assert_int_equal(append_text(&f, EVENT_PURGE, "x 1\n", NULL), 0);
+	assert_int_equal(
+	    append_text(&f, EVENT_PURGE, "purge 1\nfirst 0\nlast 49\n", NULL),
+	    0);
 	db = open_raw(&f);
 	refused(db,
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 1, 104)");
 	db_close(db);
 	assert_int_equal(append_ack(&f, "vault", 1, 0, 99, "stored"), 0);
-	assert_int_equal(append_text(&f, EVENT_PURGE, "x 1\n", NULL), 0);
+	assert_int_equal(
+	    append_text(&f, EVENT_PURGE, "purge 1\nfirst 0\nlast 49\n", NULL),
+	    0);
 	db = open_raw(&f);
 	/* Beyond the ack, before the ack, out of number, backwards. */
 	refused(db,
@@ -227,7 +231,9 @@ no_policy_no_purge(void **state)
 	assert_int_equal(append_text(&f, EVENT_POLICY,
 			     "required -\nafter 0\n" POLICY_REST, NULL),
 	    0);
-	assert_int_equal(append_text(&f, EVENT_PURGE, "x 1\n", NULL), 0);
+	assert_int_equal(
+	    append_text(&f, EVENT_PURGE, "purge 1\nfirst 0\nlast 49\n", NULL),
+	    0);
 	db = open_raw(&f);
 	refused(db,
 	    "INSERT INTO purge_range(first, last, n, seq)"

@@ -420,6 +420,9 @@ static const char fix_schema[] =
     " seq INTEGER,PRIMARY KEY(adapter,n));"
     "CREATE TABLE ack(adapter TEXT,n INTEGER,state TEXT,seq INTEGER,"
     " PRIMARY KEY(adapter,n));"
+    "CREATE TABLE hold(n INTEGER PRIMARY KEY,seq INTEGER,released INTEGER,"
+    " salt BLOB,selector TEXT,room TEXT,user TEXT,since INTEGER,"
+    " until INTEGER);"
     "CREATE TABLE purge_range(first INTEGER PRIMARY KEY,last INTEGER,"
     " n INTEGER,seq INTEGER);";
 

@@ -1,0 +1,373 @@
+#include "compliance/command_purge.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/db.h"
+#include "base/text.h"
+
+#include "compliance/engine_state.h"
+#include "compliance/hold.h"
+#include "compliance/leaf.h"
+#include "compliance/survey.h"
+
+#define RANGES_SHOWN 1000
+
+/* A request that the keeper works on. */
+struct wait {
+	struct engine *engine;
+	struct control_request *request;
+	bool hold; /* its number is to be told */
+};
+
+static void
+set(json_t *object, const char *name, json_t *value)
+{
+	/* Out of memory leaves the member out; the dump then tells. */
+	(void)json_object_set_new(object, name, value);
+}
+
+static json_t *
+time_text(uint64_t us)
+{
+	struct buf b;
+	json_t *text;
+
+	if (us == 0)
+		return json_null();
+	buf_init(&b);
+	text_put_time(&b, us);
+	text = json_stringn((const char *)b.data, b.len);
+	buf_release(&b);
+	return text;
+}
+
+static uint64_t
+hold_of(struct engine *e, uint64_t seq)
+{
+	sqlite3 *db = ledger_db(e->ledger);
+	sqlite3_stmt *s = db == NULL
+	    ? NULL
+	    : db_prepare(db, "SELECT n FROM hold WHERE seq = ?");
+	uint64_t n = 0;
+
+	if (s == NULL)
+		return 0;
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
+	if (sqlite3_step(s) == SQLITE_ROW)
+		n = (uint64_t)sqlite3_column_int64(s, 0);
+	(void)sqlite3_finalize(s); /* n tells */
+	return n;
+}
+
+static void
+on_recorded(void *arg, enum keeper_answer a, struct view why)
+{
+	struct wait *w = arg;
+	uint64_t seq = keeper_link_seq(w->engine->keeper);
+	json_t *o;
+
+	switch (a) {
+	case KEEPER_RECORDED:
+		o = json_pack("{s:I}", "seq", (json_int_t)seq);
+		if (w->hold)
+			set(o, "hold",
+			    json_integer((json_int_t)hold_of(w->engine, seq)));
+		control_reply(w->request, o);
+		purger_kick(w->engine->purger);
+		break;
+	case KEEPER_REFUSED:
+		control_reply_error(
+		    w->request, "%.*s", (int)why.n, (const char *)why.p);
+		break;
+	case KEEPER_LOST:
+		control_reply_failure(w->request,
+		    "the keeper ended; whether it was recorded, the journal "
+		    "tells");
+		break;
+	}
+	free(w);
+}
+
+static struct wait *
+new_wait(struct engine *e, struct control_request *r, bool hold)
+{
+	struct wait *w = calloc(1, sizeof *w);
+
+	if (w == NULL) {
+		control_reply_failure(r, "out of memory");
+		return NULL;
+	}
+	*w = (struct wait){e, r, hold};
+	return w;
+}
+
+/* Answers a request that never reached the keeper. */
+static void
+not_sent(struct wait *w)
+{
+	control_reply_failure(w->request, "the keeper is not running");
+	free(w);
+}
+
+/* ---- holds ---- */
+
+/* A text of the arguments in full: with a prefix when it lacks one. */
+static struct view
+full_name(struct buf *b, const json_t *args, const char *name,
+    const char *prefix, const char *suffix)
+{
+	const char *text = json_string_value(json_object_get(args, name));
+
+	if (text == NULL)
+		return view_of(NULL, 0);
+	if (strchr(text, ':') == NULL)
+		buf_put_text(b, prefix);
+	buf_put_text(b, text);
+	if (strchr(text, ':') == NULL && strchr(text, '@') == NULL)
+		buf_put_text(b, suffix);
+	return buf_view(b);
+}
+
+/* A time of the arguments; false when it is none. */
+static bool
+get_time(const json_t *args, const char *name, uint64_t *out)
+{
+	const char *text = json_string_value(json_object_get(args, name));
+
+	*out = 0;
+	return text == NULL ||
+	    (text_get_time(view_text(text), out) && *out > 0);
+}
+
+void
+command_hold_add(
+    struct engine *e, struct control_request *r, const json_t *args)
+{
+	const char *matter = json_string_value(json_object_get(args, "matter"));
+	struct hold_selector s = {0};
+	struct buf room, user, prefix, suffix, text;
+	struct wait *w;
+
+	buf_init(&room);
+	buf_init(&user);
+	buf_init(&prefix);
+	buf_init(&suffix);
+	buf_init(&text);
+	buf_printf(&prefix, "ma-chan://%s/", e->conf->domain);
+	buf_printf(&suffix, "@%s", e->conf->domain);
+	s.room = full_name(&room, args, "room", buf_text(&prefix), "");
+	s.user = full_name(&user, args, "user", "sip:", buf_text(&suffix));
+	if (matter == NULL)
+		control_reply_error(r, "matter: must be a string");
+	else if (!get_time(args, "from", &s.from) ||
+	    !get_time(args, "until", &s.until))
+		control_reply_error(r, "from, until: not a time (RFC 3339)");
+	else if ((w = new_wait(e, r, true)) != NULL) {
+		hold_put_selector(&text, &s);
+		if (!keeper_link_hold(e->keeper,
+			(uint32_t)control_request_uid(r), view_text(matter),
+			buf_view(&text), on_recorded, w))
+			not_sent(w);
+	}
+	buf_release(&text);
+	buf_release(&suffix);
+	buf_release(&prefix);
+	buf_release(&user);
+	buf_release(&room);
+}
+
+void
+command_hold_release(
+    struct engine *e, struct control_request *r, const json_t *args)
+{
+	const json_t *n = json_object_get(args, "hold");
+	struct wait *w;
+
+	if (!json_is_integer(n) || json_integer_value(n) < 1) {
+		control_reply_error(r, "hold: must be the number of a hold");
+		return;
+	}
+	w = new_wait(e, r, false);
+	if (w != NULL &&
+	    !keeper_link_release(e->keeper, (uint32_t)control_request_uid(r),
+		(uint64_t)json_integer_value(n), on_recorded, w))
+		not_sent(w);
+}
+
+/* A field of a control record's leaf, decoded; null when it is not there. */
+static json_t *
+leaf_text(sqlite3_stmt *s, int column, const char *name)
+{
+	const char *why;
+	struct leaf leaf;
+	struct buf b;
+	struct view v;
+	json_t *text = json_null();
+
+	buf_init(&b);
+	if (sqlite3_column_type(s, column) != SQLITE_NULL &&
+	    leaf_parse(view_of(sqlite3_column_blob(s, column),
+			   (size_t)sqlite3_column_bytes(s, column)),
+		&leaf, &why) &&
+	    leaf_field(leaf.fields, name, &v) && text_get_token(v, &b))
+		text = json_stringn((const char *)b.data, b.len);
+	buf_release(&b);
+	return text;
+}
+
+static json_t *
+hold_row(sqlite3_stmt *s)
+{
+	json_t *o =
+	    json_loads((const char *)sqlite3_column_text(s, 2), 0, NULL);
+
+	(void)json_object_del(o, "v"); /* not of interest */
+	if (json_object_get(o, "from") != NULL)
+		set(o, "from", time_text((uint64_t)sqlite3_column_int64(s, 3)));
+	if (json_object_get(o, "until") != NULL)
+		set(o, "until",
+		    time_text((uint64_t)sqlite3_column_int64(s, 4)));
+	set(o, "hold", json_integer(sqlite3_column_int64(s, 0)));
+	set(o, "seq", json_integer(sqlite3_column_int64(s, 1)));
+	set(o, "matter", leaf_text(s, 5, "matter"));
+	set(o, "by", leaf_text(s, 5, "by"));
+	set(o, "at", time_text((uint64_t)sqlite3_column_int64(s, 6)));
+	set(o, "released", time_text((uint64_t)sqlite3_column_int64(s, 8)));
+	set(o, "released_by", leaf_text(s, 7, "by"));
+	return o;
+}
+
+void
+command_hold_list(
+    struct engine *e, struct control_request *r, const json_t *args)
+{
+	sqlite3 *db = ledger_db(e->ledger);
+	sqlite3_stmt *s = db == NULL
+	    ? NULL
+	    : db_prepare(db,
+		  "SELECT h.n, h.seq, h.selector, h.since, h.until, l.bytes,"
+		  " l.at, m.bytes, m.at FROM hold h JOIN leaf l"
+		  " ON l.seq = h.seq LEFT JOIN leaf m ON m.seq = h.released"
+		  " ORDER BY h.n");
+	json_t *list = json_array();
+	int step = SQLITE_ERROR;
+
+	(void)args;
+	while (s != NULL && (step = sqlite3_step(s)) == SQLITE_ROW)
+		(void)json_array_append_new(list, hold_row(s));
+	(void)sqlite3_finalize(s); /* repeats the step's result */
+	if (step == SQLITE_DONE) {
+		control_reply(r, list);
+		return;
+	}
+	json_decref(list);
+	control_reply_failure(r, ledger_error(e->ledger));
+}
+
+/* ---- purges ---- */
+
+void
+command_purge_approve(
+    struct engine *e, struct control_request *r, const json_t *args)
+{
+	const json_t *seq = json_object_get(args, "below");
+	uint64_t below = 0, before;
+	struct wait *w;
+
+	if (!get_time(args, "before", &before)) {
+		control_reply_error(r, "before: not a time (RFC 3339)");
+		return;
+	}
+	if (json_is_integer(seq) && json_integer_value(seq) > 0)
+		below = (uint64_t)json_integer_value(seq);
+	else if (before > 0)
+		below = scan_find_time(e->scan, before);
+	if (below == 0) {
+		control_reply_error(r, "there are no records before");
+		return;
+	}
+	w = new_wait(e, r, false);
+	if (w != NULL &&
+	    !keeper_link_approve(e->keeper, (uint32_t)control_request_uid(r),
+		below, on_recorded, w))
+		not_sent(w);
+}
+
+static void
+on_purged(void *arg, uint64_t purges, uint64_t records, const char *failure)
+{
+	struct control_request *r = arg;
+	json_t *o;
+
+	if (failure != NULL && purges == 0) {
+		control_reply_error(r, "%s", failure);
+		return;
+	}
+	o = json_pack("{s:I,s:I}", "purges", (json_int_t)purges, "records",
+	    (json_int_t)records);
+	if (failure != NULL)
+		set(o, "warning", json_string(failure));
+	control_reply(r, o);
+}
+
+void
+command_purge_now(
+    struct engine *e, struct control_request *r, const json_t *args)
+{
+	(void)args;
+	purger_run(e->purger, on_purged, r);
+}
+
+static json_t *
+group_json(const struct survey_group *g)
+{
+	return json_pack("{s:s?,s:s,s:I,s:I,s:I,s:I}", "reason", g->reason,
+	    "detail", g->detail, "records", (json_int_t)g->records, "bytes",
+	    (json_int_t)g->bytes, "first", (json_int_t)g->first, "last",
+	    (json_int_t)g->last);
+}
+
+static void
+on_surveyed(void *arg, const struct survey_result *result, const char *failure)
+{
+	struct control_request *r = arg;
+	json_t *goes = NULL, *stays = json_array(), *ranges;
+	size_t shown;
+	struct buf text;
+
+	if (result == NULL) {
+		json_decref(stays);
+		control_reply_failure(r, failure);
+		return;
+	}
+	for (size_t i = 0; i < result->groups; i++) {
+		if (result->group[i].reason == NULL)
+			goes = group_json(&result->group[i]);
+		else
+			(void)json_array_append_new(
+			    stays, group_json(&result->group[i]));
+	}
+	if (goes == NULL)
+		goes = json_pack("{s:i,s:i}", "records", 0, "bytes", 0);
+	(void)json_object_del(goes, "reason"); /* they have none */
+	(void)json_object_del(goes, "detail");
+	shown = result->ranges < RANGES_SHOWN ? result->ranges : RANGES_SHOWN;
+	buf_init(&text);
+	ranges_put(&text, result->range, shown);
+	ranges = json_stringn((const char *)text.data, text.len);
+	buf_release(&text);
+	set(goes, "ranges", ranges);
+	set(goes, "more", json_boolean(result->more || shown < result->ranges));
+	control_reply(r, json_pack("{s:o,s:o}", "goes", goes, "stays", stays));
+}
+
+void
+command_purge_dry(
+    struct engine *e, struct control_request *r, const json_t *args)
+{
+	(void)args;
+	survey_start(&e->loop, e->conf, e->journal, on_surveyed, r);
+}

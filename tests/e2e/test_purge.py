@@ -1,0 +1,175 @@
+"""Retention classes, holds, approvals: who keeps what, and what goes."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+from chancery import DOMAIN, ROOT, Chancery, wait_until
+
+ADAPTER = ('adapter records { program = "xml" directory = "out" '
+           'required = true interval-s = 3600 }\n')
+CANARY = "CANARY-%s-7c21"
+
+
+class Purge(unittest.TestCase):
+    def start(self, c, purge="after-s = 0", extra=""):
+        c.adapters = ADAPTER
+        c.extra = "purge { %s }\n" % purge + extra
+        c.init().add_users("ann", "bob")
+        self.hall, self.desk = c.add_room("Hall"), c.add_room("Desk")
+
+    def talk(self, c, *texts, who="ann"):
+        """The texts in both rooms, all of it recorded."""
+        leaves = len(c.journal.leaves(kinds=("leave",)))
+        client = c.sign_in(who)
+        for room in (self.hall, self.desk):
+            client.join(room)
+            for text in texts:
+                self.assertEqual(client.post(room, CANARY % text), 200)
+        client.sign_off()
+        c.journal.wait(lambda j: len(j.leaves(kinds=("leave",))) >= leaves + 2,
+                       "leaves")
+
+    @staticmethod
+    def store(c):
+        """Until all users' events are stored by the archive."""
+        newest = max(r[0] for r in c.journal.leaves() if r[3])
+        c.cli("adapter", "run", "records")
+        c.journal.wait(lambda j: any(int(a["last"]) >= newest
+                                     for a in j.control("ack")), "ack", 60)
+
+    def texts(self, c, room):
+        return [e["text"][7:-5] for e in c.journal.events("post")
+                if e["room"] == room]
+
+    def verify(self, c):
+        """Both verifiers, with the archives."""
+        paths = [c.journal.path, c.folder / "out"]
+        c.verify(*paths)
+        second = subprocess.run(
+            [sys.executable, str(ROOT / "export" / "chancery-verify.py"),
+             "--key", c.vkey, str(c.journal.path)],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(second.returncode, 0, second.stdout)
+
+    @staticmethod
+    def files_with(c, text):
+        """Files of the state that hold the bytes."""
+        found = []
+        for path in sorted(c.state.rglob("*")):
+            if path.is_file() and text.encode() in path.read_bytes():
+                found.append(path.name)
+        return found
+
+    def test_hold(self):
+        """What is held stays, to the byte; after the release it goes."""
+        with Chancery() as c:
+            self.start(c)
+            c.start()
+            by_room = c.cli_json("hold", "add", "--matter", "2026/7 Acme",
+                                 "--room", self.desk)
+            self.assertEqual(by_room["hold"], 1)
+            self.talk(c, "one", "two")
+            self.store(c)
+            c.journal.wait(lambda j: not self.texts(c, self.hall), "hall", 60)
+            self.assertEqual(self.texts(c, self.desk), ["one", "two"])
+            purge = c.journal.control("purge")[-1]
+            self.assertEqual(purge["hold"], str(by_room["seq"]))
+            self.assertGreater(int(purge["held"]), 0)
+            survey = c.cli_json("purge", "--dry-run")
+            self.assertEqual({(g["reason"], g["detail"])
+                              for g in survey["stays"]
+                              if g["reason"] == "held"}, {("held", "1")})
+            self.assertIn("stays, held 1: ", c.cli("purge", "--dry-run").stdout)
+            listed, = c.cli_json("hold", "list")
+            self.assertEqual((listed["matter"], listed["room"], listed["by"],
+                              listed["released"]),
+                             ("2026/7 Acme", self.desk,
+                              "uid:%d" % os.geteuid(), None))
+            # No personal data, and nothing of the room, in the leaf.
+            leaf = c.journal.control("hold")[0]
+            self.assertEqual(set(leaf), {"hold", "matter", "selector", "by",
+                                         "seq"})
+            self.verify(c)
+            c.cli("hold", "release", "1")
+            c.cli("hold", "release", "1", check=False)
+            c.journal.wait(lambda j: not j.events("post"), "desk", 60)
+            c.stop()
+            self.verify(c)
+
+    def test_hold_by_user_and_time(self):
+        with Chancery() as c:
+            self.start(c, purge="after-s = 0")
+            c.start()
+            c.cli("hold", "add", "--matter", "m", "--user", "bob")
+            c.cli("hold", "add", "--matter", "m", "--user",
+                  "sip:ann@" + DOMAIN, "--until", "2001-01-01")
+            self.talk(c, "ann")
+            self.talk(c, "bob", who="bob")
+            self.store(c)
+            c.journal.wait(lambda j: self.texts(c, self.hall) == ["bob"],
+                           "hall", 60)
+            done = c.cli("hold", "add", "--matter", "m", "--from", "yesterday",
+                         check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(c.cli("hold", "add", check=False).returncode, 2)
+            done = c.cli("hold", "release", "9", check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("no hold 9", done.stderr)
+            self.verify(c)
+
+    def test_classes(self):
+        """A room for ever, posts elsewhere at once, all else for a day."""
+        with Chancery() as c:
+            self.start(c, purge="after-s = 86400")
+            c.extra += (
+                'retention desk { rooms = {"%s"} after-s = -1 }\n'
+                'retention posts { kinds = {"post"} after-s = 0 }\n' %
+                self.desk.rpartition("/")[2])
+            c.write_conf()
+            c.start()
+            self.talk(c, "one", "two")
+            self.store(c)
+            c.journal.wait(lambda j: not self.texts(c, self.hall), "hall", 60)
+            self.assertEqual(self.texts(c, self.desk), ["one", "two"])
+            kinds = {e["kind"] for e in c.journal.events()
+                     if e.get("room") == self.hall}
+            self.assertNotIn("post", kinds)
+            self.assertIn("join", kinds)
+            stays = {(g["reason"], g["detail"])
+                     for g in c.cli_json("purge", "--dry-run")["stays"]}
+            self.assertLessEqual({("kept for ever", "desk"),
+                                  ("too young", "default")}, stays)
+            policy = c.journal.control("policy")[-1]
+            self.assertEqual(policy["after"], "0")
+            self.assertRegex(policy["classes"], "^[0-9a-f]{64}$")
+            c.stop()
+            self.verify(c)
+
+    def test_approval(self):
+        with Chancery() as c:
+            self.start(c, purge="after-s = 0 approvals = 1")
+            c.start()
+            self.talk(c, "one")
+            self.store(c)
+            wait_until(lambda: {g["reason"] for g in c.cli_json(
+                "purge", "--dry-run")["stays"]} == {"not approved"},
+                "the acknowledgement is not signed")
+            self.assertEqual(c.cli_json("purge", "run")["purges"], 0)
+            self.assertEqual(self.texts(c, self.hall), ["one"])
+            below = c.journal.events("post")[-1]["seq"] + 1
+            c.cli("purge", "approve", "--below", below)
+            c.journal.wait(lambda j: not j.events("post"), "posts", 60)
+            purge = c.journal.control("purge")[-1]
+            self.assertEqual(purge["approvals"], str(
+                c.journal.control("approve")[0]["seq"]))
+            self.assertEqual(c.cli("purge", "approve", "--below", 10 ** 9,
+                                   check=False).returncode, 1)
+            self.assertEqual(c.cli("purge", "approve",
+                                   check=False).returncode, 2)
+            self.verify(c)
+
+
+if __name__ == "__main__":
+    unittest.main()
