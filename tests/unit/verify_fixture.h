@@ -420,6 +420,8 @@ static const char fix_schema[] =
     " seq INTEGER,PRIMARY KEY(adapter,n));"
     "CREATE TABLE ack(adapter TEXT,n INTEGER,state TEXT,seq INTEGER,"
     " PRIMARY KEY(adapter,n));"
+    "CREATE TABLE cosig(size INTEGER,name TEXT,line BLOB,at INTEGER,"
+    " PRIMARY KEY(size,name)) WITHOUT ROWID;"
     "CREATE TABLE hold(n INTEGER PRIMARY KEY,seq INTEGER,released INTEGER,"
     " salt BLOB,selector TEXT,room TEXT,user TEXT,since INTEGER,"
     " until INTEGER);"
