@@ -263,8 +263,12 @@ is_beyond(struct check *c, const struct verify_note *note,
 	    !verify_recover_of_origin(control, origin, &index))
 		return false;
 	end = verify_recover_end(control, index);
-	if (end == NULL || note->size <= end->seq)
+	if (end == NULL)
 		return false;
+	if (note->size <= end->seq)
+		return point->signed_ &&
+		    verify_recover_forked(end, c->outside[point->ref].path,
+			note->size, note->root, c->r);
 	if (point->signed_)
 		verify_recover_beyond(end, c->outside[point->ref].path,
 		    note->size, note->root, c->r);

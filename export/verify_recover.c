@@ -267,6 +267,20 @@ verify_recover_beyond(const struct verify_recover *end, const char *path,
 		    path, end->seq, size - 1, end->old, end->seq);
 }
 
+bool
+verify_recover_forked(const struct verify_recover *end, const char *path,
+    uint64_t size, const uint8_t root[32], struct verify_report *r)
+{
+	if (size > end->seq || size != end->size ||
+	    strcmp(end->reason, "fork") != 0 ||
+	    memcmp(root, end->root, 32) != 0)
+		return false;
+	verify_report_note(r,
+	    "%s: of another history, as record %" PRIu64 " declares", path,
+	    end->seq);
+	return true;
+}
+
 void
 verify_recover_say(const struct verify_control *c, struct verify_report *r)
 {

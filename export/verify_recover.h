@@ -53,6 +53,9 @@ const struct verify_recover *verify_recover_end(
  */
 void verify_recover_beyond(const struct verify_recover *end, const char *path,
     uint64_t size, const uint8_t root[32], struct verify_report *r);
+/* Whether it is the one of another history that was declared; noted. */
+bool verify_recover_forked(const struct verify_recover *end, const char *path,
+    uint64_t size, const uint8_t root[32], struct verify_report *r);
 /* Tells of each gap in words. */
 void verify_recover_say(
     const struct verify_control *c, struct verify_report *r);

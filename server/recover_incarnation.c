@@ -78,7 +78,9 @@ gather(struct turn *t)
 
 	if (r->signer.state && strcmp(r->signer.origin, t->old) == 0)
 		learn(t, r->signer.size, r->signer.root);
-	if (size > 0 && journal_root_at(r->journal, size, root) == 0)
+	/* In a fork the other history is the one to be declared. */
+	if (strcmp(r->order->reason, "fork") != 0 && size > 0 &&
+	    journal_root_at(r->journal, size, root) == 0)
 		learn(t, size, root);
 	if (r->order->checkpoint != NULL) {
 		buf_init(&text);

@@ -357,6 +357,172 @@ class Incarnation(Case):
             c.vkey = None
             self.assertIn(gap, c.verify().stdout)
 
+    def test_a_removed_log_comes_back_as_far_as_it_was_archived(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            c.restart()
+            ann = self.talk(c, LATER, leave=False)
+            self.signed(c)
+            self.archive(c)
+            self.signed(c)
+            ann.drop()
+            c.kill()
+            for suffix in ("-wal", "-shm"):
+                os.unlink(str(c.journal.path) + suffix)
+            held = c.journal.size()
+            self.assertEqual(c.journal.posts(), FIRST)
+            self.refuses(c, "records are missing", "chancery recover")
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason", "lost",
+                sources=[c.folder / "out" / "tar",
+                         c.folder / "out" / "xml"]).stdout)
+            self.assertEqual(told["size"], held + told["recovered"])
+            self.assertGreater(told["lost"], 0)
+            self.assertEqual(c.journal.posts(), FIRST + LATER)
+            self.goes_on(c, *LATER)
+            self.archive(c)
+            c.stop()
+            done = c.verify("--key", told["vkey"], c.journal.path,
+                            c.folder / "out")
+            self.assertIn("%d-%d are lost" % (told["size"],
+                                              told["signed"] - 1),
+                          done.stdout)
+
+    def test_a_fork_is_declared(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            c.stop()
+            subprocess.run(["cp", "-a", c.state, c.folder / "clone"],
+                           check=True, timeout=60)
+            c.start()
+            self.talk(c, LATER[:2])
+            outside = self.signed(c)
+            c.stop()
+            # the clone says something else, and more of it
+            os.rename(c.state, c.folder / "original")
+            os.rename(c.folder / "clone", c.state)
+            c.start()
+            self.talk(c, LATER[2:])
+            c.stop()
+            shutil.rmtree(c.state / "signer")
+            os.rename(c.folder / "original" / "signer", c.state / "signer")
+            self.refuses(c, "one history was replaced by another .fork.",
+                         "Nothing is recorded")
+            done = self.recover(c, sources=[c.journal.path], check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, "does not give the root that was "
+                             "signed.*--reason fork")
+            for wrong in ("lost", "fork"):
+                done = self.recover(
+                    c, "--new-incarnation", "--reason", wrong,
+                    sources=[c.folder / "original" / "journal"]
+                    if wrong == "fork" else (), check=False)
+                self.assertEqual(done.returncode, 1, done.stderr)
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason",
+                "fork").stdout)
+            self.assertEqual(told["lost"], 0)
+            self.goes_on(c, *LATER[2:])
+            c.stop()
+            c.vkey = told["vkey"], c.vkey
+            keys = ["--key", c.vkey[0], "--key", c.vkey[1]]
+            c.vkey = None
+            self.assertIn("other records were signed as " + told["old"],
+                          c.verify(*keys, c.journal.path).stdout)
+            # who holds what the other history signed finds it declared
+            done = c.verify(*keys, "--checkpoint", outside, c.journal.path)
+            self.assertIn("of another history, as record", done.stdout)
+
+    def test_an_interrupted_change_of_names_goes_on(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            c.stop()
+            old = c.vkey.split("+")[0]
+            blocked = c.state / ("signer.old-" + old[-8:]) / "x"
+            blocked.mkdir(parents=True)
+            size = c.journal.size()
+            done = self.recover(c, "--new-incarnation", "--reason",
+                                "compromise", check=False)
+            self.assertEqual(done.returncode, 3)
+            self.assertIn("call this command again", done.stderr)
+            self.assertEqual(c.journal.size(), size + 1)
+            self.refuses(c, "another key|belongs to the key|the signer has",
+                         "together")
+            shutil.rmtree(blocked.parent)
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason",
+                "compromise").stdout)
+            self.assertEqual(told["old"], old)
+            self.assertEqual(len(c.journal.control("recover")), 1)
+            self.assertTrue((blocked.parent / "state").exists())
+            self.goes_on(c, *FIRST)
+            c.stop()
+            done = c.verify("--key", told["vkey"], c.journal.path)
+            self.assertIn("no record is known to be lost", done.stdout)
+
+
+class Signer(Case):
+    def test_a_missing_state_is_made_of_a_checkpoint(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            old = self.signed(c)
+            self.talk(c, LATER)
+            newest = self.signed(c)
+            c.stop()
+            state = c.state / "signer" / "state"
+            st = state.stat()
+            before = state.read_text()
+            done = self.recover(c, "--signer-state", old, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("it is there", done.stderr)
+            state.unlink()
+            self.refuses(c, r"signer/state: No such file", "restore it")
+            done = self.recover(c, sources=[c.journal.path], check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("Next: put it back", done.stderr)
+            forged = c.folder / "forged"
+            text = newest.read_text()
+            forged.write_text(text.replace("\u2014 ", "\u2014 x"))
+            done = self.recover(c, "--signer-state", forged, check=False)
+            self.assertEqual(done.returncode, 1)
+            # the journal has a newer one than the old checkpoint
+            self.recover(c, "--signer-state", old)
+            self.assertEqual(state.read_text(), before)
+            self.assertEqual((state.stat().st_uid, state.stat().st_mode),
+                             (st.st_uid, st.st_mode))
+            self.goes_on(c, *LATER)
+            c.stop()
+            self.assertIn("holds", c.verify(
+                "--checkpoint", newest, c.journal.path).stdout)
+
+    def test_a_lost_signer_is_replaced(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            outside = self.signed(c)
+            c.stop()
+            shutil.rmtree(c.state / "signer")
+            (c.state / "signer").mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(c.state / "signer", 61003, 61003)
+            self.refuses(c, "signer/key: No such file", "nothing will be")
+            done = self.recover(c, "--signer-state", outside, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("--reason signer", done.stderr)
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason", "signer",
+                "--checkpoint", outside).stdout)
+            self.assertEqual(told["lost"], 0)
+            self.goes_on(c, *FIRST)
+            c.stop()
+            done = c.verify("--key", told["vkey"], "--checkpoint", outside,
+                            c.journal.path)
+            self.assertIn("no record is known to be lost", done.stdout)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -281,6 +281,9 @@ without_a_gap(void **state)
 	    &(struct record){.size = 2, .reason = "fork", .root = other_root});
 	judged(s, BOTH_KEYS, NULL);
 	noted(s, "other records were signed as " FIX_ORIGIN);
+	hold_outside(s, 2, other_root);
+	judged(s, BOTH_KEYS, NULL);
+	noted(s, "of another history, as record 3 declares");
 	end_story(s);
 }
 
