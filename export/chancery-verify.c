@@ -29,6 +29,8 @@ struct options {
 	bool json;
 	const char **checkpoint;
 	size_t checkpoints;
+	const char **witness;
+	size_t witnesses;
 };
 
 struct work {
@@ -45,11 +47,13 @@ struct work {
 };
 
 static const char usage_text[] =
-    "usage: chancery-verify [--key VKEY]... [--checkpoint NOTE]... [--json] "
-    "PATH...\n"
+    "usage: chancery-verify [--key VKEY]... [--checkpoint NOTE]... "
+    "[--witness VKEY]...\n"
+    "                       [--json] PATH...\n"
     "PATH is a journal, an archive of the tarball or xml adapter, a proof, "
     "or\na folder.\n"
     "VKEY is the journal's public key, or a file that holds it.\n"
+    "VKEY of --witness is the key of a witness.\n"
     "NOTE is a file with a checkpoint obtained from outside.\n"
     "Exit status: 0 all holds, 1 something does not, 2 usage, 3 system.\n";
 
@@ -84,6 +88,20 @@ read_keys(struct work *w, const struct options *o)
 	for (size_t i = 0; i < o->keys; i++)
 		if (!read_key(w, o->key[i]))
 			return false;
+	return true;
+}
+
+static bool
+trust_witnesses(const struct options *o)
+{
+	const char *why;
+
+	for (size_t i = 0; i < o->witnesses; i++) {
+		if (verify_anchors_trust(view_text(o->witness[i]), &why))
+			continue;
+		fprintf(stderr, "chancery-verify: --witness: %s\n", why);
+		return false;
+	}
 	return true;
 }
 
@@ -253,6 +271,7 @@ parse_options(int argc, char **argv, struct options *o)
 	static const struct option names[] = {
 	    {"key", required_argument, NULL, 'k'},
 	    {"checkpoint", required_argument, NULL, 'c'},
+	    {"witness", required_argument, NULL, 'w'},
 	    {"json", no_argument, NULL, 'j'},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'V'},
@@ -260,13 +279,16 @@ parse_options(int argc, char **argv, struct options *o)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "k:c:jhV", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "k:c:w:jhV", names, NULL)) != -1) {
 		switch (c) {
 		case 'k':
 			o->key[o->keys++] = optarg;
 			break;
 		case 'c':
 			o->checkpoint[o->checkpoints++] = optarg;
+			break;
+		case 'w':
+			o->witness[o->witnesses++] = optarg;
 			break;
 		case 'j':
 			o->json = true;
@@ -298,15 +320,17 @@ main(int argc, char **argv)
 	log_init("chancery-verify", LOG_LEVEL_WARN);
 	o.checkpoint = calloc((size_t)argc, sizeof(*o.checkpoint));
 	o.key = calloc((size_t)argc, sizeof(*o.key));
+	o.witness = calloc((size_t)argc, sizeof(*o.witness));
 	w.report = verify_report_new();
-	if (o.checkpoint == NULL || o.key == NULL || w.report == NULL)
+	if (o.checkpoint == NULL || o.key == NULL || o.witness == NULL ||
+	    w.report == NULL)
 		log_fatal("out of memory");
 	status = parse_options(argc, argv, &o);
 	if (status < 0) {
 		crypto_init();
 		if (isatty(STDERR_FILENO))
 			verify_report_show_progress(w.report, stderr);
-		if (!read_keys(&w, &o))
+		if (!read_keys(&w, &o) || !trust_witnesses(&o))
 			status = EXIT_USAGE;
 		else
 			status = gather(&w, &o, argv + optind, argc - optind);
@@ -318,5 +342,6 @@ main(int argc, char **argv)
 	release(&w);
 	free(o.checkpoint);
 	free(o.key);
+	free(o.witness);
 	return status;
 }

@@ -18,8 +18,8 @@ import urllib.parse
 from types import SimpleNamespace
 
 import chancery_archive
-from chancery_evidence import (Tree, check_part, choose_key, need, parse_key, parse_leaf,
-                               read_note, sha, unbase64)
+from chancery_evidence import (Tree, check_anchors, check_part, choose_key, need, parse_key,
+                               parse_leaf, parse_witness, read_note, sha, take_anchor, unbase64)
 
 
 # ---- CONTROL RECORDS: each follows from those before it ----
@@ -42,7 +42,8 @@ def on_ack(j, f):
 
 
 def on_policy(j, f):
-    j.policy = f
+    f["keys"] = dict(map(parse_witness, f["witnesses"].split(","))) if f["witnesses"] != "-" else {}
+    j.policy, j.witnesses = f, {**j.witnesses, **f["keys"]}
 
 
 def on_hold(j, f):
@@ -93,6 +94,10 @@ def on_purge(j, f):
         need(f["at"] >= over[-1]["ack"]["at"] + j.policy["after"] * 1000000, "purge: too early")
         acks.append(f"{name}:{over[-1]['ack']['seq']}")
     need(f["acks"] == ",".join(acks), "purge names other acknowledgements")
+    youngest, demanded = max(int(a.split(":")[1]) for a in acks), j.policy["stamp"] == "yes"
+    need(youngest < int(f["anchor"]) <= f["seq"] if j.policy["quorum"] or demanded else
+         f["anchor"] == "-", "purge: its anchor")
+    f["rule"] = j.policy
     need(f["count"] == sum(j.kinds[seq] < 128 for seq in taken) and f["leaves"] == sha(
         *(j.tree.nodes(0, seq, 1) for seq in taken)).hex(), "purge: count or digest of leaves")
     j.purges.append(f)
@@ -117,7 +122,8 @@ def on_recover(j, f):
                                    endless=old.endless, told=sha(key.public).hex() == old.next))
 
 RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
-         139: on_release, 140: on_recover, 145: on_approve}
+         139: on_release, 140: on_recover, 141: take_anchor,
+         145: on_approve}
 
 
 # ---- TABLES ----
@@ -142,6 +148,7 @@ def read_journal(s, given, archives):
              "nobody announced the key of the new name: give it by a further --key")
         check_tree(s, db, archives)
         check_tables(s, db)
+        check_anchors(s, db)
     except sqlite3.Error as e:
         # ERROR, CORRUPT, MISMATCH, NOTADB are of the file, all others of the system
         if getattr(e, "sqlite_errorcode", 1) & 255 not in (1, 11, 20, 26):
@@ -156,6 +163,7 @@ def walk(s, db):
     s.tree, s.kinds, s.batches, s.purges, s.opened, found = Tree(), bytearray(), {}, [], {}, 0
     s.policy, s.at, control = {"required": "-", "after": -1}, 0, []
     s.holds, s.newest_hold, s.approvals = [], "-", {}
+    s.witnesses, s.anchors = {}, []
     for seq, at, kind, data in db.execute("SELECT seq, at, kind, bytes FROM leaf ORDER BY seq"):
         s.seq = seq
         leaf = parse_leaf(data)

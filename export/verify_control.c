@@ -296,6 +296,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_HOLD - VERIFY_KIND_CONTROL] = verify_hold_take,
 	    [VERIFY_KIND_RELEASE - VERIFY_KIND_CONTROL] = verify_hold_release,
 	    [VERIFY_KIND_APPROVE - VERIFY_KIND_CONTROL] = verify_hold_approve,
+	    [VERIFY_KIND_ANCHOR - VERIFY_KIND_CONTROL] = verify_anchors_take,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
 
@@ -353,6 +354,7 @@ verify_control_release(struct verify_control *c)
 	verify_purge_release(c);
 	verify_recover_release(c);
 	verify_hold_free(c);
+	verify_anchors_release(&c->anchors);
 	free(c->adapter);
 	free(c->origin);
 	free(c->vkey);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "export/verify_anchors.h"
 #include "export/verify_leaf.h"
 #include "export/verify_report.h"
 
@@ -75,6 +76,7 @@ struct verify_policy {
 	char *required; /* comma list, "" when none */
 	int64_t after;  /* seconds; -1: never */
 	uint64_t approvals, quorum;
+	char *witnesses; /* vkeys, comma list, "" when none */
 	bool stamp;
 };
 
@@ -96,6 +98,7 @@ struct verify_control {
 	size_t approves;
 	uint64_t leaves;  /* control records seen, */
 	uint64_t seq_sum; /* and the sum of their numbers */
+	struct verify_anchors anchors;
 	/* From the open record. */
 	char *origin, *vkey, *journal;
 	bool out_of_memory;

@@ -523,8 +523,10 @@ check_all(struct check *c, const struct verify_outside *outside, size_t n)
 		return sql_failed(c);
 	c->j->size = result.size;
 	c->j->purged = result.purged;
-	if (!verify_control_tables(&c->j->control, c->db, c->r))
+	if (!verify_control_tables(&c->j->control, c->db, c->r) ||
+	    !verify_anchors_rows(&c->j->control, c->db, c->r))
 		return sql_failed(c);
+	verify_anchors_judge(&c->j->control, c->r);
 	say_walk(c, &result);
 	verify_recover_say(&c->j->control, c->r);
 	say_freshness(c, &result);

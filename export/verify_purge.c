@@ -88,6 +88,7 @@ verify_purge_policy(struct verify_control *c, const struct verify_leaf *l,
 	if (!verify_take_room(c, &c->policy, c->policies, sizeof(p)))
 		return;
 	p.required = verify_take_copy(c, required);
+	verify_anchors_policy(c, l, POLICY_WITNESSES, &p, r);
 	c->policy[c->policies++] = p;
 }
 
@@ -373,8 +374,10 @@ verify_purge_release(struct verify_control *c)
 		free(c->purge[i].approvals);
 		free(c->purge[i].anchor);
 	}
-	for (size_t i = 0; i < c->policies; i++)
+	for (size_t i = 0; i < c->policies; i++) {
 		free(c->policy[i].required);
+		free(c->policy[i].witnesses);
+	}
 	free(c->purge);
 	free(c->span);
 	free(c->policy);

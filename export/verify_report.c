@@ -69,6 +69,7 @@ static const struct {
     [VERIFY_CONTROL] = {"control", "control records"},
     [VERIFY_TABLES] = {"tables", "tables from control records"},
     [VERIFY_PURGES] = {"purges", "purge rules"},
+    [VERIFY_ANCHORS] = {"anchors", "cosignatures and time-stamps"},
     [VERIFY_PROOF] = {"proof", "proof to the checkpoint"},
     [VERIFY_RENDERING] = {"rendering", "rendering equals evidence"},
     [VERIFY_MANIFEST] = {"manifest", "manifests"},

@@ -264,6 +264,50 @@ class Witnesses(unittest.TestCase):
             c.log.wait("anchors: enough witnesses answer again")
             c.stop()
             c.verify(c.journal.path, c.folder / "out")
+            self.assertRegex(
+                c.verify("--witness", self.witnesses["one"].vkey,
+                         c.journal.path).stdout,
+                r"witness witness\.example/one has cosigned \d+ records at 2")
+            self.assertEqual(self.second(c, c.journal.path), 0)
+            self.changed_evidence(c)
+
+    @staticmethod
+    def second(c, path):
+        """The exit status of the second verifier."""
+        return subprocess.run(
+            ["python3", str(ROOT / "export/chancery-verify.py"), "--key",
+             c.vkey, str(path)], capture_output=True, timeout=120).returncode
+
+    def changed_evidence(self, c):
+        """What others said is changed, or lost: the verifier tells."""
+        size = int(c.journal.control("purge")[0]["anchor"])
+        for sql, said in (
+                ("DELETE FROM cosig WHERE size = %d" % size,
+                 "witnesses had cosigned"),
+                ("UPDATE cosig SET at = at + 1 WHERE size = %d" % size,
+                 "name and time of a cosignature"),
+                ("UPDATE cosig SET name = 'witness.example/x' WHERE "
+                 "size = %d AND name LIKE '%%one'" % size,
+                 "name and time of a cosignature"),
+                ("UPDATE cosig SET (line, at) = (SELECT o.line, o.at FROM cosig"
+                 " o WHERE o.name = cosig.name AND o.size <> cosig.size) "
+                 "WHERE name LIKE '%one'", "is wrong"),
+                ("DELETE FROM cosig WHERE size = (SELECT min(size) FROM "
+                 "cosig)", "this anchor record tells of is not there"),
+                ("INSERT INTO stamp VALUES(%d, 0, x'3000')" % size,
+                 "not of this checkpoint")):
+            copy = c.folder / "changed.db"
+            shutil.copy(c.journal.path, copy)
+            with sqlite3.connect(copy) as db:
+                for name, in db.execute("SELECT name FROM sqlite_master "
+                                        "WHERE type = 'trigger'").fetchall():
+                    db.execute("DROP TRIGGER " + name)
+                self.assertGreater(db.execute(sql).rowcount, 0, sql)
+            db.close()
+            done = c.verify(copy, check=False)
+            self.assertEqual(done.returncode, 1, (sql, done.stdout))
+            self.assertIn(said, done.stdout, sql)
+            self.assertEqual(self.second(c, copy), 1, sql)
 
     @staticmethod
     def cosigned(c):

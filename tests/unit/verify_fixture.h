@@ -426,7 +426,10 @@ static const char fix_schema[] =
     " salt BLOB,selector TEXT,room TEXT,user TEXT,since INTEGER,"
     " until INTEGER);"
     "CREATE TABLE purge_range(first INTEGER PRIMARY KEY,last INTEGER,"
-    " n INTEGER,seq INTEGER);";
+    " n INTEGER,seq INTEGER);"
+    "CREATE TABLE cosig(size INTEGER,name TEXT,line BLOB,at INTEGER,"
+    " PRIMARY KEY(size,name)) WITHOUT ROWID;"
+    "CREATE TABLE stamp(size INTEGER PRIMARY KEY,at INTEGER,token BLOB);";
 
 static inline void
 fix_write_records(const struct fix *f, sqlite3 *db)

@@ -1,0 +1,557 @@
+#include "export/verify_anchors.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/db.h"
+#include "base/text.h"
+
+#include "export/verify_control.h"
+#include "export/verify_line.h"
+#include "export/verify_note.h"
+#include "export/verify_sql.h"
+#include "export/verify_take.h"
+
+#define COSIGNATURE 0x04
+#define VKEY_TAIL (1 + 8 + 1 + 44) /* "+id+base64" behind the name */
+#define BLOB_BYTES (4 + 8 + 64)    /* id, time, signature */
+#define BLOB_TEXT 104
+#define GIVEN_MAX 64
+#define DER_SEQUENCE 0x30
+
+/* Places of the fields. */
+enum {
+	ANCHOR_WHAT,
+	ANCHOR_NAME,
+	ANCHOR_STATE,
+	ANCHOR_SIZE,
+	ANCHOR_TIME,
+	ANCHOR_SHA256
+};
+
+static struct verify_witness given[GIVEN_MAX];
+static size_t givens;
+
+/* ---- keys ---- */
+
+static bool
+parse_witness(struct view text, struct verify_witness *out, const char **why)
+{
+	static const uint8_t middle[] = {'\n', COSIGNATURE};
+	uint8_t blob[33], hash[32];
+	struct view name;
+
+	*why = "it is no key of a witness";
+	if (text.n > 0 && text.p[text.n - 1] == '\n')
+		text.n--;
+	if (text.n <= VKEY_TAIL)
+		return false;
+	name = view_of(text.p, text.n - VKEY_TAIL);
+	if (name.n > VERIFY_NAME_MAX || name.p[name.n] != '+' ||
+	    name.p[name.n + 9] != '+' || memchr(name.p, '+', name.n) != NULL ||
+	    !verify_hex(view_of(name.p + name.n + 1, 8), out->id, 4) ||
+	    !text_get_base64_fixed(
+		view_of(name.p + name.n + 10, 44), blob, sizeof(blob)) ||
+	    blob[0] != COSIGNATURE)
+		return false;
+	crypto_sha256_parts(
+	    (const struct view[]){
+		name, view_of(middle, sizeof(middle)), view_of(blob + 1, 32)},
+	    3, hash);
+	*why = "the key's id is not that of name and key";
+	if (memcmp(hash, out->id, 4) != 0)
+		return false;
+	memcpy(out->public, blob + 1, 32);
+	*why = "out of memory";
+	out->name = view_dup(name);
+	return out->name != NULL;
+}
+
+bool
+verify_anchors_trust(struct view vkey, const char **why)
+{
+	*why = "too many witnesses";
+	if (givens == GIVEN_MAX || !parse_witness(vkey, &given[givens], why))
+		return false;
+	given[givens++].given = true;
+	return true;
+}
+
+static bool
+is_key(const struct verify_witness *w, struct view name, const uint8_t *id)
+{
+	return view_is(name, w->name) && memcmp(w->id, id, 4) == 0;
+}
+
+static const struct verify_witness *
+find_key(const struct verify_anchors *a, struct view name, const uint8_t *id)
+{
+	for (size_t i = 0; i < givens; i++)
+		if (is_key(&given[i], name, id))
+			return &given[i];
+	for (size_t i = 0; i < a->witnesses; i++)
+		if (is_key(&a->witness[i], name, id))
+			return &a->witness[i];
+	return NULL;
+}
+
+/* ---- records ---- */
+
+void
+verify_anchors_policy(struct verify_control *c, const struct verify_leaf *l,
+    unsigned field, struct verify_policy *p, struct verify_report *r)
+{
+	struct verify_anchors *a = &c->anchors;
+	struct view list = l->field[field].value, item;
+	const char *why;
+
+	if (view_is(list, "-"))
+		list.n = 0;
+	p->witnesses = verify_take_decoded(c, list);
+	if (p->witnesses == NULL)
+		return;
+	list = view_text(p->witnesses);
+	while (verify_take_item(&list, &item)) {
+		struct verify_witness w = {0};
+
+		if (!parse_witness(item, &w, &why)) {
+			verify_take_malformed(l, field, r);
+			return;
+		}
+		if (find_key(a, view_text(w.name), w.id) != NULL) {
+			free(w.name);
+			continue;
+		}
+		if (!verify_take_room(
+			c, &a->witness, a->witnesses, sizeof(w))) {
+			free(w.name);
+			return;
+		}
+		a->witness[a->witnesses++] = w;
+	}
+}
+
+/* 1: of a witness, 0: a time-stamp, -1: of nothing that is stored. */
+static int
+evidence_of(const struct verify_leaf *l, struct verify_report *r)
+{
+	struct view what = l->field[ANCHOR_WHAT].value;
+	struct view state = l->field[ANCHOR_STATE].value;
+	struct view sha256 = l->field[ANCHOR_SHA256].value;
+	bool stamp = view_is(what, "stamp");
+	bool stored = stamp || view_is(what, "witness");
+	bool ok = view_is(state, "ok");
+	uint8_t hash[32];
+
+	if (!stored && !view_is(what, "syslog"))
+		verify_take_malformed(l, ANCHOR_WHAT, r);
+	else if (!ok && !view_is(state, "failed"))
+		verify_take_malformed(l, ANCHOR_STATE, r);
+	else if (stored && ok ? !verify_hex(sha256, hash, 32)
+			      : !view_is(sha256, "-"))
+		verify_take_malformed(l, ANCHOR_SHA256, r);
+	else if (stored && ok)
+		return stamp ? 0 : 1;
+	return -1;
+}
+
+void
+verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_anchors *a = &c->anchors;
+	struct verify_told t = {.seq = l->seq};
+	uint64_t v[2]; /* size, time */
+	int of = evidence_of(l, r);
+
+	if (!verify_take_numbers(l, ANCHOR_SIZE, ANCHOR_TIME, v, r) || of < 0)
+		return;
+	if (v[0] > l->seq) {
+		verify_report_finding(r, VERIFY_ANCHORS, verify_at(l->seq),
+		    "anchor record of a checkpoint that covers itself");
+		return;
+	}
+	t.size = v[0];
+	t.time = v[1];
+	(void)verify_hex(
+	    l->field[ANCHOR_SHA256].value, t.sha256, 32); /* seen above */
+	if (!verify_take_room(c, &a->told, a->tolds, sizeof(t)))
+		return;
+	if (of == 1)
+		t.name = verify_take_decoded(c, l->field[ANCHOR_NAME].value);
+	a->told[a->tolds++] = t;
+}
+
+/* ---- rows ---- */
+
+static void __attribute__((format(printf, 3, 4)))
+bad_row(struct verify_report *r, uint64_t size, const char *fmt, ...)
+{
+	struct buf b;
+	va_list ap;
+
+	buf_init(&b);
+	va_start(ap, fmt);
+	buf_vprintf(&b, fmt, ap);
+	va_end(ap);
+	verify_report_finding(r, VERIFY_ANCHORS, verify_nowhere(),
+	    "checkpoint of size %" PRIu64 ": %s", size,
+	    buf_text(&b) != NULL ? buf_text(&b) : "out of memory");
+	buf_release(&b);
+}
+
+static struct verify_evidence *
+add_evidence(
+    struct verify_control *c, uint64_t size, uint64_t at, struct view bytes)
+{
+	struct verify_anchors *a = &c->anchors;
+	struct verify_evidence e = {.size = size, .at = at};
+
+	if (!verify_take_room(c, &a->evidence, a->evidences, sizeof(e)))
+		return NULL;
+	crypto_sha256(bytes.p, bytes.n, e.sha256);
+	a->evidence[a->evidences] = e;
+	return &a->evidence[a->evidences++];
+}
+
+/* "-- name base64" LF of a cosignature, taken apart. */
+static bool
+split_line(struct view line, struct view *name, uint8_t blob[BLOB_BYTES])
+{
+	static const uint8_t dash[] = {0xe2, 0x80, 0x94, ' '};
+	size_t n = sizeof(dash);
+
+	if (line.n < n + 2 + BLOB_TEXT + 1 || memcmp(line.p, dash, n) != 0 ||
+	    line.p[line.n - 1] != '\n' || line.p[line.n - 2 - BLOB_TEXT] != ' ')
+		return false;
+	*name = view_of(line.p + n, line.n - n - 2 - BLOB_TEXT);
+	return memchr(name->p, ' ', name->n) == NULL &&
+	    text_get_base64_fixed(
+		view_of(line.p + line.n - 1 - BLOB_TEXT, BLOB_TEXT), blob,
+		BLOB_BYTES);
+}
+
+static bool
+line_holds(const struct verify_witness *w, const uint8_t *signature,
+    uint64_t at, struct view body)
+{
+	struct buf message;
+	bool ok;
+
+	buf_init(&message);
+	buf_printf(&message, "cosignature/v1\ntime %" PRIu64 "\n", at);
+	buf_put_view(&message, body);
+	ok = !message.failed &&
+	    crypto_verify(w->public, message.data, message.len, signature);
+	buf_release(&message);
+	return ok;
+}
+
+/* Columns: size, at, line, note of the checkpoint, name. */
+static void
+cosig_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
+    struct verify_report *r)
+{
+	struct view line = verify_sql_bytes(s, 2), name;
+	uint8_t blob[BLOB_BYTES];
+	const struct verify_witness *w;
+	struct verify_evidence *e;
+	struct verify_note note;
+	struct reader in;
+	const char *why;
+	unsigned at_line;
+
+	if (!split_line(line, &name, blob)) {
+		bad_row(r, size, "a cosignature line is malformed");
+		return;
+	}
+	in = reader_of(view_of(blob + 4, 8));
+	if (reader_u64(&in) != at || name.n != verify_sql_bytes(s, 4).n ||
+	    memcmp(name.p, verify_sql_bytes(s, 4).p, name.n) != 0) {
+		bad_row(r, size,
+		    "name and time of a cosignature are not those of its line");
+		return;
+	}
+	if (!verify_note_parse(verify_sql_bytes(s, 3), &note, &at_line, &why)) {
+		bad_row(r, size, "cosigned, but there is no such checkpoint");
+		return;
+	}
+	w = find_key(&c->anchors, name, blob);
+	if (w == NULL)
+		c->anchors.unknown++;
+	else if (!line_holds(w, blob + 12, at, note.body)) {
+		bad_row(r, size, "the cosignature of %s is wrong", w->name);
+		return;
+	}
+	e = add_evidence(c, size, at, line);
+	if (e == NULL)
+		return;
+	e->judged = w != NULL;
+	memcpy(e->id, blob, sizeof(e->id));
+	e->name = verify_take_copy(c, name);
+}
+
+/* The token is left to openssl ts; that it is of this note is seen here. */
+static void
+stamp_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
+    struct verify_report *r)
+{
+	struct view token = verify_sql_bytes(s, 2);
+	struct view note = verify_sql_bytes(s, 3);
+	struct verify_evidence *e;
+	uint8_t hash[32];
+
+	if (note.n == 0) {
+		bad_row(
+		    r, size, "time-stamped, but there is no such checkpoint");
+		return;
+	}
+	crypto_sha256(note.p, note.n, hash);
+	if (token.n < 2 || token.p[0] != DER_SEQUENCE ||
+	    memmem(token.p, token.n, hash, sizeof(hash)) == NULL) {
+		bad_row(r, size, "its time-stamp is not of this checkpoint");
+		return;
+	}
+	e = add_evidence(c, size, at, token);
+	if (e != NULL)
+		e->judged = true;
+}
+
+static bool
+read_rows(struct verify_control *c, sqlite3 *db, const char *sql,
+    void (*row)(struct verify_control *c, sqlite3_stmt *s, uint64_t size,
+	uint64_t at, struct verify_report *r),
+    struct verify_report *r)
+{
+	sqlite3_stmt *s = db_prepare(db, sql);
+	uint64_t size, at;
+	int rc;
+
+	if (s == NULL)
+		return false;
+	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+		verify_report_count(r, VERIFY_ANCHORS, 1);
+		if (verify_sql_u64(s, 0, &size) && verify_sql_u64(s, 1, &at))
+			row(c, s, size, at, r);
+		else
+			bad_row(r, 0, "a row has no size or no time");
+	}
+	(void)sqlite3_finalize(s); /* the result of the steps is known */
+	return rc == SQLITE_DONE;
+}
+
+bool
+verify_anchors_rows(
+    struct verify_control *c, sqlite3 *db, struct verify_report *r)
+{
+	verify_report_count(r, VERIFY_ANCHORS, 0);
+	return read_rows(c, db,
+		   "SELECT s.size, s.at, s.line, p.note, s.name FROM cosig s"
+		   " LEFT JOIN checkpoint p ON p.size = s.size"
+		   " ORDER BY s.size, s.name",
+		   cosig_row, r) &&
+	    read_rows(c, db,
+		"SELECT s.size, s.at, s.token, p.note FROM stamp s"
+		" LEFT JOIN checkpoint p ON p.size = s.size ORDER BY s.size",
+		stamp_row, r);
+}
+
+/* ---- judging ---- */
+
+static int
+by_size(const void *a, const void *b)
+{
+	const struct verify_evidence *x = a, *y = b;
+
+	return x->size < y->size ? -1 : x->size > y->size;
+}
+
+/* The first evidence of that size, in order of size. */
+static size_t
+first_of(const struct verify_anchors *a, uint64_t size)
+{
+	size_t low = 0, high = a->evidences;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (a->evidence[middle].size < size)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool
+is_told(const struct verify_anchors *a, const struct verify_told *t)
+{
+	for (size_t i = first_of(a, t->size);
+	     i < a->evidences && a->evidence[i].size == t->size; i++) {
+		const struct verify_evidence *e = &a->evidence[i];
+
+		if (e->at == t->time &&
+		    (e->name == NULL) == (t->name == NULL) &&
+		    (e->name == NULL || strcmp(e->name, t->name) == 0) &&
+		    memcmp(e->sha256, t->sha256, sizeof(e->sha256)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the policy names the witness of that evidence. */
+static bool
+is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
+{
+	struct view list = view_text(p->witnesses), item;
+	uint8_t id[4];
+
+	while (verify_take_item(&list, &item)) {
+		size_t n = item.n > VKEY_TAIL ? item.n - VKEY_TAIL : 0;
+
+		if (n > 0 && view_is(view_of(item.p, n), e->name) &&
+		    verify_hex(view_of(item.p + n + 1, 8), id, 4) &&
+		    memcmp(id, e->id, sizeof(id)) == 0)
+			return true;
+	}
+	return false;
+}
+
+static uint64_t
+youngest_ack(const char *acks)
+{
+	struct view list = view_text(acks), item;
+	uint64_t seq, youngest = 0;
+
+	while (verify_take_item(&list, &item)) {
+		const uint8_t *colon = memchr(item.p, ':', item.n);
+
+		if (colon != NULL &&
+		    view_to_u64(view_of(colon + 1,
+				    item.n - (size_t)(colon + 1 - item.p)),
+			&seq) &&
+		    seq > youngest)
+			youngest = seq;
+	}
+	return youngest;
+}
+
+static void
+judge_purge(const struct verify_control *c, const struct verify_purge *p,
+    struct verify_report *r)
+{
+	const struct verify_anchors *a = &c->anchors;
+	const struct verify_policy *policy = verify_control_policy(c, p->seq);
+	uint64_t size, cosigned = 0;
+	bool stamped = false;
+
+	if (policy == NULL || policy->witnesses == NULL)
+		return; /* said elsewhere */
+	if (policy->quorum == 0 && !policy->stamp) {
+		if (strcmp(p->anchor, "-") != 0)
+			verify_report_finding(r, VERIFY_PURGES,
+			    verify_at(p->seq),
+			    "purge names an anchor that no policy demands");
+		return;
+	}
+	if (!view_to_u64(view_text(p->anchor), &size) || size > p->seq ||
+	    size <= youngest_ack(p->acks)) {
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge names no checkpoint that covers its "
+		    "acknowledgements: anchor %s",
+		    p->anchor);
+		return;
+	}
+	for (size_t i = first_of(a, size);
+	     i < a->evidences && a->evidence[i].size == size; i++) {
+		const struct verify_evidence *e = &a->evidence[i];
+
+		if (e->name == NULL)
+			stamped = true;
+		else if (e->judged && is_of_policy(policy, e))
+			cosigned++;
+	}
+	if (cosigned < policy->quorum)
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge when %" PRIu64 " of %" PRIu64
+		    " witnesses had cosigned the checkpoint of size %" PRIu64,
+		    cosigned, policy->quorum, size);
+	if (policy->stamp && !stamped)
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge without a time-stamp of the checkpoint of size "
+		    "%" PRIu64,
+		    size);
+}
+
+/* The newest cosignature that holds by a key that was given to us. */
+static void
+say_newest(const struct verify_anchors *a, struct verify_report *r)
+{
+	for (size_t i = a->evidences; i-- > 0;) {
+		const struct verify_evidence *e = &a->evidence[i];
+		struct buf at;
+
+		for (size_t k = 0; e->judged && e->name != NULL && k < givens;
+		     k++) {
+			if (strcmp(given[k].name, e->name) != 0)
+				continue;
+			buf_init(&at);
+			if (e->at < UINT64_MAX / 1000000)
+				text_put_time(&at, e->at * 1000000);
+			verify_report_note(r,
+			    "witness %s has cosigned %" PRIu64
+			    " records at %s by its clock",
+			    e->name, e->size,
+			    at.len > 0 ? buf_text(&at) : "no time");
+			buf_release(&at);
+			return;
+		}
+	}
+	if (givens > 0)
+		verify_report_note(
+		    r, "no checkpoint was cosigned by a witness given");
+}
+
+void
+verify_anchors_judge(struct verify_control *c, struct verify_report *r)
+{
+	struct verify_anchors *a = &c->anchors;
+
+	if (c->out_of_memory)
+		return;
+	if (a->evidences > 0)
+		qsort(a->evidence, a->evidences, sizeof(*a->evidence), by_size);
+	for (size_t i = 0; i < a->tolds; i++) {
+		verify_report_count(r, VERIFY_ANCHORS, 1);
+		if (!is_told(a, &a->told[i]))
+			verify_report_finding(r, VERIFY_ANCHORS,
+			    verify_at(a->told[i].seq),
+			    "what this anchor record tells of is not there");
+	}
+	for (size_t i = 0; i < c->purges; i++)
+		judge_purge(c, &c->purge[i], r);
+	if (a->unknown > 0)
+		verify_report_note(r,
+		    "%" PRIu64
+		    " cosignatures are by keys that neither a policy record "
+		    "nor --witness names: not judged",
+		    a->unknown);
+	say_newest(a, r);
+}
+
+void
+verify_anchors_release(struct verify_anchors *a)
+{
+	for (size_t i = 0; i < a->witnesses; i++)
+		free(a->witness[i].name);
+	for (size_t i = 0; i < a->evidences; i++)
+		free(a->evidence[i].name);
+	for (size_t i = 0; i < a->tolds; i++)
+		free(a->told[i].name);
+	free(a->witness);
+	free(a->evidence);
+	free(a->told);
+	memset(a, 0, sizeof(*a));
+}
