@@ -427,8 +427,6 @@ static const char fix_schema[] =
     " until INTEGER);"
     "CREATE TABLE purge_range(first INTEGER PRIMARY KEY,last INTEGER,"
     " n INTEGER,seq INTEGER);"
-    "CREATE TABLE cosig(size INTEGER,name TEXT,line BLOB,at INTEGER,"
-    " PRIMARY KEY(size,name)) WITHOUT ROWID;"
     "CREATE TABLE stamp(size INTEGER PRIMARY KEY,at INTEGER,token BLOB);";
 
 static inline void
