@@ -61,8 +61,11 @@ new_source(void)
 	assert_non_null(s);
 	new_fixture(&s->f);
 	append_posts(&s->f, 300); /* 0 */
-	assert_int_equal(append_text(&s->f, EVENT_POLICY,
-			     "required records\nafter 0\n", NULL),
+	assert_int_equal(
+	    append_text(&s->f, EVENT_POLICY,
+		"required records\nafter 0\napprovals 0\nquorum 0\n"
+		"witnesses -\nstamp no\nclasses -\n",
+		NULL),
 	    0); /* 300 */
 	sign_head(&s->f, true);
 	assert_int_equal(append_batch(&s->f, "records", 1, 0, 99), 0);
