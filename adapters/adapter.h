@@ -64,6 +64,7 @@ struct adapter_batch {
 	uint64_t size;     /* of the tree that root and note speak of */
 	const char *id;    /* "<origin>/<adapter>/<number>" */
 	const char *root;  /* base64, as it came */
+	const char *vkey;  /* of the key that signed it; NULL: the journal's */
 	const char *note;  /* signed note (checkpoint) of the tree */
 	struct view left;  /* hashes of [0,first), 32 bytes each */
 	struct view right; /* hashes of [last+1,size) */

@@ -298,7 +298,8 @@ compose(struct bag *bag)
 	bool ok;
 
 	buf_init(&vkey);
-	buf_printf(&vkey, "%s\n", bag->config->vkey);
+	buf_printf(&vkey, "%s\n",
+	    bag->batch->vkey != NULL ? bag->batch->vkey : bag->config->vkey);
 	ok = !vkey.failed && add_records(bag) && add_proof(bag) &&
 	    add_text(bag, "data/checkpoint", bag->batch->note) &&
 	    add_text(bag, "data/vkey", buf_text(&vkey)) && add_tiles(bag) &&

@@ -34,7 +34,7 @@ put_header(struct xml_out *x, const struct adapter_config *c,
 	xml_out_text(x, "version", view_text("1"));
 	xml_out_text(x, "software", view_text(c->software));
 	xml_out_text(x, "origin", view_text(c->origin));
-	xml_out_text(x, "vkey", view_text(c->vkey));
+	xml_out_text(x, "vkey", view_text(b->vkey != NULL ? b->vkey : c->vkey));
 	xml_out_text(x, "adapter", view_text(c->adapter));
 	xml_out_number(x, "batch", b->number);
 	xml_out_text(x, "id", view_text(b->id));

@@ -161,7 +161,8 @@ parse_batch(struct message *m, struct buf *why)
 	    !get_u64(m->json, "count", &b->count, why) ||
 	    !get_u64(m->json, "size", &b->size, why) ||
 	    !get_text(m->json, "root", &b->root, why) ||
-	    !get_text(m->json, "note", &b->note, why))
+	    !get_text(m->json, "note", &b->note, why) ||
+	    !get_optional_text(m->json, "vkey", &b->vkey, why))
 		return false;
 	b->number = m->number;
 	if (b->last < b->first || b->count != b->last - b->first + 1)

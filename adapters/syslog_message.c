@@ -351,6 +351,7 @@ bool
 syslog_message_batch(const struct syslog_message_source *s)
 {
 	const struct adapter_batch *b = s->batch;
+	const char *vkey = b->vkey != NULL ? b->vkey : s->config->vkey;
 	struct message m;
 	bool ok;
 
@@ -360,8 +361,7 @@ syslog_message_batch(const struct syslog_message_source *s)
 	    "\" size=\"%" PRIu64 "\"",
 	    b->first, b->last, b->count, b->size);
 	put_parameter(&m.common, "root", view_text(b->root));
-	text_put_base64(
-	    add_field(&m, "vkey"), s->config->vkey, strlen(s->config->vkey));
+	text_put_base64(add_field(&m, "vkey"), vkey, strlen(vkey));
 	text_put_base64(add_field(&m, "note"), b->note, strlen(b->note));
 	put_hashes(add_field(&m, "left"), b->left);
 	put_hashes(add_field(&m, "right"), b->right);

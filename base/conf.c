@@ -26,6 +26,7 @@ static const struct {
     {"after-s", -1, 100L * 366 * 86400},
     {"approvals", 0, 2},
     {"batch-events", 1, 1000000},
+    {"rotate-s", 0, 366L * 86400},
     {"message-bytes", 1024, 4 << 20},
     {"headers", 16, 256},
     {"connections", 1, 1000000},
@@ -217,6 +218,12 @@ static cfg_opt_t journal_options[] = {
     CFG_END(),
 };
 
+static cfg_opt_t keys_options[] = {
+    CFG_INT("rotate-s", 86400, CFGF_NONE),
+    CFG_BOOL("rotate-at-start", cfg_true, CFGF_NONE),
+    CFG_END(),
+};
+
 static cfg_opt_t users_options[] = {
     CFG_STR("server", "_chancery-server", CFGF_NONE),
     CFG_STR("keeper", "_chancery-keeper", CFGF_NONE),
@@ -259,6 +266,7 @@ static cfg_opt_t top_options[] = {
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("anchors", conf_anchors_anchors, CFGF_NONE),
     CFG_SEC("stamp", conf_anchors_stamp, CFGF_NONE),
+    CFG_SEC("keys", keys_options, CFGF_NONE),
     CFG_SEC("users", users_options, CFGF_NONE),
     CFG_SEC("limits", limits_options, CFGF_NONE),
     CFG_END(),
@@ -274,8 +282,7 @@ set_checks(cfg_t *cfg)
 	    "limits|connections-per-address", "limits|idle-s",
 	    "limits|message-s", "limits|in-flight", "limits|text-bytes",
 	    "limits|session-s", "limits|register-s", "limits|history",
-	    "journal|segment-records", "journal|segment-bytes",
-
+	    "journal|segment-records", "journal|segment-bytes", "keys|rotate-s",
 	    "anchors|quorum", "anchors|interval-s", "stamp|interval-s"};
 
 	for (size_t i = 0; i < COUNT(numbers); i++)
@@ -475,6 +482,9 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		c->purge_approvals =
 		    number(cfg_getsec(cfg, "purge"), "approvals");
 		take_journal(c, cfg_getsec(cfg, "journal"));
+		c->rotate_s = (unsigned)cfg_getint(cfg, "keys|rotate-s");
+		c->rotate_at_start =
+		    cfg_getbool(cfg, "keys|rotate-at-start") == cfg_true;
 		take_limits(c, cfg_getsec(cfg, "limits"));
 		ok = take_users(c, cfg_getsec(cfg, "users")) && ok;
 		ok = take_listens(c, cfg, absolute) && ok;
@@ -690,6 +700,8 @@ conf_print(const struct conf *c, struct buf *out)
 	    c->segment_records, c->segment_bytes,
 	    c->segment_yearly ? "true" : "false");
 	conf_anchors_print(c, out);
+	buf_printf(out, "keys {\n\trotate-s = %u\n\trotate-at-start = %s\n}\n",
+	    c->rotate_s, c->rotate_at_start ? "true" : "false");
 	buf_put_text(out, "users {\n");
 	print_string(out, "\t", "server", c->user_server);
 	print_string(out, "\t", "keeper", c->user_keeper);

@@ -71,8 +71,10 @@ struct conf {
 	/* When the journal goes on in another file. */
 	uint64_t segment_records; /* as soon as it has so many; 0: never */
 	uint64_t segment_bytes;   /* about; 0: never */
-	bool segment_yearly;      /* in another year, UTC */
-	unsigned batch_events;    /* at most so many events in a batch */
+	unsigned rotate_s;        /* between signing keys; 0: not by time */
+	bool rotate_at_start;
+	bool segment_yearly;   /* in another year, UTC */
+	unsigned batch_events; /* at most so many events in a batch */
 	struct conf_witness *witnesses;
 	size_t witness_count;
 	struct {

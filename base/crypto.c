@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 
+#define SECRET_POOL 32768
 #define RANDOM_POOL 4096
 #define GCRYPT_OLDEST "1.10.0"
 
@@ -32,7 +33,10 @@ crypto_init(void)
 		return;
 	if (gcry_check_version(GCRYPT_OLDEST) == NULL)
 		log_fatal("libgcrypt is older than " GCRYPT_OLDEST);
-	(void)gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
+	/* Locked and wiped when freed: what secret keys are kept in. */
+	(void)gcry_control(GCRYCTL_DISABLE_SECMEM_WARN);
+	(void)gcry_control(GCRYCTL_INIT_SECMEM, SECRET_POOL, 0);
+	(void)gcry_control(GCRYCTL_AUTO_EXPAND_SECMEM, SECRET_POOL, 0);
 	(void)gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0);
 	crypto_random(a, sizeof a);
 	crypto_random(b, sizeof b);
@@ -202,13 +206,21 @@ struct crypto_key *
 crypto_key_new(const uint8_t seed[CRYPTO_SEED_LEN])
 {
 	struct crypto_key *k = calloc(1, sizeof *k);
+	/* libgcrypt keeps what it makes of secret memory in such memory. */
+	uint8_t *secret = gcry_malloc_secure(CRYPTO_SEED_LEN);
+	bool ok = k != NULL && secret != NULL;
 
-	if (k == NULL)
-		return NULL;
-	if (!public_of(seed, k->public) ||
-	    gcry_sexp_build(&k->secret, NULL,
-		"(private-key(ecc(curve Ed25519)(flags eddsa)(q %b)(d %b)))",
-		CRYPTO_PUBLIC_LEN, k->public, CRYPTO_SEED_LEN, seed) != 0) {
+	if (ok) {
+		memcpy(secret, seed, CRYPTO_SEED_LEN);
+		ok = public_of(secret, k->public) &&
+		    gcry_sexp_build(&k->secret, NULL,
+			"(private-key(ecc(curve Ed25519)(flags eddsa)"
+			"(q %b)(d %b)))",
+			CRYPTO_PUBLIC_LEN, k->public, CRYPTO_SEED_LEN,
+			secret) == 0;
+	}
+	gcry_free(secret);
+	if (!ok) {
 		free(k);
 		return NULL;
 	}

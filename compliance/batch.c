@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 
+#include "compliance/chain.h"
 #include "compliance/event.h"
 #include "compliance/leaf.h"
 #include "compliance/note.h"
@@ -17,7 +18,7 @@ static bool
 is_worth_a_batch(unsigned kind)
 {
 	return kind != EVENT_BATCH && kind != EVENT_ACK && kind != EVENT_BEAT &&
-	    kind != EVENT_PURGE && kind != EVENT_ANCHOR;
+	    kind != EVENT_PURGE && kind != EVENT_ANCHOR && kind != EVENT_KEY;
 }
 
 /* First such record in [from, end), or end; UINT64_MAX: cannot be read. */
@@ -175,7 +176,8 @@ put_hashes(struct buf *b, const char *name, const struct buf *hashes)
 
 static void
 put_begin(struct buf *b, const struct batch *batch, const char *adapter,
-    struct view note, const struct note *parsed, const struct buf sides[2])
+    struct view note, const struct note *parsed, const struct buf *vkey,
+    const struct buf sides[2])
 {
 	struct buf id;
 
@@ -193,7 +195,9 @@ put_begin(struct buf *b, const struct batch *batch, const char *adapter,
 	put_member(b, ",\"size\":", batch->size);
 	buf_put_text(b, ",\"root\":\"");
 	text_put_base64(b, batch->root, 32);
-	buf_put_text(b, "\",\"note\":");
+	buf_put_text(b, "\",\"vkey\":");
+	text_put_json(b, buf_view(vkey));
+	buf_put_text(b, ",\"note\":");
 	text_put_json(b, note);
 	put_hashes(b, ",\"left\":[", &sides[0]);
 	put_hashes(b, ",\"right\":[", &sides[1]);
@@ -204,13 +208,15 @@ int
 batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
     const char *adapter, char *why, size_t why_len)
 {
-	struct buf text, sides[2];
+	struct chain_epoch epoch;
+	struct buf text, vkey, sides[2];
 	struct note note;
 	uint8_t root[32];
 	int result = -1;
 	int got;
 
 	buf_init(&text);
+	buf_init(&vkey);
 	buf_init(&sides[0]);
 	buf_init(&sides[1]);
 	got = newest_note(s, &text, &note, why, why_len);
@@ -221,7 +227,8 @@ batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
 		goto done;
 	}
 	if (scan_range_proof(s, batch->first, batch->last, note.size, &sides[0],
-		&sides[1], root) != 0) {
+		&sides[1], root) != 0 ||
+	    chain_epoch(s, note.size, &epoch, &vkey) != 0) {
 		(void)snprintf(why, why_len, "%s", scan_error(s));
 		goto done;
 	}
@@ -232,10 +239,11 @@ batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
 	}
 	batch->size = note.size;
 	memcpy(batch->root, root, sizeof root);
-	put_begin(b, batch, adapter, buf_view(&text), &note, sides);
+	put_begin(b, batch, adapter, buf_view(&text), &note, &vkey, sides);
 	result = 0;
 done:
 	buf_release(&text);
+	buf_release(&vkey);
 	buf_release(&sides[0]);
 	buf_release(&sides[1]);
 	return result;

@@ -140,11 +140,17 @@ int journal_store_note(struct journal *j);
 /* Size of the newest note handed in or stored, 0 when none. */
 uint64_t journal_signed_size(const struct journal *j);
 
-/* Root of an earlier size, and the proof that it leads to the present. */
+/* Root of an earlier size, and the proof that one size leads to another. */
 int journal_root_at(struct journal *j, uint64_t size, uint8_t out[32]);
-int journal_proof(struct journal *j, uint64_t old, struct buf *out);
+int journal_proof(
+    struct journal *j, uint64_t old, uint64_t size, struct buf *out);
 /* Fields of the newest control record of a kind; 1, 0 when none, or -1. */
 int journal_last_fields(struct journal *j, unsigned kind, struct buf *out);
+/* The same of the newest one before a record, and its number. */
+int journal_fields_before(struct journal *j, unsigned kind, uint64_t before,
+    uint64_t *seq, struct buf *out);
+/* Whether there is a checkpoint row of that size: 1, 0, or -1. */
+int journal_has_checkpoint(struct journal *j, uint64_t size);
 
 /*
  * The end of a file. journal_seal() appends the seal record, which must bring

@@ -52,8 +52,8 @@ static const char *const statement_sql[STATEMENTS] = {
 		 " ORDER BY seq",
     [S_TILE_READ] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
     [S_LAST_LEAF] = "SELECT seq, at, kind FROM leaf ORDER BY seq DESC LIMIT 1",
-    [S_LAST_CONTROL] = "SELECT bytes FROM leaf WHERE kind = ? AND kind >= 128"
-		       " ORDER BY seq DESC LIMIT 1",
+    [S_LAST_CONTROL] = "SELECT seq, bytes FROM leaf WHERE kind = ?"
+		       " AND kind >= 128 AND seq < ? ORDER BY seq DESC LIMIT 1",
     [S_POINT] = "SELECT note FROM checkpoint WHERE size = ?",
     [S_BASES] = "SELECT COUNT(*) FROM leaf WHERE kind = 128 AND kind >= 128"
 		" AND seq <= ?",
@@ -219,15 +219,38 @@ journal_root_at(struct journal *j, uint64_t size, uint8_t out[32])
 }
 
 int
-journal_proof(struct journal *j, uint64_t old, struct buf *out)
+journal_proof(struct journal *j, uint64_t old, uint64_t size, struct buf *out)
 {
 	const struct tree_source source = {find_node, j};
 
-	return tree_consistency(&source, old, j->tree->size, out);
+	return tree_consistency(&source, old, size, out);
 }
 
 int
 journal_last_fields(struct journal *j, unsigned kind, struct buf *out)
+{
+	uint64_t seq;
+
+	return journal_fields_before(j, kind, INT64_MAX, &seq, out);
+}
+
+int
+journal_has_checkpoint(struct journal *j, uint64_t size)
+{
+	sqlite3_stmt *s = j->stmt[S_POINT];
+	int r;
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)size);
+	r = sqlite3_step(s);
+	(void)sqlite3_reset(s); /* r tells */
+	if (r == SQLITE_ROW)
+		return 1;
+	return r == SQLITE_DONE ? 0 : journal_fail_sql(j, "checkpoint");
+}
+
+int
+journal_fields_before(struct journal *j, unsigned kind, uint64_t before,
+    uint64_t *seq, struct buf *out)
 {
 	sqlite3_stmt *s = j->stmt[S_LAST_CONTROL];
 	const char *why;
@@ -235,11 +258,13 @@ journal_last_fields(struct journal *j, unsigned kind, struct buf *out)
 	int r;
 
 	(void)sqlite3_bind_int64(s, 1, kind);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)before);
 	r = sqlite3_step(s);
 	if (r == SQLITE_ROW) {
-		struct view text = view_of(sqlite3_column_blob(s, 0),
-		    (size_t)sqlite3_column_bytes(s, 0));
+		struct view text = view_of(sqlite3_column_blob(s, 1),
+		    (size_t)sqlite3_column_bytes(s, 1));
 
+		*seq = (uint64_t)sqlite3_column_int64(s, 0);
 		if (leaf_parse(text, &leaf, &why))
 			buf_put_view(out, leaf.fields);
 		else

@@ -79,8 +79,8 @@ keeper_update(struct keeper *k)
 	send_state(k, &k->engine);
 }
 
-static void
-send_refused(struct keeper_peer *p, uint64_t ref, const char *why)
+void
+keeper_send_refused(struct keeper_peer *p, uint64_t ref, const char *why)
 {
 	struct buf *out;
 
@@ -92,8 +92,9 @@ send_refused(struct keeper_peer *p, uint64_t ref, const char *why)
 	ipc_end(p->link);
 }
 
-static void
-send_receipt(struct keeper_peer *p, uint64_t ref, const struct journal_event *e)
+void
+keeper_send_receipt(
+    struct keeper_peer *p, uint64_t ref, const struct journal_event *e)
 {
 	struct buf *out;
 
@@ -165,7 +166,8 @@ refuse_queue(struct keeper *k, size_t count)
 	k->outage.refused += count;
 	for (size_t i = 0; i < count; i++)
 		if (k->queue[i].generation == k->server.generation)
-			send_refused(&k->server, k->queue[i].ref, k->why);
+			keeper_send_refused(
+			    &k->server, k->queue[i].ref, k->why);
 }
 
 static void
@@ -268,11 +270,11 @@ on_event(struct keeper *k, struct view payload)
 
 	if (!keeper_writable(k)) {
 		k->outage.refused++;
-		send_refused(&k->server, reader_u64(&head), k->why);
+		keeper_send_refused(&k->server, reader_u64(&head), k->why);
 		return !head.failed;
 	}
 	if (payload.n > KEEPER_EVENT_BYTES) {
-		send_refused(
+		keeper_send_refused(
 		    &k->server, reader_u64(&head), "the event is too large");
 		return true;
 	}
@@ -331,7 +333,7 @@ on_server_down(struct keeper *k)
 void
 keeper_refuse(struct keeper *k, uint64_t ref, const char *why)
 {
-	send_refused(&k->engine, ref, why);
+	keeper_send_refused(&k->engine, ref, why);
 }
 
 void
@@ -341,14 +343,14 @@ keeper_answer(
 	switch (result) {
 	case 0:
 		keeper_publish_after(k, e->seq);
-		send_receipt(&k->engine, ref, e);
+		keeper_send_receipt(&k->engine, ref, e);
 		break;
 	case 1:
-		send_refused(&k->engine, ref, journal_error(k->journal));
+		keeper_send_refused(&k->engine, ref, journal_error(k->journal));
 		break;
 	default:
 		keeper_storage_failed(k);
-		send_refused(&k->engine, ref, k->why);
+		keeper_send_refused(&k->engine, ref, k->why);
 		break;
 	}
 	keeper_sign(k);
@@ -368,10 +370,10 @@ on_control(struct keeper *k, struct view payload)
 		return false;
 	keeper_commit(k);
 	if (!keeper_writable(k))
-		send_refused(&k->engine, ref, k->why);
+		keeper_send_refused(&k->engine, ref, k->why);
 	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK &&
 	    e.kind != EVENT_ANCHOR)
-		send_refused(&k->engine, ref,
+		keeper_send_refused(&k->engine, ref,
 		    "records of this kind are the keeper's own");
 	else
 		keeper_answer(k, ref, journal_append(k->journal, &e, 1), &e);
@@ -402,6 +404,7 @@ static const struct keeper_frame_row engine_frames[] = {
     {WIRE_HOLD, keeper_on_hold},
     {WIRE_RELEASE, keeper_on_release},
     {WIRE_APPROVE, keeper_on_approve},
+    {WIRE_KEY_TURN, keeper_keys_on_asked},
 };
 
 void
@@ -550,7 +553,7 @@ init_loop(struct keeper *k)
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->replay_timer,
 	    &k->truncate_timer, &k->stop_timer, &k->roll_timer,
-	    &k->publish_timer};
+	    &k->publish_timer, &k->turn_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");

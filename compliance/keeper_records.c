@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include "compliance/event.h"
 #include "compliance/retention.h"
@@ -61,27 +62,57 @@ append_incident(struct keeper *k)
 	return r;
 }
 
+/* Record 0 announces the second key, and later files repeat what it says. */
+static int
+put_first_next(struct keeper *k, struct buf *out)
+{
+	struct view value;
+	struct buf fields;
+	uint64_t seq;
+	int r;
+
+	if (journal_size(k->journal) == 0) {
+		text_put_hex(out, k->signing.next, sizeof k->signing.next);
+		return 0;
+	}
+	buf_init(&fields);
+	r = journal_fields_before(k->journal, EVENT_OPEN, 1, &seq, &fields);
+	if (r == 1 && leaf_field(buf_view(&fields), "next", &value))
+		buf_put_view(out, value);
+	buf_release(&fields);
+	return out->len > 0 ? 0 : -1;
+}
+
 static int
 append_open(struct keeper *k)
 {
-	struct buf fields, base;
+	struct buf fields, next, base;
 	int r;
 
 	buf_init(&fields);
+	buf_init(&next);
 	buf_init(&base);
+	r = put_first_next(k, &next);
 	leaf_put_field(&fields, "journal", view_text(journal_uuid(k->journal)));
 	leaf_put_field(
 	    &fields, "origin", view_text(journal_origin(k->journal)));
 	leaf_put_field(&fields, "vkey", view_text(journal_vkey(k->journal)));
+	leaf_put_field(&fields, "next", buf_view(&next));
 	leaf_put_field(
 	    &fields, "software", view_text("chancery/" CHANCERY_VERSION));
 	leaf_put_number(&fields, "segment", journal_segment(k->journal));
-	r = journal_put_base(k->journal, &base);
+	if (r == 0)
+		r = journal_put_base(k->journal, &base);
 	leaf_put_field(&fields, "note", buf_view(&base));
 	if (r == 0)
-		r = base.failed ? -1 : append_own(k, EVENT_OPEN, &fields);
+		r = next.failed || base.failed
+		    ? -1
+		    : append_own(k, EVENT_OPEN, &fields);
 	buf_release(&fields);
+	buf_release(&next);
 	buf_release(&base);
+	if (r == 0 && journal_segment(k->journal) == 0)
+		keeper_keys_fresh(k);
 	return r;
 }
 
@@ -137,7 +168,13 @@ keeper_enter_service(struct keeper *k)
 
 	if (k->in_service || !k->signing.compared || keeper_rolling(k))
 		return;
-	if (keeper_open_file(k) != 0 || append_policy(k) != 0) {
+	if (keeper_open_file(k) != 0) {
+		keeper_storage_failed(k);
+		return;
+	}
+	if (!keeper_keys_ready(k))
+		return;
+	if (append_policy(k) != 0) {
 		keeper_storage_failed(k);
 		return;
 	}

@@ -32,6 +32,30 @@ doom(struct keeper *k, const char *fmt, ...)
 	keeper_update(k);
 }
 
+static bool
+is_of_origin(const struct keeper *k)
+{
+	struct note_vkey key;
+
+	return note_parse_vkey(view_text(k->signing.vkey), &key) &&
+	    view_is(key.name, journal_origin(k->journal));
+}
+
+/* Under a key that is not the journal's nothing is recorded. */
+static void
+doom_keys(struct keeper *k)
+{
+	const struct keeper_signing *s = &k->signing;
+
+	doom(k,
+	    "%s belongs to the key %s and those announced after it, but the "
+	    "signer has %s, epoch %" PRIu64 ". Nothing is recorded. Put the "
+	    "journal and the signer's folder of the same installation "
+	    "together, both the newest, or go on with new keys: chancery "
+	    "recover --new-incarnation --reason signer",
+	    k->path, journal_vkey(k->journal), s->vkey, s->epoch);
+}
+
 void
 keeper_compare(struct keeper *k)
 {
@@ -42,14 +66,20 @@ keeper_compare(struct keeper *k)
 	if (!s->told || s->compared || k->doomed ||
 	    !journal_writable(k->journal))
 		return;
+	if (!is_of_origin(k)) {
+		doom_keys(k);
+		return;
+	}
 	if (size < s->size) {
 		doom(k,
 		    "%s holds %" PRIu64 " records, but the signer signed "
 		    "%" PRIu64 ": records are missing (an old copy restored, "
-		    "or writes lost by the disk). Nothing is recorded. Next: "
-		    "put the newest copy of the journal back, or bring back "
-		    "what archives and copies hold: chancery recover --from, "
-		    "see chancery(8)",
+		    "or writes lost by the disk: rollback). Nothing is "
+		    "recorded. Put the newest copy of the journal back; or "
+		    "bring the records back from archives: chancery-export "
+		    "evidence ARCHIVE... | chancery recover --from -; or go "
+		    "on without them: chancery recover --new-incarnation "
+		    "--reason lost",
 		    k->path, size, s->size);
 		return;
 	}
@@ -62,11 +92,28 @@ keeper_compare(struct keeper *k)
 		doom(k,
 		    "%s and the signer differ in the first %" PRIu64
 		    " records: one history was replaced by another (fork). "
-		    "Nothing is recorded. Keep both as evidence and begin a "
-		    "new journal",
+		    "Nothing is recorded. Keep both as evidence, put the "
+		    "right one back, or begin anew under another origin: "
+		    "chancery recover --new-incarnation --reason fork",
 		    k->path, s->size);
 		return;
 	}
+	if (journal_signed_size(k->journal) > s->size) {
+		doom(k,
+		    "%s has a signature over %" PRIu64 " records, but the "
+		    "signer knows of %" PRIu64 " only: its folder is an old "
+		    "copy. Nothing is recorded. Put the newest copy of the "
+		    "folder back, or go on with new keys: chancery recover "
+		    "--new-incarnation --reason signer",
+		    k->path, journal_signed_size(k->journal), s->size);
+		return;
+	}
+	if (!keeper_keys_compare(k)) {
+		doom_keys(k);
+		return;
+	}
+	if (!journal_writable(k->journal))
+		return; /* compared when it can be read again */
 	s->compared = true;
 	keeper_enter_service(k);
 	keeper_sign(k);
@@ -79,24 +126,21 @@ on_hello(struct keeper *k, struct view payload)
 	struct reader r = reader_of(payload);
 	uint64_t size = reader_u64(&r);
 	struct view root = reader_take(&r, TREE_HASH_LEN);
+	uint64_t epoch = reader_u64(&r);
+	struct view next = reader_take(&r, sizeof s->next);
+	struct view after = reader_take(&r, sizeof s->after);
 	struct view vkey = reader_rest(&r);
 
-	if (!reader_done(&r) || s->told)
+	if (!reader_done(&r) || s->told || vkey.n >= sizeof s->vkey)
 		return false;
 	s->told = true;
 	s->size = size;
+	s->epoch = epoch;
 	memcpy(s->root, root.p, sizeof s->root);
-	if (!view_is(vkey, journal_vkey(k->journal))) {
-		doom(k,
-		    "%s belongs to the key %s, but the signer has %.*s. "
-		    "Nothing is recorded. Next: put the journal and the "
-		    "signer's folder of the same installation together; when "
-		    "that signer is gone: chancery recover --new-incarnation "
-		    "--reason signer, see chancery(8)",
-		    k->path, journal_vkey(k->journal), (int)vkey.n,
-		    (const char *)vkey.p);
-		return true;
-	}
+	memcpy(s->next, next.p, sizeof s->next);
+	memcpy(s->after, after.p, sizeof s->after);
+	(void)snprintf(
+	    s->vkey, sizeof s->vkey, "%.*s", (int)vkey.n, (const char *)vkey.p);
 	keeper_compare(k);
 	return true;
 }
@@ -119,20 +163,34 @@ rest(struct keeper *k, uint64_t ms)
 }
 
 void
+keeper_put_request(
+    const struct keeper *k, const struct buf *proof, struct buf *out)
+{
+	const struct keeper_signing *s = &k->signing;
+
+	buf_put_u64(out, s->size);
+	buf_put_u64(out, s->asked_size);
+	buf_put(out, s->asked_root, sizeof s->asked_root);
+	buf_put_u16(out, (uint16_t)(proof->len / TREE_HASH_LEN));
+	buf_put_view(out, buf_view(proof));
+}
+
+void
 keeper_sign(struct keeper *k)
 {
 	struct keeper_signing *s = &k->signing;
-	uint64_t size = journal_size(k->journal);
 	struct buf proof;
-	struct buf *out;
+	uint64_t size;
 
 	if (!s->compared || s->busy || k->signer.link == NULL ||
 	    (s->resting && !k->stopping && !keeper_rolling(k)) ||
-	    !journal_writable(k->journal) ||
-	    (size == s->size && journal_signed_size(k->journal) == size))
+	    !journal_writable(k->journal) || keeper_keys_step(k))
+		return;
+	size = journal_size(k->journal);
+	if (size == s->size && journal_signed_size(k->journal) == size)
 		return;
 	buf_init(&proof);
-	if (journal_proof(k->journal, s->size, &proof) != 0) {
+	if (journal_proof(k->journal, s->size, size, &proof) != 0) {
 		log_error("%s: %s", k->path, journal_error(k->journal));
 		buf_release(&proof);
 		keeper_storage_failed(k);
@@ -141,12 +199,7 @@ keeper_sign(struct keeper *k)
 	s->busy = true;
 	s->asked_size = size;
 	journal_root(k->journal, s->asked_root);
-	out = ipc_begin(k->signer.link, WIRE_SIGN);
-	buf_put_u64(out, s->size);
-	buf_put_u64(out, size);
-	buf_put(out, s->asked_root, sizeof s->asked_root);
-	buf_put_u16(out, (uint16_t)(proof.len / TREE_HASH_LEN));
-	buf_put_view(out, buf_view(&proof));
+	keeper_put_request(k, &proof, ipc_begin(k->signer.link, WIRE_SIGN));
 	ipc_end(k->signer.link);
 	buf_release(&proof);
 }
@@ -190,9 +243,9 @@ note_fits(struct keeper *k, struct view text, uint64_t size, bool publish,
 	    !view_is(note.origin, journal_origin(k->journal)) ||
 	    memcmp(note.root, k->signing.asked_root, sizeof note.root) != 0)
 		return false;
-	*why = "the journal's vkey is malformed";
+	*why = "the key that signs is malformed";
 	return !publish ||
-	    (note_parse_vkey(view_text(journal_vkey(k->journal)), &key) &&
+	    (note_parse_vkey(view_text(keeper_keys_signing(k)), &key) &&
 		note_verify(&note, &key, why));
 }
 
@@ -226,8 +279,9 @@ on_note(struct keeper *k, struct view payload)
 	uint64_t size = reader_u64(&r);
 	struct view text = reader_rest(&r);
 	const char *why = "it was not asked for";
+	bool turns = keeper_keys_awaits_note(k);
 	bool ends = keeper_rolling(k) && size == journal_size(k->journal);
-	bool publish = ends || is_due(k, size);
+	bool publish = turns || ends || is_due(k, size);
 
 	if (!reader_done(&r))
 		return false;
@@ -247,6 +301,14 @@ on_note(struct keeper *k, struct view payload)
 	} else if (!uv_is_active((uv_handle_t *)&k->publish_timer)) {
 		(void)uv_timer_start(&k->publish_timer, on_publish,
 		    s->published_ms + PUBLISH_MS - uv_now(&k->loop), 0);
+	}
+	if (turns) {
+		s->busy = false;
+		keeper_keys_took_note(k, text);
+		keeper_sign(k);
+		if (k->stopping && !keeper_signature_awaited(k))
+			keeper_end(k);
+		return true;
 	}
 	journal_note(k->journal, size, text, publish);
 	if (!uv_is_active((uv_handle_t *)&k->note_timer))
@@ -279,6 +341,7 @@ on_refused(struct keeper *k, struct view payload)
 	(void)snprintf(
 	    s->why, sizeof s->why, "%.*s", (int)why.n, (const char *)why.p);
 	rest(k, RETRY_MS);
+	keeper_keys_refused(k, s->why);
 	keeper_update(k);
 	if (k->stopping)
 		keeper_end(k);
@@ -288,6 +351,7 @@ on_refused(struct keeper *k, struct view payload)
 const struct keeper_frame_row keeper_signer_frames[] = {
     {WIRE_SIGNER, on_hello},
     {WIRE_NOTE, on_note},
+    {WIRE_KEY, keeper_keys_on_key},
     {WIRE_REFUSED, on_refused},
 };
 const size_t keeper_signer_frame_count =

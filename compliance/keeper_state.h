@@ -17,6 +17,7 @@
 #include "compliance/scan.h"
 #include "compliance/tree.h"
 
+#define KEEPER_VKEY_MAX 320   /* longest vkey with its NUL */
 #define KEEPER_QUEUE_MAX 2000 /* events in one commit */
 #define KEEPER_QUEUE_BYTES (8U << 20)
 /* Every way out escapes it at worst sixfold, and has frames of 16 MiB. */
@@ -80,7 +81,33 @@ struct keeper_signing {
 	uint64_t publish_above; /* a note larger than this must be published */
 	uint64_t published_ms;  /* loop time of the last one */
 	bool publish;
-	char why[256]; /* what the signer said when it refused */
+	char why[256];  /* what the signer said when it refused */
+	uint64_t epoch; /* of the key that signs */
+	char vkey[KEEPER_VKEY_MAX];
+	uint8_t next[TREE_HASH_LEN];  /* digest of the key after it, */
+	uint8_t after[TREE_HASH_LEN]; /* and of the one after that, or zeros */
+	struct buf closing; /* checkpoint of a turn that is not stored yet */
+	uint64_t closing_size;
+};
+
+/* From one signing key to the next. */
+struct keeper_turn {
+	enum {
+		TURN_NONE,
+		TURN_WANTED,   /* the signer is to make ready */
+		TURN_RECORDED, /* the key record is there: seq */
+		TURN_CLOSED    /* the signer has the next key */
+	} stage;
+	const char *reason;
+	bool clean; /* the old key signs that record, too */
+	bool done;  /* there was one, or none is needed, since the start */
+	uint64_t epoch;
+	uint64_t seq, at;
+	char vkey[KEEPER_VKEY_MAX];    /* the key that begins, */
+	char closing[KEEPER_VKEY_MAX]; /* and that of the checkpoint */
+	bool asked;                    /* by the engine, with its */
+	uint64_t ref;
+	unsigned generation;
 };
 
 struct keeper {
@@ -118,6 +145,8 @@ struct keeper {
 
 	struct keeper_roll roll;
 	struct keeper_signing signing;
+	struct keeper_turn turn;
+	uv_timer_t turn_timer;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
 	    late_timer, replay_timer, truncate_timer, stop_timer, roll_timer,
 	    publish_timer;
@@ -132,6 +161,9 @@ void keeper_update(struct keeper *k);
 void keeper_drop(struct keeper_peer *p, const char *why);
 /* Commits what waits, unless the file is sealed. */
 void keeper_commit(struct keeper *k);
+void keeper_send_receipt(
+    struct keeper_peer *p, uint64_t ref, const struct journal_event *e);
+void keeper_send_refused(struct keeper_peer *p, uint64_t ref, const char *why);
 /* Leaves the loop. */
 void keeper_end(struct keeper *k);
 
@@ -178,6 +210,9 @@ void keeper_signer_down(struct keeper *k);
 void keeper_compare(struct keeper *k);
 /* Sends the newest head to the signer when it has time. */
 void keeper_sign(struct keeper *k);
+/* The proof of asked_size and asked_root, as the signer reads it. */
+void keeper_put_request(
+    const struct keeper *k, const struct buf *proof, struct buf *out);
 /* Whether a signature that can come is not there yet. */
 bool keeper_signature_awaited(const struct keeper *k);
 /* The next note that covers record seq is kept as a checkpoint. */
@@ -205,6 +240,30 @@ bool keeper_on_cosig(struct keeper *k, struct view payload);
 bool keeper_on_stamp(struct keeper *k, struct view payload);
 /* A witness has seen another history: nothing more is recorded. */
 bool keeper_on_fork(struct keeper *k, struct view payload);
+/* ---- keeper_keys.c ---- */
+
+/*
+ * Whether journal and signer tell the same keys, after the signer's hello;
+ * finds out what is under way between them.
+ */
+bool keeper_keys_compare(struct keeper *k);
+/* True when the key may sign new records; else the turn to another goes on. */
+bool keeper_keys_ready(struct keeper *k);
+/* The journal begins: its key has not signed yet. */
+void keeper_keys_fresh(struct keeper *k);
+/* Begins a turn, when none is under way. */
+void keeper_keys_turn(struct keeper *k, const char *reason, bool clean);
+/* The next step of a turn, if the signer is to do no other thing now. */
+bool keeper_keys_step(struct keeper *k);
+/* Frames of the signer (WIRE_KEY) and of the engine (WIRE_KEY_TURN). */
+keeper_frame keeper_keys_on_key, keeper_keys_on_asked;
+/* Whether the note asked for is one that ends an epoch, and by which key. */
+bool keeper_keys_awaits_note(const struct keeper *k);
+const char *keeper_keys_signing(const struct keeper *k);
+/* It came. */
+void keeper_keys_took_note(struct keeper *k, struct view text);
+/* The signer does not do what was asked last. */
+void keeper_keys_refused(struct keeper *k, const char *why);
 
 /* ---- keeper_replay.c ---- */
 

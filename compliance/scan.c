@@ -169,6 +169,49 @@ scan_checkpoint(struct scan *s, uint64_t size, struct buf *note)
 	return r == SQLITE_DONE ? 0 : scan_fail_sql(s, f);
 }
 
+/* Column 0 as a number, column 1 as bytes, of the one row there may be. */
+static int
+take_row(struct scan *s, struct scan_file *f, enum scan_statement which, int r,
+    uint64_t *n, struct buf *bytes)
+{
+	sqlite3_stmt *q = f->stmt[which];
+
+	if (r == SQLITE_ROW) {
+		*n = column(f, which, 0);
+		buf_put(bytes, sqlite3_column_blob(q, 1),
+		    (size_t)sqlite3_column_bytes(q, 1));
+	}
+	reset(f, which);
+	if (r == SQLITE_ROW)
+		return bytes->failed ? scan_fail(s, "out of memory") : 1;
+	return r == SQLITE_DONE ? 0 : scan_fail_sql(s, f);
+}
+
+int
+scan_control_before(struct scan *s, unsigned kind, uint64_t before,
+    uint64_t *seq, struct buf *leaf)
+{
+	const uint64_t args[] = {kind, before < INT64_MAX ? before : INT64_MAX};
+	struct scan_file *f = &s->newest;
+
+	if (scan_refresh(s) != 0)
+		return -1;
+	return take_row(s, f, S_CONTROL_BEFORE,
+	    step(f, S_CONTROL_BEFORE, 1, args, 2), seq, leaf);
+}
+
+int
+scan_checkpoint_from(
+    struct scan *s, uint64_t from, uint64_t *size, struct buf *note)
+{
+	struct scan_file *f = scan_file_of(s, from > 0 ? from - 1 : 0);
+
+	if (f == NULL)
+		return -1;
+	return take_row(s, f, S_CHECKPOINT_FROM,
+	    step(f, S_CHECKPOINT_FROM, 1, &from, 1), size, note);
+}
+
 /* ---- records ---- */
 
 int

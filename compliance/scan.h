@@ -55,6 +55,15 @@ uint64_t scan_size(struct scan *s);
 int scan_note(struct scan *s, uint64_t *size, struct buf *note);
 /* Appends the stored checkpoint of that size: 1, 0 when there is none, -1. */
 int scan_checkpoint(struct scan *s, uint64_t size, struct buf *note);
+/*
+ * The newest control record of a kind before a sequence number: 1, its number
+ * and its leaf appended; 0 when there is none; -1.
+ */
+int scan_control_before(struct scan *s, unsigned kind, uint64_t before,
+    uint64_t *seq, struct buf *leaf);
+/* The same for the stored checkpoint of the smallest size from one on. */
+int scan_checkpoint_from(
+    struct scan *s, uint64_t from, uint64_t *size, struct buf *note);
 /* Places the scan so that the next record is the first with seq >= seq. */
 int scan_seek(struct scan *s, uint64_t seq);
 /* First sequence number whose time is >= at (binary search). */
@@ -95,6 +104,9 @@ uint64_t scan_purged_to(struct scan *s);
 int scan_next_payload(struct scan *s, uint64_t from, uint64_t *seq);
 /* Why the last call failed; borrowed. */
 const char *scan_error(struct scan *s);
+/* Puts a reason there, for those who read through a scan; -1. */
+int scan_fail(struct scan *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* NULL is allowed. */
 void scan_close(struct scan *s);
 

@@ -31,6 +31,11 @@ static const char *const statement_sql[SCAN_STATEMENTS] = {
     [S_FIRST_BODY] = "SELECT id >> 8 FROM body ORDER BY id LIMIT 1",
     [S_NEXT_BODY] =
 	"SELECT id >> 8 FROM body WHERE id >= ? ORDER BY id LIMIT 1",
+    [S_CONTROL_BEFORE] =
+	"SELECT seq, bytes FROM leaf WHERE kind = ? AND kind >= 128"
+	" AND seq < ? ORDER BY seq DESC LIMIT 1",
+    [S_CHECKPOINT_FROM] = "SELECT size, note FROM checkpoint WHERE size >= ?"
+			  " ORDER BY size LIMIT 1",
     [S_BASES] = "SELECT seq FROM leaf WHERE kind = 128 AND kind >= 128"
 		" ORDER BY seq",
 };

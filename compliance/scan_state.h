@@ -35,6 +35,8 @@ enum scan_statement {
 	S_FIRST_BODY,
 	S_NEXT_BODY,
 	S_BASES,
+	S_CONTROL_BEFORE,
+	S_CHECKPOINT_FROM,
 	SCAN_STATEMENTS
 };
 
@@ -86,9 +88,7 @@ struct scan {
 	char error[256];
 };
 
-/* Put the reason where scan_error() finds it; -1. */
-int scan_fail(struct scan *s, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+/* SQLite's own words for scan_fail(). */
 int scan_fail_sql(struct scan *s, const struct scan_file *f);
 /* Takes a file as the newest one. 0 or -1. */
 int scan_turn_to(struct scan *s, unsigned segment);

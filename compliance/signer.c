@@ -1,13 +1,11 @@
 #include "compliance/signer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -18,21 +16,25 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/role.h"
+#include "base/text.h"
 
 #include "compliance/note.h"
+#include "compliance/signer_keys.h"
 #include "compliance/tree.h"
 #include "compliance/wire.h"
 
-#define FILE_MAX 1024    /* key and state are far smaller */
+#define FILE_MAX 1024    /* the state is far smaller */
 #define UNLINKED_MS 5000 /* the parent gives a new link by then, or never */
 
+#define MACHINE_ID "/etc/machine-id"
+#define MACHINE_WORD "machine "
+
 struct signer {
+	struct signer_keys keys;
 	char *state_path;
-	char *origin;
-	struct crypto_key *key;
 	uint64_t size;
 	uint8_t root[TREE_HASH_LEN];
-	int lock;
+	char machine[2 * CRYPTO_SHA256_LEN + 1]; /* where this runs */
 };
 
 static int __attribute__((format(printf, 3, 4)))
@@ -46,81 +48,89 @@ fail(char *why, size_t why_len, const char *fmt, ...)
 	return -1;
 }
 
-/* ---- making ---- */
+/* ---- the state file ---- */
 
-/* A state file is the body of the checkpoint that was signed last. */
+/* Digest of the machine's id; "-" where there is none. */
+static void
+read_machine(char out[2 * CRYPTO_SHA256_LEN + 1])
+{
+	uint8_t hash[CRYPTO_SHA256_LEN];
+	struct buf id, hex;
+
+	buf_init(&id);
+	buf_init(&hex);
+	(void)snprintf(out, 2, "-");
+	if (file_read(MACHINE_ID, FILE_MAX, &id) == 0 && id.len >= 32) {
+		crypto_sha256(id.data, id.len, hash);
+		text_put_hex(&hex, hash, sizeof hash);
+		if (hex.len == 2 * sizeof hash)
+			memcpy(out, buf_text(&hex), hex.len + 1);
+	}
+	buf_release(&hex);
+	buf_release(&id);
+}
+
+/* The body of the checkpoint that was signed last, and the machine. */
 static int
 write_state(const char *path, const char *origin, uint64_t size,
-    const uint8_t root[TREE_HASH_LEN], bool replace)
+    const uint8_t root[TREE_HASH_LEN], const char *machine, bool replace)
 {
-	struct buf body;
+	struct buf text;
 	int r = -1;
 
-	buf_init(&body);
-	note_put_body(&body, view_text(origin), size, root);
-	if (body.failed)
+	buf_init(&text);
+	note_put_body(&text, view_text(origin), size, root);
+	buf_printf(&text, MACHINE_WORD "%s\n", machine);
+	if (text.failed)
 		errno = ENOMEM;
 	else if (replace)
-		r = file_replace(path, buf_view(&body), 0600);
+		r = file_replace(path, buf_view(&text), 0600);
 	else
-		r = file_create(path, buf_view(&body), 0600);
-	buf_release(&body);
+		r = file_create(path, buf_view(&text), 0600);
+	buf_release(&text);
 	return r;
 }
 
-static int
-make_files(const char *key_path, const char *state_path, const char *origin,
-    struct buf *vkey, char *why, size_t why_len)
+/* Splits the last line off. */
+static bool
+parse_state(struct view text, struct note *body, struct view *machine)
 {
-	uint8_t seed[CRYPTO_SEED_LEN], public[CRYPTO_PUBLIC_LEN];
-	uint8_t root[TREE_HASH_LEN];
-	struct crypto_key *key;
-	struct buf text;
-	int r = 0;
+	size_t word = strlen(MACHINE_WORD);
+	const uint8_t *at;
 
-	buf_init(&text);
-	crypto_random(seed, sizeof seed);
-	key = crypto_key_new(seed);
-	if (key == NULL) {
-		r = fail(why, why_len, "no key can be made");
-		goto done;
-	}
-	crypto_key_public(key, public);
-	note_put_skey(&text, view_text(origin), seed, public);
-	buf_put_u8(&text, '\n');
-	note_put_vkey(vkey, view_text(origin), public);
-	tree_empty_root(root);
-	if (text.failed || vkey->failed)
-		r = fail(why, why_len, "out of memory");
-	else if (file_create(key_path, buf_view(&text), 0600) != 0)
-		r = fail(why, why_len, "%s: %s", key_path, strerror(errno));
-	else if (write_state(state_path, origin, 0, root, false) != 0)
-		r = fail(why, why_len, "%s: %s", state_path, strerror(errno));
-done:
-	crypto_wipe(seed, sizeof seed);
-	if (text.data != NULL)
-		crypto_wipe(text.data, text.cap);
-	buf_release(&text);
-	crypto_key_free(key);
-	return r;
+	if (text.n < 2 || text.p[text.n - 1] != '\n')
+		return false;
+	at = memrchr(text.p, '\n', text.n - 1);
+	if (at == NULL)
+		return false;
+	*machine = view_of(at + 1, (size_t)(text.p + text.n - at) - 2);
+	if (machine->n <= word || memcmp(machine->p, MACHINE_WORD, word) != 0)
+		return false;
+	*machine = view_of(machine->p + word, machine->n - word);
+	return note_parse_body(
+	    view_of(text.p, (size_t)(at + 1 - text.p)), body);
 }
 
 int
 signer_init(const char *dir, const char *origin, struct buf *vkey, char *why,
     size_t why_len)
 {
-	char *key_path = file_join(dir, "key");
 	char *state_path = file_join(dir, "state");
+	char machine[2 * CRYPTO_SHA256_LEN + 1];
+	uint8_t root[TREE_HASH_LEN];
 	int r;
 
-	if (key_path == NULL || state_path == NULL)
+	read_machine(machine);
+	tree_empty_root(root);
+	if (state_path == NULL)
 		r = fail(why, why_len, "out of memory");
 	else if (!note_name_valid(view_text(origin)))
 		r = fail(why, why_len, "%s: not an origin", origin);
 	else
-		r = make_files(
-		    key_path, state_path, origin, vkey, why, why_len);
-	free(key_path);
+		r = signer_keys_make(dir, origin, 0, vkey, why, why_len);
+	if (r == 0 &&
+	    write_state(state_path, origin, 0, root, machine, false) != 0)
+		r = fail(why, why_len, "%s: %s", state_path, strerror(errno));
 	free(state_path);
 	return r;
 }
@@ -128,47 +138,9 @@ signer_init(const char *dir, const char *origin, struct buf *vkey, char *why,
 /* ---- opening ---- */
 
 static int
-read_key(struct signer *s, const char *path, char *why, size_t why_len)
-{
-	uint8_t seed[CRYPTO_SEED_LEN], public[CRYPTO_PUBLIC_LEN];
-	struct view name;
-	struct buf text;
-	uint32_t id;
-	int r = 0;
-
-	buf_init(&text);
-	s->lock = open(path, O_RDONLY | O_CLOEXEC);
-	if (s->lock < 0) {
-		r = fail(why, why_len, "%s: %s", path, strerror(errno));
-		goto done;
-	}
-	if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
-		r = fail(why, why_len, "%s: another signer uses it", path);
-		goto done;
-	}
-	if (file_read_fd(s->lock, FILE_MAX, &text) != 0 || text.len == 0 ||
-	    text.data[text.len - 1] != '\n' ||
-	    !note_parse_skey(
-		view_of(text.data, text.len - 1), &name, &id, seed) ||
-	    (s->key = crypto_key_new(seed)) == NULL ||
-	    (s->origin = view_dup(name)) == NULL) {
-		r = fail(why, why_len, "%s: not a signing key", path);
-		goto done;
-	}
-	crypto_key_public(s->key, public);
-	if (note_key_id(name, public) != id)
-		r = fail(why, why_len, "%s: key and id do not agree", path);
-done:
-	crypto_wipe(seed, sizeof seed);
-	if (text.data != NULL)
-		crypto_wipe(text.data, text.cap);
-	buf_release(&text);
-	return r;
-}
-
-static int
 read_state(struct signer *s, char *why, size_t why_len)
 {
+	struct view machine;
 	struct note body;
 	struct buf text;
 	int r = 0;
@@ -176,13 +148,20 @@ read_state(struct signer *s, char *why, size_t why_len)
 	buf_init(&text);
 	if (file_read(s->state_path, FILE_MAX, &text) != 0) {
 		r = fail(why, why_len,
-		    "%s: %s; without it nobody knows what was signed last: "
-		    "restore it, or begin a new journal",
+		    "%s: %s; without it nobody knows what was signed last. "
+		    "Put it back, or make it from the newest checkpoint that "
+		    "anybody holds: chancery recover --signer-state NOTE",
 		    s->state_path, strerror(errno));
-	} else if (!note_parse_body(buf_view(&text), &body) ||
-	    !view_is(body.origin, s->origin)) {
+	} else if (!parse_state(buf_view(&text), &body, &machine) ||
+	    !view_is(body.origin, s->keys.origin)) {
 		r = fail(why, why_len, "%s: not the state of the key %s",
-		    s->state_path, s->origin);
+		    s->state_path, s->keys.origin);
+	} else if (!view_is(machine, "-") && !view_is(machine, s->machine)) {
+		r = fail(why, why_len,
+		    "%s: the signer's folder is of another machine, and the "
+		    "one there may sign with the same key. When that one is "
+		    "gone for good: chancery recover --moved",
+		    s->state_path);
 	} else {
 		s->size = body.size;
 		memcpy(s->root, body.root, sizeof s->root);
@@ -195,22 +174,18 @@ struct signer *
 signer_open(const char *dir, char *why, size_t why_len)
 {
 	struct signer *s = calloc(1, sizeof *s);
-	char *key_path = file_join(dir, "key");
 
-	if (s == NULL || key_path == NULL ||
-	    (s->state_path = file_join(dir, "state")) == NULL) {
+	if (s == NULL || (s->state_path = file_join(dir, "state")) == NULL) {
 		(void)fail(why, why_len, "out of memory");
 		free(s);
-		free(key_path);
 		return NULL;
 	}
-	s->lock = -1;
-	if (read_key(s, key_path, why, why_len) != 0 ||
+	read_machine(s->machine);
+	if (signer_keys_open(&s->keys, dir, why, why_len) != 0 ||
 	    read_state(s, why, why_len) != 0) {
 		signer_close(s);
 		s = NULL;
 	}
-	free(key_path);
 	return s;
 }
 
@@ -219,77 +194,123 @@ signer_close(struct signer *s)
 {
 	if (s == NULL)
 		return;
-	if (s->lock >= 0)
-		(void)close(s->lock); /* only read from */
-	crypto_key_free(s->key);
-	free(s->origin);
+	signer_keys_close(&s->keys);
 	free(s->state_path);
 	free(s);
+}
+
+static void
+put_digest(const struct signer_public *p, struct buf *out)
+{
+	uint8_t digest[CRYPTO_SHA256_LEN] = {0};
+
+	if (p->there)
+		signer_keys_digest(p, digest);
+	buf_put(out, digest, sizeof digest);
 }
 
 void
 signer_put_hello(const struct signer *s, struct buf *out)
 {
-	uint8_t public[CRYPTO_PUBLIC_LEN];
-
-	crypto_key_public(s->key, public);
 	buf_put_u64(out, s->size);
 	buf_put(out, s->root, sizeof s->root);
-	note_put_vkey(out, view_text(s->origin), public);
+	buf_put_u64(out, s->keys.now.epoch);
+	put_digest(&s->keys.next, out);
+	put_digest(&s->keys.after, out);
+	signer_keys_put_vkey(&s->keys, &s->keys.now, out);
 }
 
 /* ---- signing ---- */
 
+/* A head, and the proof that it adds to the last one. */
+struct request {
+	uint64_t old, size;
+	const uint8_t *root;
+	struct view proof;
+};
+
 /* Whether the new head adds to what was signed last. */
 static bool
-grows(const struct signer *s, uint64_t old, uint64_t size, const uint8_t *root,
-    struct view proof, char *why, size_t why_len)
+grows(
+    const struct signer *s, const struct request *r, char *why, size_t why_len)
 {
 	const char *reason;
 
-	if (size < s->size)
+	if (r->size < s->size)
 		reason = "records are missing (rollback)";
-	else if (size == s->size && !crypto_equal(root, s->root, TREE_HASH_LEN))
+	else if (r->size == s->size &&
+	    !crypto_equal(r->root, s->root, TREE_HASH_LEN))
 		reason = "another history of the same length (fork)";
-	else if (old != s->size)
+	else if (r->old != s->size)
 		reason = "the proof starts elsewhere";
-	else if (!tree_consistency_check(s->size, s->root, size, root, proof))
+	else if (!tree_consistency_check(
+		     s->size, s->root, r->size, r->root, r->proof))
 		reason = "the proof does not hold (fork)";
 	else
 		return true;
 	(void)fail(why, why_len,
 	    "head of size %" PRIu64 " refused, size %" PRIu64
 	    " was signed before: %s",
-	    size, s->size, reason);
+	    r->size, s->size, reason);
 	return false;
 }
 
-static enum signer_verdict
-sign_head(struct signer *s, uint64_t size, const uint8_t *root, struct buf *out,
-    char *why, size_t why_len)
+/* A crash after this repeats the same signature later. */
+static bool
+remember(struct signer *s, const struct request *r, char *why, size_t why_len)
 {
-	enum signer_verdict verdict = SIGNER_REFUSED;
-	struct buf body;
-
-	/* A crash after this line repeats the same signature later. */
-	if (size != s->size &&
-	    write_state(s->state_path, s->origin, size, root, true) != 0) {
+	if (r->size != s->size &&
+	    write_state(s->state_path, s->keys.origin, r->size, r->root,
+		s->machine, true) != 0) {
 		(void)fail(
 		    why, why_len, "%s: %s", s->state_path, strerror(errno));
-		return SIGNER_REFUSED;
+		return false;
 	}
-	s->size = size;
-	memcpy(s->root, root, sizeof s->root);
+	s->size = r->size;
+	memcpy(s->root, r->root, sizeof s->root);
+	return true;
+}
+
+static bool
+put_note(const struct signer *s, const struct request *r, struct buf *out,
+    char *why, size_t why_len)
+{
+	struct buf body;
+	bool ok;
+
 	buf_init(&body);
-	note_put_body(&body, view_text(s->origin), size, root);
-	buf_put_u64(out, size);
-	if (!body.failed &&
-	    note_sign(out, buf_view(&body), view_text(s->origin), s->key))
-		verdict = SIGNER_SIGNED;
-	else
-		(void)fail(why, why_len, "signing failed");
+	note_put_body(&body, view_text(s->keys.origin), r->size, r->root);
+	ok = !body.failed &&
+	    note_sign(
+		out, buf_view(&body), view_text(s->keys.origin), s->keys.key);
 	buf_release(&body);
-	return verdict;
+	if (!ok)
+		(void)fail(why, why_len, "signing failed");
+	return ok;
+}
+
+static bool
+read_request(struct reader *r, struct request *out, char *why, size_t why_len)
+{
+	uint16_t n;
+
+	out->old = reader_u64(r);
+	out->size = reader_u64(r);
+	out->root = reader_take(r, TREE_HASH_LEN).p;
+	n = reader_u16(r);
+	out->proof = reader_take(r, (size_t)n * TREE_HASH_LEN);
+	if (reader_done(r) && n <= TREE_PROOF_MAX)
+		return true;
+	(void)fail(why, why_len, "malformed request");
+	return false;
+}
+
+/* What an earlier failure left under way comes before all else. */
+static bool
+is_settled(struct signer *s, char *why, size_t why_len)
+{
+	return !s->keys.moving ||
+	    signer_keys_advance(&s->keys, why, why_len) == 0;
 }
 
 enum signer_verdict
@@ -297,19 +318,111 @@ signer_sign(struct signer *s, struct view request, struct buf *out, char *why,
     size_t why_len)
 {
 	struct reader r = reader_of(request);
-	uint64_t old = reader_u64(&r);
-	uint64_t size = reader_u64(&r);
-	struct view root = reader_take(&r, TREE_HASH_LEN);
-	uint16_t n = reader_u16(&r);
-	struct view proof = reader_take(&r, (size_t)n * TREE_HASH_LEN);
+	size_t before = out->len;
+	struct request q;
 
-	if (!reader_done(&r) || n > TREE_PROOF_MAX) {
+	if (!read_request(&r, &q, why, why_len))
+		return SIGNER_MALFORMED;
+	if (!is_settled(s, why, why_len) || !grows(s, &q, why, why_len) ||
+	    !remember(s, &q, why, why_len))
+		return SIGNER_REFUSED;
+	buf_put_u64(out, q.size);
+	if (put_note(s, &q, out, why, why_len))
+		return SIGNER_SIGNED;
+	out->len = before;
+	return SIGNER_REFUSED;
+}
+
+enum signer_verdict
+signer_rotate(struct signer *s, struct view request, struct buf *out, char *why,
+    size_t why_len)
+{
+	struct reader r = reader_of(request);
+	uint64_t epoch = reader_u64(&r);
+
+	if (!reader_done(&r)) {
 		(void)fail(why, why_len, "malformed request");
 		return SIGNER_MALFORMED;
 	}
-	if (!grows(s, old, size, root.p, proof, why, why_len))
+	if (!is_settled(s, why, why_len))
 		return SIGNER_REFUSED;
-	return sign_head(s, size, root.p, out, why, why_len);
+	if (epoch != s->keys.next.epoch) {
+		(void)fail(why, why_len,
+		    "epoch %" PRIu64 " cannot begin: the next one is %" PRIu64,
+		    epoch, s->keys.next.epoch);
+		return SIGNER_REFUSED;
+	}
+	if (signer_keys_prepare(&s->keys, why, why_len) != 0)
+		return SIGNER_REFUSED;
+	buf_put_u64(out, epoch);
+	put_digest(&s->keys.after, out);
+	signer_keys_put_vkey(&s->keys, &s->keys.next, out);
+	return SIGNER_SIGNED;
+}
+
+/* The present key's last signature, written down before the key goes. */
+static bool
+close_epoch(struct signer *s, const struct request *q, struct buf *out,
+    char *why, size_t why_len)
+{
+	struct buf note;
+	bool ok;
+
+	buf_init(&note);
+	ok = put_note(s, q, &note, why, why_len) &&
+	    signer_keys_put_closing(&s->keys, buf_view(&note), why, why_len) ==
+		0 &&
+	    signer_keys_advance(&s->keys, why, why_len) == 0;
+	if (ok)
+		buf_put_view(out, buf_view(&note));
+	buf_release(&note);
+	return ok;
+}
+
+static bool
+turn(struct signer *s, uint64_t epoch, bool clean, const struct request *q,
+    struct buf *out, char *why, size_t why_len)
+{
+	if (epoch == s->keys.now.epoch && clean) {
+		/* Asked again, after the answer was lost. */
+		buf_put_view(out, buf_view(&s->keys.closing));
+		return q->size == s->size && s->keys.closing.len > 0;
+	}
+	if (epoch == s->keys.now.epoch)
+		return put_note(s, q, out, why, why_len);
+	if (epoch != s->keys.next.epoch || !s->keys.after.there) {
+		(void)fail(why, why_len,
+		    "epoch %" PRIu64 " cannot begin: it was not made ready",
+		    epoch);
+		return false;
+	}
+	if (clean)
+		return close_epoch(s, q, out, why, why_len);
+	return signer_keys_advance(&s->keys, why, why_len) == 0 &&
+	    put_note(s, q, out, why, why_len);
+}
+
+enum signer_verdict
+signer_turn(struct signer *s, struct view request, struct buf *out, char *why,
+    size_t why_len)
+{
+	struct reader r = reader_of(request);
+	uint64_t epoch = reader_u64(&r);
+	bool clean = reader_u8(&r) != 0;
+	size_t before = out->len;
+	struct request q;
+
+	if (!read_request(&r, &q, why, why_len))
+		return SIGNER_MALFORMED;
+	(void)fail(why, why_len, "epoch %" PRIu64 " began elsewhere", epoch);
+	if (!is_settled(s, why, why_len) || !grows(s, &q, why, why_len) ||
+	    !remember(s, &q, why, why_len))
+		return SIGNER_REFUSED;
+	buf_put_u64(out, q.size);
+	if (turn(s, epoch, clean, &q, out, why, why_len))
+		return SIGNER_SIGNED;
+	out->len = before;
+	return SIGNER_REFUSED;
 }
 
 /* ---- the role ---- */
@@ -362,13 +475,24 @@ send_refusal(struct service *v, const char *why)
 	ipc_end(v->keeper);
 }
 
+static const struct {
+	uint16_t type, answer;
+	enum signer_verdict (*handle)(struct signer *s, struct view request,
+	    struct buf *out, char *why, size_t why_len);
+} frames[] = {
+    {WIRE_SIGN, WIRE_NOTE, signer_sign},
+    {WIRE_ROTATE, WIRE_KEY, signer_rotate},
+    {WIRE_TURN, WIRE_NOTE, signer_turn},
+};
+
 static void
 on_frame(void *arg, uint16_t type, struct view payload, int fd)
 {
 	struct service *v = arg;
-	char why[256] = "unexpected frame";
+	char why[512] = "unexpected frame";
 	enum signer_verdict verdict = SIGNER_MALFORMED;
-	struct buf note;
+	uint16_t answer = 0;
+	struct buf out;
 
 	if (fd >= 0)
 		(void)close(fd); /* no frame of the keeper carries one */
@@ -376,13 +500,17 @@ on_frame(void *arg, uint16_t type, struct view payload, int fd)
 		send_refusal(v, v->why);
 		return;
 	}
-	buf_init(&note);
-	if (type == WIRE_SIGN && fd < 0)
+	buf_init(&out);
+	for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
+		if (frames[i].type != type || fd >= 0)
+			continue;
+		answer = frames[i].answer;
 		verdict =
-		    signer_sign(v->signer, payload, &note, why, sizeof why);
+		    frames[i].handle(v->signer, payload, &out, why, sizeof why);
+	}
 	switch (verdict) {
 	case SIGNER_SIGNED:
-		ipc_send(v->keeper, WIRE_NOTE, buf_view(&note));
+		ipc_send(v->keeper, answer, buf_view(&out));
 		break;
 	case SIGNER_REFUSED:
 		log_error("%s", why);
@@ -392,7 +520,7 @@ on_frame(void *arg, uint16_t type, struct view payload, int fd)
 		drop_keeper(v, why);
 		break;
 	}
-	buf_release(&note);
+	buf_release(&out);
 }
 
 static void

@@ -2,9 +2,10 @@
 #define COMPLIANCE_SIGNER_H
 
 /*
- * The signer holds the key and the newest (size, root) it ever signed. It
+ * The signer holds the keys and the newest (size, root) it ever signed. It
  * signs a head only when that head provably adds to the last one, and writes
- * down what it is going to sign before it signs. It reads no journal.
+ * down what it is going to sign before it signs. It reads no journal. When an
+ * epoch ends, its key signs the last checkpoint and is erased.
  */
 
 #include <stddef.h>
@@ -16,8 +17,8 @@ struct conf;
 struct signer;
 
 /*
- * Makes dir/key (0600) and dir/state for a new journal, and puts its vkey
- * into the buffer. 0, or -1 with the reason.
+ * Makes dir/key and dir/next (0600) and dir/state for a new journal, and puts
+ * its vkey into the buffer. 0, or -1 with the reason.
  */
 int signer_init(const char *dir, const char *origin, struct buf *vkey,
     char *why, size_t why_len);
@@ -29,7 +30,7 @@ int signer_init(const char *dir, const char *origin, struct buf *vkey,
 struct signer *signer_open(const char *dir, char *why, size_t why_len);
 /* Gives the lock back. NULL is allowed. */
 void signer_close(struct signer *s);
-/* Payload of WIRE_SIGNER: what was signed last. */
+/* Payload of WIRE_SIGNER: what was signed last, and the keys. */
 void signer_put_hello(const struct signer *s, struct buf *out);
 
 enum signer_verdict {
@@ -42,6 +43,19 @@ enum signer_verdict {
  * when signed, else the reason into `why`.
  */
 enum signer_verdict signer_sign(struct signer *s, struct view request,
+    struct buf *out, char *why, size_t why_len);
+
+/*
+ * The same for WIRE_ROTATE and WIRE_KEY: makes the key after the next one
+ * ready.
+ */
+enum signer_verdict signer_rotate(struct signer *s, struct view request,
+    struct buf *out, char *why, size_t why_len);
+/*
+ * The same for WIRE_TURN: the present key signs its last checkpoint, or none
+ * when the turn is not clean; it is erased, and the next key takes its place.
+ */
+enum signer_verdict signer_turn(struct signer *s, struct view request,
     struct buf *out, char *why, size_t why_len);
 
 /* The role; returns its exit status. */

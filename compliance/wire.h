@@ -21,19 +21,24 @@ enum wire_frame {
 	WIRE_STATE = 36,   /* u8 writable, text why */
 	WIRE_PURGED = 37,  /* u64 seq, text ranges: a purge record */
 	/* engine to keeper */
-	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
-	WIRE_PURGE = 49,   /* u64 ref, {u64 first, u64 last}+ */
-	WIRE_COSIG = 50,   /* u64 ref, u64 size, text line */
-	WIRE_STAMP = 51,   /* u64 ref, u64 size, u64 at, bytes token */
-	WIRE_FORK = 52,    /* text why: nothing more may be recorded */
-	WIRE_HOLD = 56,    /* u64 ref, u32 uid, u32 n, matter, text selector */
-	WIRE_RELEASE = 57, /* u64 ref, u32 uid, u64 number of the hold */
-	WIRE_APPROVE = 58, /* u64 ref, u32 uid, u64 below */
+	WIRE_CONTROL = 48,  /* u64 ref, u8 kind, text "name value\n"* */
+	WIRE_PURGE = 49,    /* u64 ref, {u64 first, u64 last}+ */
+	WIRE_COSIG = 50,    /* u64 ref, u64 size, text line */
+	WIRE_STAMP = 51,    /* u64 ref, u64 size, u64 at, bytes token */
+	WIRE_FORK = 52,     /* text why: nothing more may be recorded */
+	WIRE_HOLD = 56,     /* u64 ref, u32 uid, u32 n, matter, text selector */
+	WIRE_RELEASE = 57,  /* u64 ref, u32 uid, u64 number of the hold */
+	WIRE_APPROVE = 58,  /* u64 ref, u32 uid, u64 below */
+	WIRE_KEY_TURN = 60, /* u64 ref, u8 compromised: a new epoch, please */
 	/* keeper to signer */
-	WIRE_SIGN = 64, /* u64 old, u64 size, root, u16 n, {hash}* proof */
+	WIRE_SIGN = 64,   /* u64 old, u64 size, root, u16 n, {hash}* proof */
+	WIRE_ROTATE = 65, /* u64 epoch that shall begin */
+	WIRE_TURN = 66,   /* u64 epoch, u8 clean, and all of WIRE_SIGN */
 	/* signer to keeper */
-	WIRE_SIGNER = 80, /* u64 size, root, text vkey */
-	WIRE_NOTE = 81,   /* u64 size, text note */
+	/* u64 size, root, u64 epoch, digests of next and after, text vkey */
+	WIRE_SIGNER = 80,
+	WIRE_NOTE = 81, /* u64 size, text note */
+	WIRE_KEY = 82,  /* u64 epoch, digest of the key after it, text vkey */
 	/* engine to server and back */
 	WIRE_JSON = 96, /* u64 ref, text */
 	/* engine to anchor and back; body of a request or answer */

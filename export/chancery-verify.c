@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #include "export/verify_archive.h"
+#include "export/verify_chain.h"
 #include "export/verify_cross.h"
 #include "export/verify_journal.h"
 #include "export/verify_paths.h"
@@ -19,6 +20,7 @@
 
 #define KEY_FILE_MAX 4096
 #define NOTE_FILE_MAX 65536
+#define CHAIN_FILE_MAX ((size_t)1 << 30)
 #define EXIT_NOTHING 1
 #define EXIT_USAGE 2
 #define EXIT_SYSTEM 3
@@ -26,6 +28,7 @@
 struct options {
 	const char **key;
 	size_t keys;
+	const char *chain;
 	bool json;
 	const char **checkpoint;
 	size_t checkpoints;
@@ -38,6 +41,7 @@ struct work {
 	struct verify_paths paths;
 	struct verify_key *key; /* each leads to the next */
 	size_t keys;
+	struct verify_trust trust;
 	struct verify_archive *archive;
 	size_t archives;
 	struct verify_outside *outside;
@@ -47,12 +51,13 @@ struct work {
 };
 
 static const char usage_text[] =
-    "usage: chancery-verify [--key VKEY]... [--checkpoint NOTE]... "
-    "[--witness VKEY]...\n"
-    "                       [--json] PATH...\n"
+    "usage: chancery-verify [--key VKEY]... [--keys CHAIN] "
+    "[--checkpoint NOTE]...\n"
+    "                       [--witness VKEY]... [--json] PATH...\n"
     "PATH is a journal, an archive of the tarball or xml adapter, a proof, "
     "or\na folder.\n"
-    "VKEY is the journal's public key, or a file that holds it.\n"
+    "VKEY is the journal's first public key, or a file that holds it.\n"
+    "CHAIN is a file that leads from it to the keys of later epochs.\n"
     "VKEY of --witness is the key of a witness.\n"
     "NOTE is a file with a checkpoint obtained from outside.\n"
     "Exit status: 0 all holds, 1 something does not, 2 usage, 3 system.\n";
@@ -103,6 +108,30 @@ trust_witnesses(const struct options *o)
 		return false;
 	}
 	return true;
+}
+
+/* What --keys names is proved from --key, or it is refused. */
+static bool
+read_chain(struct work *w, const char *path)
+{
+	const char *why = "--key is needed, too: it begins there";
+	struct buf text;
+	unsigned line = 1;
+	bool ok = false;
+
+	buf_init(&text);
+	if (file_read(path, CHAIN_FILE_MAX, &text) != 0)
+		why = strerror(errno);
+	else if (w->keys > 0)
+		ok = verify_chain_parse(buf_view(&text), w->key,
+		    &w->trust.chain[w->trust.chains], &line, &why);
+	if (ok)
+		w->trust.chains++;
+	else
+		fprintf(stderr, "chancery-verify: %s: line %u: %s\n", path,
+		    line, why);
+	buf_release(&text);
+	return ok;
 }
 
 /* A checkpoint joins those that the archives carry. */
@@ -162,10 +191,15 @@ gather(struct work *w, const struct options *o, char **paths, int count)
 	w->journal = calloc(w->paths.count + 1, sizeof(*w->journal));
 	w->outside =
 	    calloc(w->paths.count + o->checkpoints + 1, sizeof(*w->outside));
-	if (w->archive == NULL || w->journal == NULL || w->outside == NULL) {
+	w->trust.given = w->keys > 0 ? w->key : NULL;
+	w->trust.chain = calloc(w->paths.count + 1, sizeof(*w->trust.chain));
+	if (w->archive == NULL || w->journal == NULL || w->outside == NULL ||
+	    w->trust.chain == NULL) {
 		fprintf(stderr, "chancery-verify: out of memory\n");
 		return EXIT_SYSTEM;
 	}
+	if (o->chain != NULL && !read_chain(w, o->chain))
+		return EXIT_USAGE;
 	for (size_t i = 0; i < o->checkpoints; i++)
 		if (!read_checkpoint(w, o->checkpoint[i]))
 			return EXIT_SYSTEM;
@@ -192,8 +226,14 @@ lend_checkpoint(struct work *w, const struct verify_archive *a)
 static void
 verify_all(struct work *w)
 {
-	const struct verify_key *key = w->keys > 0 ? w->key : NULL;
+	const struct verify_key *key = w->trust.given;
 
+	/* Archives come first, but the journals know their keys. */
+	for (size_t i = 0; i < w->paths.count; i++)
+		if (w->paths.input[i].type == VERIFY_TYPE_JOURNAL &&
+		    verify_journal_keys(w->paths.input[i].path,
+			&w->trust.chain[w->trust.chains]))
+			w->trust.chains++;
 	for (size_t i = 0; i < w->paths.count; i++) {
 		const struct verify_input *in = &w->paths.input[i];
 		struct verify_archive *a = &w->archive[w->archives];
@@ -206,7 +246,8 @@ verify_all(struct work *w)
 		case VERIFY_TYPE_BAG:
 		case VERIFY_TYPE_XML:
 			verify_archive_run(in->path,
-			    in->type == VERIFY_TYPE_BAG, key, w->report, a);
+			    in->type == VERIFY_TYPE_BAG, &w->trust, w->report,
+			    a);
 			lend_checkpoint(w, a);
 			w->archives++;
 			break;
@@ -257,6 +298,9 @@ release(struct work *w)
 	for (size_t i = 0; i < w->outsides; i++)
 		buf_release(&w->outside[i].text);
 	free(w->key);
+	for (size_t i = 0; i < w->trust.chains; i++)
+		verify_chain_release(&w->trust.chain[i]);
+	free(w->trust.chain);
 	free(w->journal);
 	free(w->archive);
 	free(w->outside);
@@ -270,6 +314,7 @@ parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
 	    {"key", required_argument, NULL, 'k'},
+	    {"keys", required_argument, NULL, 'K'},
 	    {"checkpoint", required_argument, NULL, 'c'},
 	    {"witness", required_argument, NULL, 'w'},
 	    {"json", no_argument, NULL, 'j'},
@@ -279,10 +324,14 @@ parse_options(int argc, char **argv, struct options *o)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "k:c:w:jhV", names, NULL)) != -1) {
+	while (
+	    (c = getopt_long(argc, argv, "k:K:c:w:jhV", names, NULL)) != -1) {
 		switch (c) {
 		case 'k':
 			o->key[o->keys++] = optarg;
+			break;
+		case 'K':
+			o->chain = optarg;
 			break;
 		case 'c':
 			o->checkpoint[o->checkpoints++] = optarg;

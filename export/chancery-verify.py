@@ -18,8 +18,9 @@ import urllib.parse
 from types import SimpleNamespace
 
 import chancery_archive
-from chancery_evidence import (Tree, check_anchors, check_part, choose_key, need, parse_key,
-                               parse_leaf, parse_witness, read_note, sha, take_anchor, unbase64)
+from chancery_evidence import (Tree, check_anchors, check_part, choose_key, need, next_key,
+                               parse_key, parse_leaf, parse_witness, read_note, sha, take_anchor,
+                               unbase64)
 
 
 # ---- CONTROL RECORDS: each follows from those before it ----
@@ -39,6 +40,10 @@ def on_ack(j, f):
          all(f[name] == known[n - 1][name] for name in ("first", "last")),
          "acknowledgement of no batch, or out of order, or a second one")
     known[n - 1]["ack"] = f
+
+
+def on_key(j, f):
+    j.names[-1].keys = next_key(j.names[-1].keys, f)
 
 
 def on_policy(j, f):
@@ -119,29 +124,36 @@ def on_recover(j, f):
                    f"new name, declared {told}: {f['old']} goes on as {key.name}")
     old.end = f
     j.names.append(SimpleNamespace(key=key, next=f["next"], end=old.endless,
-                                   endless=old.endless, told=sha(key.public).hex() == old.next))
+                                   endless=old.endless, told=sha(key.public).hex() == old.next,
+                                   keys=next_key([], f)))
 
 RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
-         139: on_release, 140: on_recover, 141: take_anchor,
+         139: on_release, 140: on_recover, 141: take_anchor, 135: on_key,
          145: on_approve}
 
 
 # ---- TABLES ----
 
-def read_journal(s, given, archives):
+def open_journal(s):
     live = os.path.exists(s.file + "-wal")
     with open(s.file, "rb") as f:
         need(f.read(16) == b"SQLite format 3\0", "not an SQLite database")
     uri = "file:%s?mode=ro" % urllib.parse.quote(os.path.abspath(s.file))
     db = sqlite3.connect(uri + ("" if live else "&immutable=1"), uri=True, isolation_level=None)
     db.text_factory = bytes
+    return db
+
+
+def read_journal(s, given, archives):
+    db = open_journal(s)
     try:
         db.execute("PRAGMA trusted_schema = 0")
         db.execute("BEGIN")     # a live journal is seen as of one moment
         need(db.execute("PRAGMA application_id").fetchone()[0] == 0x43484e43, "application id")
         need(db.execute("PRAGMA user_version").fetchone()[0] == 2, "schema version is not 2")
         walk(s, db)
-        choose_key(s, given, s.opened["vkey"])
+        if not any(k.key in given for k in s.names[0].keys):        # where trust begins
+            choose_key(s, given, s.opened["vkey"])
         others = [key.name for key in given]
         need(not given or all(name.key in given or name.told and name.key.name not in others
                               for name in s.names[1:]),
@@ -180,7 +192,7 @@ def walk(s, db):
         if seq == 0:
             s.opened, endless = leaf.fields, {"seq": 2**63}
             s.names = [SimpleNamespace(key=parse_key(s.opened["vkey"]), next="-", end=endless,
-                                       endless=endless)]
+                                       endless=endless, keys=next_key([], s.opened))]
         RULES.get(leaf.kind, lambda s, fields: None)(s, leaf.fields)
         s.tree.add(leaf.hash)
         s.kinds.append(leaf.kind if parts or kind >= 128 else 0)
@@ -219,7 +231,7 @@ def check_tree(s, db, archives):
         end = name.end if name else {}
         forked = end.get("reason") == "fork" and (end["size"], unbase64(end["root"]))
         name = name or next(name for name in s.names if at <= name.end["seq"])
-        size, root = read_note(note, name.key)
+        size, root = read_note(note, name.keys)
         need(row in (None, size), f"checkpoint row {row} holds another size")
         if size > name.end["seq"]:
             check_beyond(name.end, size, root)
@@ -229,6 +241,9 @@ def check_tree(s, db, archives):
         need(s.tree.root(size) == root, f"the records do not give the root signed at size {size}")
         signed = max(signed, size)
     need(signed, "no signed checkpoint agrees with these records")
+    closed, late = [row[0] for row in rows], s.names[-1].keys[-1]
+    need(all(k.start == k.seq + 1 or k.seq + 1 in closed or k is late and signed < k.start
+             for name in s.names for k in name.keys[1:]), "an epoch has no closing checkpoint")
     s.notes.append(f"{s.tree.size} records, signed up to {signed}; later ones may be changed yet")
     s.notes.append("newest checkpoint from outside: size %d; whether later records are missing is "
                    "unknown" % max(a.size for a in outside) if outside else "no checkpoint from "
@@ -263,6 +278,17 @@ def check_tables(s, db):
         need((b'{"v":1}' if lost else selector).lower().decode() == text and (lost or len(salt) == 32
              and sha(b"part/1\n", salt, selector) == unbase64(s.holds[n - 1]["selector"])),
              f"hold {n}: not what its record commits to")
+
+
+def read_keys(s, later):
+    """The keys of all epochs, for the archives; the journal itself is judged afterwards."""
+    db, keys = open_journal(s), []
+    for data, in db.execute("SELECT bytes FROM leaf WHERE seq = 0 OR kind IN (135, 140) ORDER BY"
+                            " seq"):
+        leaf = parse_leaf(data)
+        keys = next_key(keys if leaf.kind == 135 else [], leaf.fields)
+        later[keys[0].key.name] = keys
+    db.close()
 
 
 def judge(s, verify, *more):
@@ -305,13 +331,17 @@ def main(words):
     parser.add_argument("--key", type=vkey, action="append", default=[],
                         help="the public key, or a file that holds it; once for each name")
     parser.add_argument("file", nargs="+", help="a journal, tarball, XML archive or proof")
-    given, subjects = parser.parse_args(words), []
+    given, subjects, later = parser.parse_args(words), [], {}
     for path in sorted(set(given.file)):
         side = path.removesuffix(".xml") + ".evidence.xml"
         path = side if path.endswith(".xml") and os.path.exists(side) else path
         subjects.append(SimpleNamespace(file=path, kind=kind_of(path), seq=None, origin=None,
-                                        finding=None, failure=None, notes=[]))
+                                        finding=None, failure=None, notes=[], later=later))
     archives = [s for s in subjects if s.kind in (".xml", ".tar.zst")]
+    for s in subjects:
+        with contextlib.suppress(Exception):    # read_journal() tells
+            if s.kind == ".db":
+                read_keys(s, later)
     for s in archives:
         judge(s, chancery_archive.read_archive, given.key)
     for s in subjects:

@@ -12,8 +12,8 @@ import subprocess
 import tarfile
 from xml.etree import ElementTree
 
-from chancery_evidence import (HASH, KINDS, NUMBER, check_part, choose_key, need, number,
-                               parse_leaf, range_root, read_note, sha, unbase64, unjson)
+from chancery_evidence import (HASH, KINDS, NUMBER, check_part, choose_key, epoch, need, number,
+                               parse_key, parse_leaf, range_root, read_note, sha, unbase64, unjson)
 
 OURS, DECLARATION = "{urn:chancery:compliance:1}", b'<?xml version="1.0" encoding="UTF-8"?>\n'
 NUMBERS = "version batch first last count size".split()
@@ -33,7 +33,12 @@ def check_records(s, h, vkey, given, records):
     need(h["id"] == f"{h['origin']}/{h['adapter']}/{h['batch']}", "the batch id is another")
     need(h["version"] == 1 and first <= last < size and h["count"] == last - first + 1,
          "version, range, count and size do not fit")
-    root = read_note(h["note"].encode(), choose_key(s, given, vkey))
+    keys = s.later.get(h["origin"], [])
+    if any(not given or k.key in given for k in keys):
+        need(epoch(keys, size) == parse_key(vkey), "names another key than that of its epoch")
+    else:
+        keys = choose_key(s, given, vkey)
+    root = read_note(h["note"].encode(), keys)
     need(root == (size, unbase64(h["root"])) and h["note"].startswith(h["origin"] + "\n"),
          "the checkpoint is not the one stated")
     for seq, kind, text, purged, parts in records:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 USER = "- join leave post history delivery room member user".split()
 CONTROL = {     # name of the kind; its fields, each with the form of its value
-    128: "open journal origin vkey software segment note",
+    128: "open journal origin vkey next=hex software segment note",
     129: "batch adapter=name batch=n first=n last=n count=n size=n root=hash",
     130: "ack adapter=name batch=n first=n last=n state=sent|accepted|stored location sha256=hex-"
          " bytes=n readback=yes|no",
@@ -24,7 +24,7 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
     132: "incident what since=n until=n refused=n late=n",
     133: "beat",
     134: "policy required after=n- approvals=0|1|2 quorum=n witnesses stamp=yes|no classes=hex-",
-    135: "key epoch vkey next reason clean",
+    135: "key epoch=n vkey next=hex reason=start|daily|demand|compromise clean=yes|no",
     136: "seal segment first count",
     137: "clock old new sync error tai",
     138: "hold hold=n matter selector=hash by",
@@ -171,6 +171,22 @@ def parse_key(text):
     return SimpleNamespace(name=name, id=found[2], public=public[1:])
 
 
+def epoch(keys, size):
+    """The key that signs checkpoints of this size, of the keys of all epochs of a name."""
+    return [k for k in keys if k.start <= size][-1].key
+
+
+def next_key(keys, f):
+    """Adds the key that a record tells: the one that the record before it announced."""
+    key, clean = parse_key(f["vkey"]), f.get("clean") != "no"
+    need(f.get("epoch", 0) == len(keys), "not the key of the next epoch")
+    need(not keys or key.name == keys[0].key.name and sha(key.public).hex() == keys[-1].next,
+         "the key is not the one announced before")
+    need(not keys or clean != (f["reason"] == "compromise"), "clean does not fit the reason")
+    start = f["seq"] + 1 + clean if keys else f["seq"] and f["seq"] + 1
+    return [*keys, SimpleNamespace(key=key, next=f["next"], seq=f["seq"], start=start)]
+
+
 def choose_key(s, given, stated):
     """The key that signatures are judged by; the one that the file states must be the same."""
     own = parse_key(stated)
@@ -192,10 +208,14 @@ def ed25519(public, body, signature):
     return done.returncode == 0
 
 
-def read_note(data, key):
-    """Size and root of a checkpoint that the key signed; lines of other keys are ignored."""
+def read_note(data, keys):
+    """Size and root of a checkpoint that the key of its epoch signed, and none of the others;
+    lines of other keys are ignored."""
     found, own = NOTE.fullmatch(data.decode("utf-8")), False
-    need(found and len(data) <= 16384 and found[2] == key.name, "checkpoint malformed")
+    need(found and len(data) <= 16384, "checkpoint malformed")
+    keys = keys if isinstance(keys, list) else [SimpleNamespace(key=keys, start=0)]
+    key = epoch(keys, number(found[3]))
+    need(found[2] == key.name, "checkpoint of another name")
     for name, word in re.findall("\u2014 ([^ ]+) (.*)\n", found[5]):
         need(len(name.encode()) < 256, "checkpoint: a name is too long")
         if name == key.name and re.fullmatch("[A-Za-z0-9+/]{90}[AEIMQUYcgkosw048]=", word):
@@ -203,6 +223,8 @@ def read_note(data, key):
             if blob[:4].hex() == key.id:
                 own = ed25519(key.public, found[1].encode(), blob[4:])
                 need(own, f"checkpoint of size {found[3]}: signature is wrong")
+            need(not any(k.key.id == blob[:4].hex() != key.id and ed25519(
+                k.key.public, found[1].encode(), blob[4:]) for k in keys), "signed in two epochs")
     need(own, f"checkpoint of size {found[3]}: not signed by the key")
     return number(found[3]), unbase64(found[4])
 

@@ -39,7 +39,7 @@ verify_hash_file(const char *path, uint8_t sha256[32], uint64_t *bytes)
 }
 
 void
-verify_archive_run(const char *path, bool bag, const struct verify_key *key,
+verify_archive_run(const char *path, bool bag, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *out)
 {
 	memset(out, 0, sizeof(*out));
@@ -52,9 +52,9 @@ verify_archive_run(const char *path, bool bag, const struct verify_key *key,
 		return;
 	}
 	if (bag)
-		verify_bag(path, key, r, out);
+		verify_bag(path, trust, r, out);
 	else
-		verify_xml(path, key, r, out);
+		verify_xml(path, trust, r, out);
 	out->holds = verify_report_findings(r) == 0;
 }
 

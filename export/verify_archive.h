@@ -12,6 +12,7 @@
 
 #include "export/verify_note.h"
 #include "export/verify_report.h"
+#include "export/verify_trust.h"
 
 struct verify_archive {
 	char *path;
@@ -28,9 +29,9 @@ struct verify_archive {
 	bool whole; /* every record has its payload */
 };
 
-/* Verifies and reports as one file. */
+/* Verifies and reports as one file; trust NULL: no key is known. */
 void verify_archive_run(const char *path, bool bag,
-    const struct verify_key *key, struct verify_report *r,
+    const struct verify_trust *trust, struct verify_report *r,
     struct verify_archive *out);
 /* A zeroed one is allowed. */
 void verify_archive_release(struct verify_archive *a);

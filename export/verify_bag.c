@@ -624,7 +624,7 @@ release(struct bag *bag)
 }
 
 void
-verify_bag(const char *path, const struct verify_key *key,
+verify_bag(const char *path, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *out)
 {
 	struct bag *bag = calloc(1, sizeof(*bag));
@@ -643,7 +643,7 @@ verify_bag(const char *path, const struct verify_key *key,
 			check_info(bag, &header);
 			read_tiles(bag);
 			verify_records_begin(
-			    &bag->records, &header, key, r, out);
+			    &bag->records, &header, trust, r, out);
 			(void)each_entry(bag, take_records); /* reported */
 			verify_records_end(&bag->records);
 			check_tiles(bag, &header);

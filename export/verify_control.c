@@ -148,6 +148,8 @@ take_open(struct verify_control *c, const struct verify_leaf *l,
 	c->journal = verify_take_decoded(c, l->field[0].value);
 	c->origin = verify_take_decoded(c, l->field[1].value);
 	c->vkey = verify_take_decoded(c, l->field[2].value);
+	verify_epochs_open(&c->epochs, l, r);
+	c->out_of_memory |= c->epochs.out_of_memory;
 }
 
 /* A batch goes on where the one before ended, and lies before its record. */
@@ -272,6 +274,23 @@ take_ack(struct verify_control *c, const struct verify_leaf *l,
 }
 
 static void
+take_key(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	verify_epochs_key(&c->epochs, l, r);
+	c->out_of_memory |= c->epochs.out_of_memory;
+}
+
+static void
+take_recover(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	verify_recover_take(c, l, r);
+	verify_epochs_recover(&c->epochs, l);
+	c->out_of_memory |= c->epochs.out_of_memory;
+}
+
+static void
 take_incident(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
@@ -291,7 +310,8 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_ACK - VERIFY_KIND_CONTROL] = take_ack,
 	    [VERIFY_KIND_PURGE - VERIFY_KIND_CONTROL] = verify_purge_take,
 	    [VERIFY_KIND_INCIDENT - VERIFY_KIND_CONTROL] = take_incident,
-	    [VERIFY_KIND_RECOVER - VERIFY_KIND_CONTROL] = verify_recover_take,
+	    [VERIFY_KIND_RECOVER - VERIFY_KIND_CONTROL] = take_recover,
+	    [VERIFY_KIND_KEY - VERIFY_KIND_CONTROL] = take_key,
 	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = verify_purge_policy,
 	    [VERIFY_KIND_HOLD - VERIFY_KIND_CONTROL] = verify_hold_take,
 	    [VERIFY_KIND_RELEASE - VERIFY_KIND_CONTROL] = verify_hold_release,
@@ -359,5 +379,6 @@ verify_control_release(struct verify_control *c)
 	free(c->origin);
 	free(c->vkey);
 	free(c->journal);
+	verify_epochs_release(&c->epochs);
 	memset(c, 0, sizeof(*c));
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "export/verify_anchors.h"
+#include "export/verify_epochs.h"
 #include "export/verify_leaf.h"
 #include "export/verify_report.h"
 
@@ -101,6 +102,7 @@ struct verify_control {
 	struct verify_anchors anchors;
 	/* From the open record. */
 	char *origin, *vkey, *journal;
+	struct verify_epochs epochs; /* and key records */
 	bool out_of_memory;
 };
 

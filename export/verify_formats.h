@@ -7,10 +7,10 @@
 #include "export/verify_note.h"
 #include "export/verify_report.h"
 
-/* Verify one archive into r, out as verify_archive_run(); key may be NULL. */
-void verify_bag(const char *path, const struct verify_key *key,
+/* Verify one archive into r, out as verify_archive_run(); trust may be NULL. */
+void verify_bag(const char *path, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *out);
-void verify_xml(const char *path, const struct verify_key *key,
+void verify_xml(const char *path, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *out);
 /* SHA-256 and length of a file; false with errno. */
 bool verify_hash_file(const char *path, uint8_t sha256[32], uint64_t *bytes);

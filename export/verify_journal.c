@@ -132,46 +132,51 @@ read_control(struct check *c)
 	return !c->j->control.out_of_memory;
 }
 
-/* The key that signatures are judged by, and the origin it must be of. */
+/* Where trust begins: the key given must be one of the journal's. */
+static void
+judge_given(struct check *c)
+{
+	struct verify_epochs *epochs = &c->j->control.epochs;
+	size_t i = verify_epochs_find(epochs, c->given);
+
+	if (i == epochs->count) {
+		verify_report_finding(c->r, VERIFY_KEY, verify_at(0),
+		    "the journal names another key than the one given: %s",
+		    c->j->control.vkey);
+		/* Nothing that the first key signed counts. */
+		epochs->epoch[0].key = *c->given;
+		epochs->epoch[0].told = true;
+	} else if (i > 0) {
+		verify_report_note(c->r,
+		    "the key given is that of epoch %" PRIu64
+		    ", not the first: trust begins there (record %" PRIu64
+		    "), and what is older is known only through it",
+		    epochs->epoch[i].number, epochs->epoch[i].seq);
+	}
+}
+
 static void
 choose_key(struct check *c)
 {
-	const char *own = c->j->control.vkey, *why;
+	const struct verify_epochs *epochs = &c->j->control.epochs;
 	const char *name = c->j->control.origin;
-	struct verify_key key;
-	bool parsed = false;
 
 	if (name != NULL)
 		c->given = verify_key_of(c->all_given, view_text(name));
-
 	if (c->given != NULL)
 		verify_report_count(c->r, VERIFY_KEY, 1);
 	else
 		verify_report_skip(c->r, VERIFY_KEY, "no key given");
-	if (own == NULL)
-		verify_report_finding(c->r, VERIFY_KEY, verify_nowhere(),
+	if (epochs->count == 0 || !epochs->epoch[0].told)
+		verify_report_finding(c->r, VERIFY_KEY,
+		    epochs->count == 0 ? verify_nowhere() : verify_at(0),
 		    "no open record states the key");
-	else if (!verify_key_parse(view_text(own), &key, &why))
-		verify_report_finding(
-		    c->r, VERIFY_KEY, verify_at(0), "%s", why);
-	else
-		parsed = true;
-	if (c->given != NULL) {
-		if (parsed && !verify_key_equal(&key, c->given))
-			verify_report_finding(c->r, VERIFY_KEY, verify_at(0),
-			    "the journal names another key than the one "
-			    "given: %s",
-			    own);
-		c->j->key = *c->given;
-		c->j->has_key = true;
-		return;
-	}
-	verify_report_note(c->r,
-	    "key not given: a key taken from the file itself proves nothing "
-	    "about who signed");
-	c->j->has_key = parsed;
-	if (parsed)
-		c->j->key = key;
+	if (c->given == NULL)
+		verify_report_note(c->r,
+		    "key not given: a key taken from the file itself proves "
+		    "nothing about who signed");
+	else if (epochs->count > 0)
+		judge_given(c);
 }
 
 static void
@@ -227,24 +232,17 @@ add_point(struct check *c, struct verify_point point)
 	return false;
 }
 
-/* Of a stored one, the size tells which name it must have. */
-static const struct verify_key *
-key_of(
-    struct check *c, const struct verify_note *note, enum verify_source source)
+static enum verify_epochs_source
+source_of(enum verify_source source)
 {
-	const struct verify_control *control = &c->j->control;
-	size_t index = verify_recover_of_size(control, note->size);
-	char origin[VERIFY_NAME_MAX + 1];
-
-	if (source == VERIFY_SOURCE_OUTSIDE) {
-		(void)snprintf(origin, sizeof(origin), "%.*s",
-		    (int)note->origin.n, (const char *)note->origin.p);
-		if (!verify_recover_of_origin(control, origin, &index))
-			return NULL;
+	switch (source) {
+	case VERIFY_SOURCE_CHECKPOINT:
+		return VERIFY_EPOCHS_ROW;
+	case VERIFY_SOURCE_OUTSIDE:
+		return VERIFY_EPOCHS_OUTSIDE;
+	default:
+		return VERIFY_EPOCHS_NEWEST;
 	}
-	if (index > 0)
-		return verify_recover_key(control, index);
-	return c->j->has_key ? &c->j->key : NULL;
 }
 
 /* A signed one that covers more than is left under its name. */
@@ -283,7 +281,6 @@ static bool
 take_note(
     struct check *c, struct view text, uint64_t size, struct verify_point point)
 {
-	const struct verify_key *key;
 	struct verify_note note;
 	const char *why;
 	unsigned line;
@@ -302,16 +299,9 @@ take_note(
 		    "checkpoint row of size %" PRIu64
 		    " holds a note of size %" PRIu64,
 		    size, note.size);
-	key = key_of(c, &note, point.source);
-	if (key == NULL) {
-		why = "no key to judge it by";
-	} else if (verify_note_signed(&note, key, &why)) {
-		point.signed_ = true;
-		c->good_notes++;
-	}
-	if (!point.signed_)
-		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
-		    "signed note of size %" PRIu64 ": %s", note.size, why);
+	point.signed_ = verify_epochs_signed(
+	    &c->j->control.epochs, &note, source_of(point.source), c->r);
+	c->good_notes += point.signed_;
 	point.size = note.size;
 	memcpy(point.root, note.root, 32);
 	return is_beyond(c, &note, &point) || add_point(c, point);
@@ -465,6 +455,8 @@ say_freshness(struct check *c, const struct verify_walk_result *w)
 		    "newest checkpoint from outside: size %" PRIu64
 		    " (%s); whether records after it are missing is unknown",
 		    c->outside_newest, c->outside_path);
+	verify_epochs_finish(
+	    &c->j->control.epochs, w->size, c->outside_newest, c->r);
 }
 
 static void
@@ -562,6 +554,30 @@ verify_journal_run(const char *path, const struct verify_key *key,
 		(void)check_all(&c, outside, outsides); /* reported */
 	verify_points_release(&c.points);
 	db_close(c.db);
+}
+
+bool
+verify_journal_keys(const char *path, struct verify_chain *out)
+{
+	struct verify_journal j = {.size = 0};
+	struct verify_report *r = verify_report_new();
+	struct check c = {.path = path, .r = r, .j = &j};
+	char why[512];
+	bool ok = false;
+
+	if (r == NULL || !is_database(path))
+		goto done;
+	c.db = verify_sql_open(path, why, sizeof(why));
+	if (c.db == NULL)
+		goto done;
+	verify_report_begin(r, path, "journal");
+	ok = db_seal(c.db, true) == 0 && read_control(&c) &&
+	    verify_epochs_chain(&j.control.epochs, out);
+	db_close(c.db);
+done:
+	verify_journal_release(&j);
+	verify_report_free(r);
+	return ok;
 }
 
 void

@@ -22,8 +22,6 @@ struct verify_outside {
 
 struct verify_journal {
 	char origin[VERIFY_NAME_MAX + 1];
-	struct verify_key key; /* given, or the journal's own */
-	bool has_key;
 	uint64_t size;
 	uint64_t purged;
 	struct verify_control control;
@@ -36,6 +34,11 @@ struct verify_journal {
 void verify_journal_run(const char *path, const struct verify_key *key,
     const struct verify_outside *outside, size_t outsides,
     struct verify_report *r, struct verify_journal *out);
+/*
+ * The keys that a journal's records tell, for what is judged by them; the
+ * journal itself is judged by verify_journal_run(). False: it tells none.
+ */
+bool verify_journal_keys(const char *path, struct verify_chain *out);
 /* What verify_cross() needed is freed. */
 void verify_journal_release(struct verify_journal *j);
 

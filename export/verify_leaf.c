@@ -30,8 +30,8 @@ static const struct {
     [7] = {"member", NULL},
     [8] = {"user", NULL},
     [128] = {"open",
-	(const char *const[]){
-	    "journal", "origin", "vkey", "software", "segment", "note", NULL}},
+	(const char *const[]){"journal", "origin", "vkey", "next", "software",
+	    "segment", "note", NULL}},
     [129] = {"batch",
 	(const char *const[]){"adapter", "batch", "first", "last", "count",
 	    "size", "root", NULL}},

@@ -159,6 +159,23 @@ verify_note_parse(
 }
 
 bool
+verify_note_next_id(struct view *rest, const char *name, uint8_t id[4])
+{
+	struct view line, key, blob;
+	uint8_t bytes[SIGNATURE_BYTES];
+
+	while (verify_line(rest, &line)) {
+		if (!split_signature(line, &key, &blob) ||
+		    !view_is(key, name) || blob.n != SIGNATURE_TEXT ||
+		    !text_get_base64_fixed(blob, bytes, sizeof(bytes)))
+			continue;
+		memcpy(id, bytes, 4);
+		return true;
+	}
+	return false;
+}
+
+bool
 verify_note_signed(
     const struct verify_note *n, const struct verify_key *key, const char **why)
 {

@@ -38,6 +38,11 @@ bool verify_key_equal(const struct verify_key *a, const struct verify_key *b);
 bool verify_note_parse(struct view text, struct verify_note *out,
     unsigned *line, const char **why);
 /*
+ * The id in the next line of that name which a key of ours may have written;
+ * rest begins as n->signatures. False at the end.
+ */
+bool verify_note_next_id(struct view *rest, const char *name, uint8_t id[4]);
+/*
  * True when the origin is the key's name and the key signed the body; else
  * the reason.
  */

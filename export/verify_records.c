@@ -31,15 +31,19 @@ verify_header_release(struct verify_header *h)
 }
 
 static void
-choose_key(struct verify_records *s, const struct verify_key *all_given)
+choose_key(struct verify_records *s, const struct verify_trust *trust)
 {
-	const struct verify_key *given = s->header->origin == NULL
-	    ? all_given
-	    : verify_key_of(all_given, view_text(s->header->origin));
+	const char *origin = s->header->origin;
+	const struct verify_key *given = trust == NULL ? NULL : trust->given;
+	const struct verify_key *later = NULL;
 	const char *own = s->header->vkey, *why;
 	struct verify_key key;
 	bool parsed = false;
 
+	if (origin != NULL) {
+		given = verify_key_of(given, view_text(origin));
+		later = verify_trust_find(trust, origin, s->header->size);
+	}
 	if (given != NULL)
 		verify_report_count(s->report, VERIFY_KEY, 1);
 	else
@@ -52,20 +56,24 @@ choose_key(struct verify_records *s, const struct verify_key *all_given)
 		    s->report, VERIFY_KEY, verify_nowhere(), "%s", why);
 	else
 		parsed = true;
-	if (given == NULL) {
+	if (given == NULL)
 		verify_report_note(s->report,
 		    "key not given: a key taken from the file itself proves "
 		    "nothing about who signed");
-	} else {
-		if (parsed && !verify_key_equal(&key, given))
-			verify_report_finding(s->report, VERIFY_KEY,
-			    verify_nowhere(),
-			    "the archive names another key than the one "
-			    "given: %s",
-			    own);
-		key = *given;
-	}
-	s->has_key = parsed || given != NULL;
+	if (later != NULL && parsed && !verify_key_equal(&key, later))
+		verify_report_finding(s->report, VERIFY_KEY, verify_nowhere(),
+		    "the archive names another key than that of its epoch: %s",
+		    own);
+	else if (later == NULL && given != NULL && parsed &&
+	    !verify_key_equal(&key, given))
+		verify_report_finding(s->report, VERIFY_KEY, verify_nowhere(),
+		    "the archive names another key than the one given: %s "
+		    "(of another epoch? only the journal or --keys shows "
+		    "that)",
+		    own);
+	if (later != NULL || given != NULL)
+		key = later != NULL ? *later : *given;
+	s->has_key = parsed || later != NULL || given != NULL;
 	if (s->has_key)
 		s->key = key;
 }
@@ -165,7 +173,7 @@ fill_archive(struct verify_records *s)
 
 void
 verify_records_begin(struct verify_records *s, const struct verify_header *h,
-    const struct verify_key *key, struct verify_report *r,
+    const struct verify_trust *trust, struct verify_report *r,
     struct verify_archive *archive)
 {
 	s->report = r;
@@ -177,7 +185,7 @@ verify_records_begin(struct verify_records *s, const struct verify_header *h,
 	s->taken = s->purged = s->last_at = 0;
 	memset(s->root, 0, 32);
 	verify_tree_init(&s->tree);
-	choose_key(s, key);
+	choose_key(s, trust);
 	check_note(s);
 	check_header(s);
 	fill_archive(s);

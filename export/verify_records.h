@@ -60,7 +60,7 @@ void verify_header_release(struct verify_header *h);
 
 /* Judges the header and begins; archive gets what the header states. */
 void verify_records_begin(struct verify_records *s,
-    const struct verify_header *h, const struct verify_key *key,
+    const struct verify_header *h, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *archive);
 /* The next record, judged for itself and for its place. */
 void verify_records_take(

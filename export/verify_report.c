@@ -63,6 +63,7 @@ static const struct {
     [VERIFY_SIGNATURES] = {"signatures", "checkpoint signatures"},
     [VERIFY_HEAD] = {"head", "head of the tree"},
     [VERIFY_KEY] = {"key", "signing key"},
+    [VERIFY_EPOCHS] = {"epochs", "epochs of the key"},
     [VERIFY_COMMITMENTS] = {"commitments", "payload commitments"},
     [VERIFY_COMPLETENESS] = {"completeness", "payload or purge record"},
     [VERIFY_PAYLOADS] = {"payloads", "payload form"},

@@ -25,7 +25,7 @@
 
 struct xml {
 	struct verify_report *r;
-	const struct verify_key *key;
+	const struct verify_trust *trust;
 	struct verify_archive *out;
 	xmlTextReaderPtr reader;
 	struct verify_header header;
@@ -191,7 +191,7 @@ on_evidence(struct xml *x)
 		verify_report_failure(x->r, "out of memory");
 		return false;
 	}
-	verify_records_begin(&x->records, &x->header, x->key, x->r, x->out);
+	verify_records_begin(&x->records, &x->header, x->trust, x->r, x->out);
 	x->records.on_record = verify_rendering_expect;
 	x->records.arg = x->rendering;
 	x->inside = true;
@@ -469,7 +469,7 @@ release(struct xml *x)
 }
 
 void
-verify_xml(const char *path, const struct verify_key *key,
+verify_xml(const char *path, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *out)
 {
 	struct xml *x = calloc(1, sizeof(*x));
@@ -479,7 +479,7 @@ verify_xml(const char *path, const struct verify_key *key,
 		return;
 	}
 	x->r = r;
-	x->key = key;
+	x->trust = trust;
 	x->out = out;
 	verify_header_init(&x->header);
 	buf_init(&x->leaf);

@@ -35,6 +35,7 @@ static const struct item {
     {"chat", true, OWNER_SERVER, false, 0700},
     {"lock", false, OWNER_ROOT, false, 0600},
     {"signer/key", false, OWNER_SIGNER, false, 0600},
+    {"signer/next", false, OWNER_SIGNER, false, 0600},
     {"signer/state", false, OWNER_SIGNER, false, 0600},
     {"chat/chat.db", false, OWNER_SERVER, false, 0600},
     {"journal/journal.db", false, OWNER_KEEPER, true, 0640},

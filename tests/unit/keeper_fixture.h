@@ -355,6 +355,8 @@ setup(struct fixture *f, const char *key_from)
 	give_to_user(f->journal);
 	(void)snprintf(path, sizeof path, "%s/key", f->signer_dir);
 	give_to_user(path);
+	(void)snprintf(path, sizeof path, "%s/next", f->signer_dir);
+	give_to_user(path);
 	(void)snprintf(path, sizeof path, "%s/state", f->signer_dir);
 	give_to_user(path);
 	f->conf.state_dir = f->dir;

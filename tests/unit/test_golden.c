@@ -88,7 +88,7 @@ leaves(void **state)
 	size_t i;
 
 	(void)state;
-	assert_true(json_array_size(list) > 8);
+	assert_true(json_array_size(list) > 9);
 	json_array_foreach(list, i, item)
 	{
 		struct view text = text_of(member(item, "text"));

@@ -106,9 +106,9 @@ begin(struct fixture *f, struct told *told)
 	*told = (struct told){0};
 	new_fixture(f);
 	(void)snprintf(fields, sizeof fields,
-	    "journal %s\norigin %s\nvkey %s\nsoftware test/0\n"
+	    "journal %s\norigin %s\nvkey %s\nnext %064d\nsoftware test/0\n"
 	    "segment 0\nnote -\n",
-	    UUID, ORIGIN, f->vkey);
+	    UUID, ORIGIN, f->vkey, 0);
 	assert_int_equal(append_text(f, EVENT_OPEN, fields, &e), 0);
 	told->size = 1;
 }

@@ -234,7 +234,8 @@ earlier_roots_and_proofs(void **state)
 		if (journal_root_at(f.j, sizes[i], again) != 0)
 			fail_msg("%s", journal_error(f.j));
 		assert_memory_equal(root[i], again, 32);
-		assert_int_equal(journal_proof(f.j, sizes[i], &proof), 0);
+		assert_int_equal(
+		    journal_proof(f.j, sizes[i], journal_size(f.j), &proof), 0);
 		assert_true(tree_consistency_check(
 		    sizes[i], root[i], 1030, now, buf_view(&proof)));
 		if (scan_range_proof(s, sizes[i] / 2, sizes[i] - 1, sizes[i],

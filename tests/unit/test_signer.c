@@ -93,10 +93,14 @@ setup(struct fixture *f)
 static void
 teardown(struct fixture *f)
 {
+	char path[96];
+
 	signer_close(f->s);
 	buf_release(&f->vkey);
 	(void)unlink(f->key);
 	(void)unlink(f->state);
+	(void)snprintf(path, sizeof path, "%s/next", f->dir);
+	(void)unlink(path);
 	assert_int_equal(rmdir(f->dir), 0);
 }
 
@@ -162,6 +166,8 @@ check_hello(struct fixture *f, uint64_t size)
 	naive_root(0, size, root);
 	assert_int_equal(reader_u64(&r), size);
 	assert_memory_equal(reader_take(&r, 32).p, root, 32);
+	assert_int_equal(reader_u64(&r), 0);
+	(void)reader_take(&r, 64); /* digests */
 	assert_true(view_is(reader_rest(&r), buf_text(&f->vkey)));
 	buf_release(&b);
 }

@@ -220,6 +220,7 @@ run_archives(struct state *s, const char *vkey, const char *bag,
 	struct verify_outside outside[2];
 	struct verify_journal j;
 	struct verify_key key;
+	const struct verify_trust trust = {.given = vkey == NULL ? NULL : &key};
 	const char *why, *paths[2] = {bag, xml};
 	size_t n = 0, notes = 0;
 	struct buf text;
@@ -233,8 +234,7 @@ run_archives(struct state *s, const char *vkey, const char *bag,
 
 		if (paths[i] == NULL)
 			continue;
-		verify_archive_run(
-		    paths[i], i == 0, vkey == NULL ? NULL : &key, r, a);
+		verify_archive_run(paths[i], i == 0, &trust, r, a);
 		n++;
 		if (a->note.len == 0)
 			continue;

@@ -23,6 +23,9 @@
 #define FIX_MAX 70000
 #define FIX_ORIGIN "example.test/journal/0a1b2c3d"
 #define FIX_UUID "0a1b2c3d-0000-4000-8000-00000000beef"
+/* SHA-256 of nobody's key. */
+#define FIX_NEXT                                                               \
+	"00000000000000000000000000000000000000000000000000000000000000ff"
 #define FIX_START UINT64_C(1795000000000000)
 
 /* The fields of a policy record after the first two. */
@@ -273,9 +276,9 @@ static inline void
 fix_open(struct fix *f)
 {
 	fix_control(f, 128,
-	    "journal %s\norigin %s\nvkey %s\nsoftware chancery/0.1\n"
-	    "segment 0\nnote -\n",
-	    FIX_UUID, f->origin, f->vkey);
+	    "journal %s\norigin %s\nvkey %s\nnext %s\n"
+	    "software chancery/0.1\nsegment 0\nnote -\n",
+	    FIX_UUID, f->origin, f->vkey, FIX_NEXT);
 }
 
 static inline void

@@ -1,0 +1,340 @@
+#include "export/verify_epochs.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/text.h"
+
+#include "export/verify_line.h"
+
+enum { KEY_EPOCH, KEY_VKEY, KEY_NEXT, KEY_REASON, KEY_CLEAN };
+enum { OPEN_VKEY = 2, OPEN_NEXT = 3 };
+enum { RECOVER_VKEY = 4, RECOVER_NEXT = 5 };
+
+static struct verify_epoch *
+add(struct verify_epochs *e, uint64_t seq)
+{
+	struct verify_epoch *grown =
+	    reallocarray(e->epoch, e->count + 1, sizeof(*grown));
+
+	if (grown == NULL) {
+		e->out_of_memory = true;
+		return NULL;
+	}
+	e->epoch = grown;
+	grown = &grown[e->count++];
+	memset(grown, 0, sizeof(*grown));
+	grown->seq = seq;
+	return grown;
+}
+
+static void
+take_key(struct verify_epoch *e, const struct verify_leaf *l, unsigned vkey,
+    unsigned next, struct verify_report *r)
+{
+	const char *why = "value malformed";
+	struct buf text;
+
+	buf_init(&text);
+	e->told = text_get_token(l->field[vkey].value, &text) && text.len > 0 &&
+	    verify_key_parse(buf_view(&text), &e->key, &why);
+	e->announces = verify_hex(l->field[next].value, e->next, 32);
+	buf_release(&text);
+	if (!e->told)
+		verify_report_finding(r, VERIFY_EPOCHS,
+		    verify_at_line(l->seq, 3 + vkey), "%s", why);
+	if (!e->announces)
+		verify_report_finding(r, VERIFY_EPOCHS,
+		    verify_at_line(l->seq, 3 + next),
+		    "digest of the next key is malformed");
+}
+
+void
+verify_epochs_open(struct verify_epochs *e, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_epoch *first;
+
+	if (e->count > 0 || (first = add(e, l->seq)) == NULL)
+		return;
+	verify_report_count(r, VERIFY_EPOCHS, 1);
+	take_key(first, l, OPEN_VKEY, OPEN_NEXT, r);
+}
+
+static bool
+reason_known(struct view v)
+{
+	return view_is(v, "start") || view_is(v, "daily") ||
+	    view_is(v, "demand") || view_is(v, "compromise");
+}
+
+/* The record goes on from the epoch before. */
+static void
+check_turn(const struct verify_epoch *before, const struct verify_epoch *e,
+    const struct verify_leaf *l, uint64_t expected, struct verify_report *r)
+{
+	struct verify_place at = verify_at(l->seq);
+	uint64_t number;
+	uint8_t digest[32];
+
+	if (!verify_leaf_number(l, KEY_EPOCH, &number) || number != expected)
+		verify_report_finding(r, VERIFY_EPOCHS, at,
+		    "key record is not of epoch %" PRIu64
+		    ", the one after the last",
+		    expected);
+	if (!reason_known(l->field[KEY_REASON].value))
+		verify_report_finding(r, VERIFY_EPOCHS,
+		    verify_at_line(l->seq, 3 + KEY_REASON),
+		    "key record: value malformed");
+	if (!view_is(l->field[KEY_CLEAN].value, e->clean ? "yes" : "no") ||
+	    e->clean == view_is(l->field[KEY_REASON].value, "compromise"))
+		verify_report_finding(r, VERIFY_EPOCHS,
+		    verify_at_line(l->seq, 3 + KEY_CLEAN),
+		    "key record: clean is \"no\" after a compromise and "
+		    "\"yes\" else");
+	if (!e->told || !before->told)
+		return;
+	if (strcmp(e->key.name, before->key.name) != 0)
+		verify_report_finding(r, VERIFY_EPOCHS, at,
+		    "the key of epoch %" PRIu64 " is of another origin",
+		    expected);
+	crypto_sha256(e->key.public, 32, digest);
+	if (!before->announces || memcmp(digest, before->next, 32) != 0)
+		verify_report_finding(r, VERIFY_EPOCHS, at,
+		    "the key of epoch %" PRIu64
+		    " is not the one that record %" PRIu64 " announced",
+		    expected, before->seq);
+}
+
+void
+verify_epochs_key(struct verify_epochs *e, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	struct verify_epoch *next;
+
+	verify_report_count(r, VERIFY_EPOCHS, 1);
+	if (e->count == 0) {
+		verify_report_finding(r, VERIFY_EPOCHS, verify_at(l->seq),
+		    "key record without an open record before it");
+		return;
+	}
+	next = add(e, l->seq);
+	if (next == NULL)
+		return;
+	next->clean = !view_is(l->field[KEY_CLEAN].value, "no");
+	next->from = l->seq + (next->clean ? 2 : 1);
+	next->number = next[-1].number + 1;
+	take_key(next, l, KEY_VKEY, KEY_NEXT, r);
+	check_turn(next - 1, next, l, next->number, r);
+}
+
+/* What the record itself must be is judged by verify_recover_take(). */
+void
+verify_epochs_recover(struct verify_epochs *e, const struct verify_leaf *l)
+{
+	struct verify_epoch *first = add(e, l->seq);
+	const char *why;
+	struct buf text;
+
+	if (first == NULL)
+		return;
+	first->from = l->seq + 1;
+	buf_init(&text);
+	first->told = text_get_token(l->field[RECOVER_VKEY].value, &text) &&
+	    text.len > 0 &&
+	    verify_key_parse(buf_view(&text), &first->key, &why);
+	first->announces =
+	    verify_hex(l->field[RECOVER_NEXT].value, first->next, 32);
+	buf_release(&text);
+}
+
+size_t
+verify_epochs_find(const struct verify_epochs *e, const struct verify_key *key)
+{
+	size_t i = 0;
+
+	while (i < e->count &&
+	    (!e->epoch[i].told || !verify_key_equal(&e->epoch[i].key, key)))
+		i++;
+	return i;
+}
+
+/* origin: only epochs under that name count; count when there is none. */
+static size_t
+epoch_of(
+    const struct verify_epochs *e, uint64_t size, const struct view *origin)
+{
+	size_t low = 0, high = e->count;
+
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+
+		if (e->epoch[middle].from <= size)
+			low = middle;
+		else
+			high = middle;
+	}
+	if (origin == NULL || e->count == 0)
+		return low;
+	while (
+	    !e->epoch[low].told || !view_is(*origin, e->epoch[low].key.name)) {
+		if (low == 0)
+			return e->count;
+		low--;
+	}
+	return low;
+}
+
+/* Says which of the journal's other keys signed the note, if any did. */
+static bool
+find_other(const struct verify_epochs *e, const struct verify_note *n,
+    size_t own, struct verify_report *r)
+{
+	const char *name = e->epoch[own].key.name;
+	struct view rest = n->signatures;
+	uint8_t id[4];
+	bool found = false;
+
+	while (verify_note_next_id(&rest, name, id)) {
+		for (size_t i = 0; i < e->count; i++) {
+			const char *why;
+
+			if (i == own || !e->epoch[i].told ||
+			    memcmp(e->epoch[i].key.id, id, 4) != 0 ||
+			    verify_key_equal(
+				&e->epoch[i].key, &e->epoch[own].key) ||
+			    !verify_note_signed(n, &e->epoch[i].key, &why))
+				continue;
+			verify_report_finding(r, VERIFY_EPOCHS,
+			    verify_at(e->epoch[i].seq),
+			    "the checkpoint of size %" PRIu64
+			    " is signed by the key of epoch %" PRIu64
+			    ", but its size is of epoch %" PRIu64,
+			    n->size, e->epoch[i].number, e->epoch[own].number);
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* The checkpoint that the next epoch begins with. */
+static void
+take_closing(struct verify_epochs *e, size_t own, uint64_t size)
+{
+	struct verify_epoch *next = &e->epoch[own + 1];
+
+	if (own + 1 < e->count && next->clean && size == next->seq + 1)
+		next->closed = true;
+}
+
+bool
+verify_epochs_signed(struct verify_epochs *e, const struct verify_note *n,
+    enum verify_epochs_source source, struct verify_report *r)
+{
+	const char *why = "no key to judge it by";
+	size_t own = epoch_of(
+	    e, n->size, source == VERIFY_EPOCHS_OUTSIDE ? &n->origin : NULL);
+	struct verify_epoch *epoch = own >= e->count ? NULL : &e->epoch[own];
+	bool other = false;
+
+	if (epoch != NULL && epoch->told) {
+		other = find_other(e, n, own, r);
+		if (verify_note_signed(n, &epoch->key, &why)) {
+			if (n->size > epoch->good)
+				epoch->good = n->size;
+			if (source == VERIFY_EPOCHS_ROW)
+				take_closing(e, own, n->size);
+			return !other;
+		}
+	}
+	if (!other)
+		verify_report_finding(r, VERIFY_SIGNATURES, verify_nowhere(),
+		    "signed note of size %" PRIu64 ": %s", n->size, why);
+	return false;
+}
+
+/* What ended the epoch before. */
+static void
+judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
+{
+	const struct verify_epoch *ended = &e->epoch[i - 1];
+	const struct verify_epoch *begun = &e->epoch[i];
+
+	if (begun->number == 0 || begun->closed)
+		return;
+	if (!begun->clean && ended->good <= begun->seq)
+		verify_report_note(r,
+		    "records %" PRIu64 "-%" PRIu64 ": epoch %" PRIu64
+		    " ended without a closing checkpoint (compromise, record "
+		    "%" PRIu64 "); only keys of later epochs vouch for them",
+		    ended->good, begun->seq, ended->number, begun->seq);
+	if (!begun->clean)
+		return;
+	if (i + 1 == e->count && begun->good == 0)
+		verify_report_note(r,
+		    "epoch %" PRIu64 " is about to begin (record %" PRIu64
+		    "): the closing checkpoint of epoch %" PRIu64
+		    " is not there yet",
+		    begun->number, begun->seq, ended->number);
+	else
+		verify_report_finding(r, VERIFY_EPOCHS, verify_at(begun->seq),
+		    "epoch %" PRIu64
+		    " has no closing checkpoint: nothing that its own key "
+		    "signed reaches its end",
+		    ended->number);
+}
+
+void
+verify_epochs_finish(const struct verify_epochs *e, uint64_t size,
+    uint64_t outside, struct verify_report *r)
+{
+	const struct verify_epoch *newest;
+	uint64_t from;
+
+	if (e->count == 0)
+		return;
+	newest = &e->epoch[e->count - 1];
+	for (size_t i = 1; i < e->count; i++)
+		judge_end(e, i, r);
+	from = e->count == 1 ? 0 : newest->seq + 1;
+	if (outside > from)
+		from = outside;
+	if (from < size)
+		verify_report_note(r,
+		    "records %" PRIu64 "-%" PRIu64
+		    " are of the newest epoch, %" PRIu64
+		    ": whoever has its key could have written them anew; "
+		    "only a checkpoint from outside shows that",
+		    from, size - 1, newest->number);
+}
+
+bool
+verify_epochs_chain(const struct verify_epochs *e, struct verify_chain *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (e->out_of_memory || e->count == 0)
+		return false;
+	out->epoch = calloc(e->count, sizeof(*out->epoch));
+	if (out->epoch == NULL)
+		return false;
+	for (size_t i = 0; i < e->count; i++) {
+		if (!e->epoch[i].told) {
+			verify_chain_release(out);
+			return false;
+		}
+		out->epoch[i].epoch = e->epoch[i].number;
+		out->epoch[i].from = e->epoch[i].from;
+		out->epoch[i].key = e->epoch[i].key;
+		out->count++;
+	}
+	return true;
+}
+
+void
+verify_epochs_release(struct verify_epochs *e)
+{
+	free(e->epoch);
+	memset(e, 0, sizeof(*e));
+}
