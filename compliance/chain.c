@@ -38,21 +38,30 @@ read_record(struct scan *s, unsigned kind, uint64_t seq, struct view text,
 		    s, "record %" PRIu64 " tells no signing key", seq);
 	if (kind == EVENT_KEY)
 		out->from = seq + (view_is(clean, "yes") ? 2 : 1);
+	else if (seq > 0)
+		out->from = seq + 1;
 	return 0;
 }
 
-/* The key of epoch 0; without record 0, nothing is announced yet. */
+/*
+ * The key of epoch 0 of the name that signs: what began it tells. Without
+ * record 0, nothing is announced yet.
+ */
 static int
-find_first(struct scan *s, struct chain_epoch *out, struct buf *vkey)
+find_first(
+    struct scan *s, uint64_t before, struct chain_epoch *out, struct buf *vkey)
 {
 	struct buf text;
 	int r;
 
 	buf_init(&text);
 	memset(out, 0, sizeof *out);
-	r = scan_control_before(s, EVENT_OPEN, 1, &out->seq, &text);
+	r = scan_control_before(s, EVENT_RECOVER, before, &out->seq, &text);
+	if (r == 0)
+		r = scan_control_before(s, EVENT_OPEN, 1, &out->seq, &text);
 	if (r == 1)
-		r = read_record(s, EVENT_OPEN, 0, buf_view(&text), out, vkey);
+		r = read_record(s, out->seq == 0 ? EVENT_OPEN : EVENT_RECOVER,
+		    out->seq, buf_view(&text), out, vkey);
 	else if (r == 0 && vkey != NULL)
 		buf_put_text(vkey, scan_meta(s, "vkey"));
 	buf_release(&text);
@@ -65,12 +74,15 @@ find_epoch(struct scan *s, uint64_t before, uint64_t size,
     struct chain_epoch *out, struct buf *vkey)
 {
 	size_t start = vkey == NULL ? 0 : vkey->len;
+	struct chain_epoch first;
 	struct buf text;
-	int r;
+	int r = find_first(s, before, &first, NULL);
 
 	buf_init(&text);
-	while ((r = scan_control_before(
-		    s, EVENT_KEY, before, &out->seq, &text)) == 1) {
+	while (r == 0 &&
+	    (r = scan_control_before(s, EVENT_KEY, before, &out->seq, &text)) ==
+		1 &&
+	    out->seq > first.seq) {
 		before = out->seq;
 		r = read_record(
 		    s, EVENT_KEY, before, buf_view(&text), out, vkey);
@@ -80,8 +92,8 @@ find_epoch(struct scan *s, uint64_t before, uint64_t size,
 		if (vkey != NULL)
 			vkey->len = start;
 	}
-	if (r == 0)
-		r = find_first(s, out, vkey);
+	if (r >= 0)
+		r = find_first(s, before, out, vkey);
 done:
 	if (r == 0 && (text.failed || (vkey != NULL && vkey->failed)))
 		r = scan_fail(s, "out of memory");
@@ -186,7 +198,8 @@ chain_put_link(struct scan *s, uint64_t seq, struct buf *out)
 
 /* Numbers of the key records, newest first, 8 bytes each. */
 static int
-list_links(struct scan *s, uint64_t size, struct buf *list)
+list_links(
+    struct scan *s, uint64_t size, struct buf *list, struct chain_epoch *first)
 {
 	struct chain_epoch e;
 	uint64_t before = size > 0 ? size : 1;
@@ -194,8 +207,10 @@ list_links(struct scan *s, uint64_t size, struct buf *list)
 	for (;;) {
 		if (find_epoch(s, before, size, &e, NULL) != 0)
 			return -1;
-		if (e.from == 0)
+		if (e.epoch == 0) {
+			*first = e;
 			return 0;
+		}
 		buf_put(list, &e.seq, sizeof e.seq);
 		before = e.seq;
 	}
@@ -204,14 +219,16 @@ list_links(struct scan *s, uint64_t size, struct buf *list)
 int
 chain_put(struct scan *s, uint64_t size, struct buf *out)
 {
+	struct chain_epoch first;
 	struct buf list;
 	int r;
 
 	buf_init(&list);
 	buf_put_text(out, HEADING);
-	r = list_links(s, size, &list);
+	r = list_links(s, size, &list, &first);
 	if (r == 0)
-		r = put_record(s, EVENT_OPEN, 1, out);
+		r = put_record(s, first.seq == 0 ? EVENT_OPEN : EVENT_RECOVER,
+		    first.seq + 1, out);
 	for (size_t at = list.len; r == 0 && at > 0; at -= sizeof(uint64_t)) {
 		uint64_t seq;
 

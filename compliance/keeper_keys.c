@@ -62,10 +62,30 @@ take_field(struct view fields, const char *name, char *out, size_t len)
 	return ok;
 }
 
+/* Epoch 0 of the journal's present name: what began it tells the key. */
+static int
+look_up_first(
+    struct keeper *k, uint64_t before, struct told *t, struct buf *fields)
+{
+	int r = journal_fields_before(
+	    k->journal, EVENT_RECOVER, before, &t->seq, fields);
+
+	if (r == 0)
+		r = journal_fields_before(
+		    k->journal, EVENT_OPEN, 1, &t->seq, fields);
+	if (r != 1)
+		return r;
+	return take_field(buf_view(fields), "vkey", t->vkey, sizeof t->vkey) &&
+		take_field(buf_view(fields), "next", t->next, sizeof t->next)
+	    ? 1
+	    : -1;
+}
+
 /* The newest key that a record before `before` tells; -1: storage. */
 static int
 look_up(struct keeper *k, uint64_t before, struct told *t)
 {
+	struct told first = {.epoch = 0};
 	struct buf fields;
 	char clean[8];
 	bool ok = false;
@@ -73,9 +93,19 @@ look_up(struct keeper *k, uint64_t before, struct told *t)
 
 	memset(t, 0, sizeof *t);
 	buf_init(&fields);
+	r = look_up_first(k, before, &first, &fields);
+	if (r != 1) {
+		buf_release(&fields);
+		return -1;
+	}
+	buf_clear(&fields);
 	r = journal_fields_before(
 	    k->journal, EVENT_KEY, before, &t->seq, &fields);
-	if (r == 1) {
+	if (r == 0 || (r == 1 && t->seq < first.seq)) {
+		*t = first;
+		r = 1;
+		ok = true;
+	} else if (r == 1) {
 		struct view v = buf_view(&fields);
 
 		t->by_key_record = true;
@@ -84,14 +114,6 @@ look_up(struct keeper *k, uint64_t before, struct told *t)
 		    take_field(v, "next", t->next, sizeof t->next) &&
 		    take_field(v, "clean", clean, sizeof clean);
 		t->clean = ok && strcmp(clean, "yes") == 0;
-	} else if (r == 0) {
-		r = journal_fields_before(
-		    k->journal, EVENT_OPEN, 1, &t->seq, &fields);
-		ok = r == 1 &&
-		    take_field(
-			buf_view(&fields), "vkey", t->vkey, sizeof t->vkey) &&
-		    take_field(
-			buf_view(&fields), "next", t->next, sizeof t->next);
 	}
 	if (r == 1 && !ok)
 		log_error(

@@ -166,13 +166,14 @@ take_genesis(struct reading *t, const struct verify_key *genesis,
 
 	if (!take_block(t) || !take_key(t, &key))
 		return false;
-	*t->why = "does not begin with record 0, the journal's open record";
-	if (t->leaf.seq != 0 || t->leaf.kind != VERIFY_KIND_OPEN)
+	*t->why = "does not begin with the record that begins a name";
+	if ((t->leaf.kind != VERIFY_KIND_OPEN || t->leaf.seq != 0) &&
+	    t->leaf.kind != VERIFY_KIND_RECOVER)
 		return false;
 	*t->why = "begins with another key than the one given";
 	return verify_key_equal(&key, genesis) &&
 	    verify_note_signed(&t->note, genesis, t->why) &&
-	    grow(out, 0, &key, t->why);
+	    grow(out, t->leaf.seq == 0 ? 0 : t->leaf.seq + 1, &key, t->why);
 }
 
 /* The key is the one announced, and the record's number the next one. */
