@@ -75,11 +75,10 @@ keeper_compare(struct keeper *k)
 		    "%s holds %" PRIu64 " records, but the signer signed "
 		    "%" PRIu64 ": records are missing (an old copy restored, "
 		    "or writes lost by the disk: rollback). Nothing is "
-		    "recorded. Put the newest copy of the journal back; or "
-		    "bring the records back from archives: chancery-export "
-		    "evidence ARCHIVE... | chancery recover --from -; or go "
-		    "on without them: chancery recover --new-incarnation "
-		    "--reason lost",
+		    "recorded. Next: put the newest copy of the journal back, "
+		    "or bring back what archives and copies hold: chancery "
+		    "recover --from, or go on with a declared gap: chancery "
+		    "recover --new-incarnation --reason lost; see chancery(8)",
 		    k->path, size, s->size);
 		return;
 	}
@@ -92,7 +91,7 @@ keeper_compare(struct keeper *k)
 		doom(k,
 		    "%s and the signer differ in the first %" PRIu64
 		    " records: one history was replaced by another (fork). "
-		    "Nothing is recorded. Keep both as evidence, put the "
+		    "Nothing is recorded. Next: keep both as evidence, put the "
 		    "right one back, or begin anew under another origin: "
 		    "chancery recover --new-incarnation --reason fork",
 		    k->path, s->size);
@@ -102,7 +101,7 @@ keeper_compare(struct keeper *k)
 		doom(k,
 		    "%s has a signature over %" PRIu64 " records, but the "
 		    "signer knows of %" PRIu64 " only: its folder is an old "
-		    "copy. Nothing is recorded. Put the newest copy of the "
+		    "copy. Nothing is recorded. Next: put the newest copy of the "
 		    "folder back, or go on with new keys: chancery recover "
 		    "--new-incarnation --reason signer",
 		    k->path, journal_signed_size(k->journal), s->size);

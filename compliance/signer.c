@@ -70,6 +70,15 @@ read_machine(char out[2 * CRYPTO_SHA256_LEN + 1])
 	buf_release(&id);
 }
 
+void
+signer_put_machine(struct buf *out)
+{
+	char machine[2 * CRYPTO_SHA256_LEN + 1];
+
+	read_machine(machine);
+	buf_printf(out, MACHINE_WORD "%s\n", machine);
+}
+
 /* The body of the checkpoint that was signed last, and the machine. */
 static int
 write_state(const char *path, const char *origin, uint64_t size,
@@ -149,7 +158,7 @@ read_state(struct signer *s, char *why, size_t why_len)
 	if (file_read(s->state_path, FILE_MAX, &text) != 0) {
 		r = fail(why, why_len,
 		    "%s: %s; without it nobody knows what was signed last. "
-		    "Put it back, or make it from the newest checkpoint that "
+		    "restore it, or make it from the newest checkpoint that "
 		    "anybody holds: chancery recover --signer-state NOTE",
 		    s->state_path, strerror(errno));
 	} else if (!parse_state(buf_view(&text), &body, &machine) ||

@@ -23,6 +23,8 @@ struct signer;
 int signer_init(const char *dir, const char *origin, struct buf *vkey,
     char *why, size_t why_len);
 
+/* The last line of a state file: the machine that this is. */
+void signer_put_machine(struct buf *out);
 /*
  * Takes key and state, and a lock that keeps a second signer out. NULL with
  * the reason.

@@ -7,8 +7,10 @@
 
 #include "base/crypto.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include "compliance/note.h"
+#include "compliance/signer.h"
 
 #define FILE_MAX 4096
 
@@ -136,6 +138,7 @@ signer_put_state(const char *dir, const char *origin, uint64_t size,
 
 	buf_init(&body);
 	note_put_body(&body, view_text(origin), size, root);
+	signer_put_machine(&body);
 	if (path == NULL || body.failed)
 		(void)snprintf(why, why_len, "out of memory");
 	else if (file_create(path, buf_view(&body), 0600) != 0)
@@ -150,6 +153,31 @@ signer_put_state(const char *dir, const char *origin, uint64_t size,
 void
 signer_look_next(const char *dir, char out[65])
 {
-	(void)dir;
+	uint8_t seed[CRYPTO_SEED_LEN], digest[CRYPTO_SHA256_LEN];
+	uint8_t public[CRYPTO_PUBLIC_LEN];
+	struct crypto_key *key = NULL;
+	struct view line, name;
+	struct buf text, hex;
+	char why[128];
+	uint32_t id;
+
 	(void)snprintf(out, 65, "-");
+	buf_init(&text);
+	buf_init(&hex);
+	if (read_file(dir, "next", &text, why, sizeof why) == 1 &&
+	    (line = head_of(buf_view(&text), 1)).n > 0 &&
+	    note_parse_skey(view_of(line.p, line.n - 1), &name, &id, seed) &&
+	    (key = crypto_key_new(seed)) != NULL) {
+		crypto_key_public(key, public);
+		crypto_sha256(public, sizeof public, digest);
+		text_put_hex(&hex, digest, sizeof digest);
+		if (buf_text(&hex) != NULL)
+			memcpy(out, buf_text(&hex), 65);
+	}
+	crypto_wipe(seed, sizeof seed);
+	if (text.data != NULL)
+		crypto_wipe(text.data, text.cap);
+	crypto_key_free(key);
+	buf_release(&hex);
+	buf_release(&text);
 }

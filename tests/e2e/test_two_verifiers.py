@@ -93,11 +93,11 @@ class Golden(unittest.TestCase):
         key = chancery_evidence.parse_key(self.vectors["vkey"])
         root = bytes.fromhex(self.vectors["tree"]["roots"][-1]["root"])
         for note in self.vectors["notes"]:
-            self.assertEqual(chancery_evidence.read_note(note.encode(), [key]),
+            self.assertEqual(chancery_evidence.read_note(note.encode(), key),
                              (300, root))
         for note in self.vectors["bad_notes"]:
             with self.assertRaises(ValueError, msg=note):
-                chancery_evidence.read_note(note.encode(), [key])
+                chancery_evidence.read_note(note.encode(), key)
 
     def test_proofs(self):
         vectors = json.loads((GOLDEN / "proofs.json").read_text("utf-8"))
