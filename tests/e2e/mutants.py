@@ -300,6 +300,24 @@ def entries(chance, data):
                           timeout=30).stdout
 
 
+def value(chance, form, size):
+    """A value of a control record's field that is likely, or is not, of the
+    form."""
+    if "|" in form and chance.randrange(6):
+        return chance.choice([w for w in form.split("|") if w != "n"] + ["1"])
+    likely = {"n": ("0", "1", "2", "3", "255", str(size - 1), str(size)),
+              "hash": (base64.b64encode(chance.randbytes(32)).decode(),),
+              "hex": (chance.randbytes(32).hex(),),
+              "name": ("records", "vault", "new")}.get(
+        form.rstrip("-"), ("x", "-", "uid:0", "storage", "%20", "1", "records"))
+    if chance.randrange(6):
+        return chance.choice(likely)
+    return chance.choice((
+        "-", "-1", "00", "9223372036854775807", "9223372036854775808", "x",
+        "yes", "no", "-0", "--1", "1-2", "1,2", "uid:1", "A" * 43 + "=",
+        "A" * 42 + "B=", "f" * 64, "F" * 64, "f" * 63, "%41", "%C3%A9"))
+
+
 def evidence_of(data):
     """Where the evidence begins and ends: the rendering before it is judged by
     the first verifier only, that of a side-car by its hash."""

@@ -368,6 +368,27 @@ class TwoVerifiers(unittest.TestCase):
         tally = self.mutate("ends", make)
         self.assertGreater(min(tally[0], tally[1]), 0)
 
+    def test_signed_fields(self):
+        """A control record of each kind more at the end, its values drawn by
+        the forms that the second verifier demands."""
+        forger = Forger(self.source, self.folder)
+        path = self.folder / "journal.db"
+        size = len(forger.leaves)
+        at = int(forger.leaves[-1].split()[4])
+
+        def make(chance):
+            kind = chance.choice(list(chancery_evidence.FIELDS))
+            leaves = [*forger.leaves, (
+                "leaf/1 %d %d\nt %d 5 5f0c1e9a 0\n%s" % (
+                    size, kind, at + 1, "".join("%s %s\n" % (
+                        name, mutants.value(chance, form, size)) for
+                        name, form in chancery_evidence.FIELDS[kind]))
+            ).encode()]
+            forger.write(leaves, path)
+            return path, forger.signer.vkey
+        tally = self.mutate("fields", make)
+        self.assertGreater(min(tally[0], tally[1]), 0)
+
     def test_notes(self):
         """Checkpoints with right signatures over wrong bodies, and with all
         kinds of lines below."""
