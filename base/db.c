@@ -237,6 +237,20 @@ db_checkpoint_truncate(sqlite3 *db)
 }
 
 int
+db_checkpoint_durable(sqlite3 *db)
+{
+	int r = -1;
+
+	/* Settings are sealed for everybody else. */
+	if (sqlite3_set_authorizer(db, NULL, NULL) == SQLITE_OK &&
+	    db_exec(db, "PRAGMA synchronous=FULL") == 0)
+		r = db_checkpoint_truncate(db);
+	if (db_exec(db, "PRAGMA synchronous=OFF") != 0)
+		r = -1;
+	return db_seal(db, false) == 0 ? r : -1;
+}
+
+int
 db_checkpoint_passive(sqlite3 *db, int *wal_frames)
 {
 	return sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE,

@@ -40,6 +40,11 @@ sqlite3_int64 db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback);
 int db_seal(sqlite3 *db, bool read_only);
 /* Empties the WAL into the database; 0, or -1 when readers kept it busy. */
 int db_checkpoint_truncate(sqlite3 *db);
+/*
+ * The same for a sealed DB_SYNC_OFF writer, with the database on disk before
+ * its WAL is emptied.
+ */
+int db_checkpoint_durable(sqlite3 *db);
 /* Moves what no reader needs; 0, or -1. *wal_frames: frames in the WAL. */
 int db_checkpoint_passive(sqlite3 *db, int *wal_frames);
 /*

@@ -11,6 +11,7 @@
 #include "compliance/wire.h"
 #include "server/payload.h"
 #include "server/store_chat.h"
+#include "server/store_purge.h"
 
 #define AWAY_MS 5000
 #define COMMIT_MS 200
@@ -29,6 +30,7 @@ struct record {
 	bool writable;          /* the keeper's word */
 	bool given_up;          /* it has been away for too long */
 	bool settled;           /* this link has been open for events */
+	bool wipe;              /* messages were dropped, not their bytes */
 	bool silent;            /* the keeper lacks our position */
 	enum record_state told; /* to the hooks */
 	char why[200];
@@ -378,6 +380,34 @@ on_state(struct record *r, struct reader *in)
 	return true;
 }
 
+static void
+ask_gone(struct record *r)
+{
+	struct buf *b;
+
+	if (r->link == NULL)
+		return;
+	b = ipc_begin(r->link, WIRE_GONE);
+	buf_put_u64(b, store_gone(r->store));
+	ipc_end(r->link);
+}
+
+/* Records lost their payload: so do our copies. */
+static bool
+on_purged(struct record *r, struct reader *in)
+{
+	uint64_t seq = reader_u64(in);
+	struct view ranges = reader_rest(in);
+
+	if (!reader_done(in) || !store_purge(r->store, seq, ranges))
+		return false;
+	r->wipe = true;
+	record_touch(r);
+	if (!store_failed(r->store)) /* else after its recovery */
+		ask_gone(r);
+	return true;
+}
+
 static const struct {
 	uint16_t type;
 	bool (*read)(struct record *r, struct reader *in);
@@ -387,6 +417,7 @@ static const struct {
     {WIRE_LIVE, on_live},
     {WIRE_REFUSED, on_refused},
     {WIRE_STATE, on_state},
+    {WIRE_PURGED, on_purged},
 };
 
 static void
@@ -438,6 +469,7 @@ say_hello(struct record *r)
 	buf_put_u64(b, store_applied(r->store));
 	ipc_end(r->link);
 	r->told_applied = store_applied(r->store);
+	ask_gone(r);
 }
 
 void
@@ -569,9 +601,12 @@ on_commit(uv_timer_t *timer)
 		return;
 	}
 	store_tidy(r->store);
+	if (r->wipe && !r->syncing && !r->unsynced)
+		r->wipe = store_wipe(r->store) != 0;
 	if (store_applied(r->store) == r->told_applied || r->link == NULL ||
 	    !r->live) {
-		uv_timer_stop(timer);
+		if (!r->wipe)
+			uv_timer_stop(timer);
 		return;
 	}
 	start_sync(r);
@@ -597,6 +632,7 @@ record_new(uv_loop_t *loop, const struct conf *conf, struct store *store)
 	r->told = RECORD_WAIT;
 	r->next_seq = store_applied(store);
 	r->told_applied = r->next_seq;
+	r->wipe = true; /* the last life may not have come to it */
 	set_why(r, view_text("there is no link to the keeper"));
 	crypto_nonce(&r->boot, sizeof r->boot);
 	/* Neither call can fail (libuv's manual). */

@@ -17,22 +17,23 @@
 #include "server/store_db.h"
 
 #define APPLICATION_ID 0x43484154
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define TIDY_FRAMES 2000
 
 static const char schema[] =
-    "PRAGMA application_id=0x43484154; PRAGMA user_version=1;"
+    "PRAGMA application_id=0x43484154; PRAGMA user_version=2;"
     "BEGIN;"
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)"
     " STRICT, WITHOUT ROWID;"
     "CREATE TABLE position(id INTEGER PRIMARY KEY CHECK(id=1),"
-    " applied INTEGER NOT NULL, probes INTEGER NOT NULL) STRICT;"
+    " applied INTEGER NOT NULL, probes INTEGER NOT NULL,"
+    " gone INTEGER NOT NULL) STRICT;"
     "CREATE TABLE user(id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE,"
     " name TEXT NOT NULL, ha1_md5 BLOB, ha1_sha256 BLOB) STRICT;"
     "CREATE TABLE room(id INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE,"
     " name TEXT NOT NULL, name_key TEXT NOT NULL UNIQUE,"
     " description TEXT NOT NULL, description_key TEXT NOT NULL,"
-    " privacy INTEGER NOT NULL) STRICT;"
+    " privacy INTEGER NOT NULL, chats INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE TABLE member(user TEXT NOT NULL,"
     " room INTEGER NOT NULL REFERENCES room(id),"
     " PRIMARY KEY(user,room)) STRICT, WITHOUT ROWID;"
@@ -46,7 +47,7 @@ static const char schema[] =
     "CREATE TABLE pending(id INTEGER PRIMARY KEY, boot INTEGER NOT NULL,"
     " number INTEGER NOT NULL, kind INTEGER NOT NULL, json TEXT NOT NULL,"
     " UNIQUE(boot,number)) STRICT;"
-    "INSERT INTO position VALUES(1,0,0);"
+    "INSERT INTO position VALUES(1,0,0,0);"
     "COMMIT;";
 
 #define ROOM_COLUMNS                                                           \
@@ -71,9 +72,10 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_REPLAY_ROOM] =
 	"INSERT INTO room(guid,name,name_key,description,description_key,"
 	"privacy) VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO NOTHING",
-    [STORE_GET_ROOM] = ROOM_COLUMNS
-    ",(SELECT max(chat) FROM message WHERE message.room=room.id)"
-    " FROM room WHERE guid=?1",
+    [STORE_GET_ROOM] =
+	ROOM_COLUMNS ",max(chats,COALESCE((SELECT max(chat) FROM message"
+		     " WHERE message.room=room.id),0))"
+		     " FROM room WHERE guid=?1",
     [STORE_FIND_ROOM] = ROOM_COLUMNS " FROM room WHERE guid=?1 OR name_key=?2",
     [STORE_LIST_ROOMS] =
 	ROOM_COLUMNS ",(SELECT count(*) FROM member WHERE"
@@ -88,6 +90,12 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_FIND_PENDING] = "SELECT id FROM pending WHERE boot=?1 AND number=?2",
     [STORE_ADD_POST] = "INSERT INTO message(seq,room,chat,at,author,text)"
 		       " VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(seq) DO NOTHING",
+    [STORE_KEEP_CHATS] =
+	"UPDATE room SET chats=max(chats,COALESCE((SELECT max(chat) FROM"
+	" message WHERE message.room=room.id),0)) WHERE id IN"
+	" (SELECT room FROM message WHERE seq BETWEEN ?1 AND ?2)",
+    [STORE_DROP_MESSAGES] = "DELETE FROM message WHERE seq BETWEEN ?1 AND ?2",
+    [STORE_SET_GONE] = "UPDATE position SET gone=?1",
     [STORE_GET_HISTORY] =
 	"SELECT chat,at,author,text FROM (SELECT chat,at,author,text FROM"
 	" message WHERE room=?1 ORDER BY chat DESC LIMIT ?2) ORDER BY chat",
@@ -259,7 +267,7 @@ store_sync(struct store *s)
 
 	/* The kernel tells of a failed write once; the pages are clean then. */
 	if (s->unsynced)
-		s->unsynced = db_checkpoint_truncate(s->db) != 0;
+		s->unsynced = db_checkpoint_durable(s->db) != 0;
 	else
 		s->unsynced = fd < 0 || fdatasync(fd) != 0;
 	return s->unsynced ? -1 : 0;

@@ -98,6 +98,68 @@ class Purge(unittest.TestCase):
             c.stop()
             self.verify(c)
 
+    def test_gone_everywhere(self):
+        """Not a byte of purged texts in any file of the state."""
+        with Chancery() as c:
+            self.start(c)
+            c.start()
+            bob = c.sign_in("bob")
+            self.talk(c, "one", "two")
+            wait_until(lambda: len(self.files_with(c, CANARY % "two")) > 1,
+                       "chat.db has no copy")
+            self.store(c)
+            c.journal.wait(lambda j: not j.events("post"), "posts", 60)
+            wait_until(lambda: not self.files_with(c, CANARY % "one") and
+                       not self.files_with(c, CANARY % "two"),
+                       "bytes of purged texts stay")
+            bob.join(self.hall)
+            self.assertEqual(bob.history(self.hall, 9).messages(), [])
+            # The server is not there when the next purge comes to be told.
+            self.talk(c, "three")
+            self.store(c)
+            c.journal.wait(lambda j: not j.events("post"), "posts", 60)
+            c.kill()
+            c.start()
+            wait_until(lambda: not self.files_with(c, CANARY % "three"),
+                       "bytes of purged texts stay")
+            ann = c.sign_in("ann")
+            ann.join(self.hall)
+            self.assertEqual(ann.history(self.hall, 9).messages(), [])
+            self.assertEqual(ann.post(self.hall, "four"), 200)
+            self.assertEqual(c.journal.events("post")[-1]["chat"], 4)
+            c.stop()
+
+    def test_race(self):
+        """Holds and purges in a loop: what is held when the command
+        returns is there, or had gone before."""
+        with Chancery() as c:
+            self.start(c)
+            c.start()
+            for i in range(8):
+                self.talk(c, "t%d" % i)
+                c.cli("adapter", "run", "records")
+                room = (self.hall, self.desk)[i % 2]
+                hold = c.cli_json("hold", "add", "--matter", "m%d" % i,
+                                  "--room", room)
+                before = {e["seq"] for e in c.journal.events()
+                          if e.get("room") == room}
+                c.cli("purge", "run", check=False)
+                after = {e["seq"] for e in c.journal.events()
+                         if e.get("room") == room}
+                self.assertLessEqual(before, after)
+                for purge in c.journal.control("purge"):
+                    if purge["seq"] > hold["seq"]:
+                        self.assertEqual(int(purge["hold"]), hold["seq"])
+                        taken = set()
+                        for run in purge["ranges"].split(","):
+                            first, _, last = run.partition("-")
+                            taken |= set(range(int(first),
+                                               int(last or first) + 1))
+                        self.assertFalse(taken & before)
+                c.cli("hold", "release", hold["hold"])
+            c.stop()
+            self.verify(c)
+
     def test_hold_by_user_and_time(self):
         with Chancery() as c:
             self.start(c, purge="after-s = 0")

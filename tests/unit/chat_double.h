@@ -175,6 +175,7 @@ struct rig {
 	unsigned ready;
 	int keeper; /* its end of the link, -1 without one */
 	struct ipc_decoder in;
+	uint64_t gone;    /* last WIRE_GONE */
 	uint64_t hello;   /* last WIRE_HELLO, UINT64_MAX before one */
 	uint64_t applied; /* last WIRE_APPLIED */
 	struct event *events;
@@ -244,6 +245,8 @@ keeper_read(struct rig *rig)
 			rig->applied = reader_u64(&in);
 		else if (type == WIRE_EVENT)
 			keeper_event(rig, &in);
+		else if (type == WIRE_GONE)
+			rig->gone = reader_u64(&in);
 		else
 			fail_msg("frame %u", type);
 	}

@@ -176,6 +176,32 @@ test_slow_keeper_while_chat_db_fails(void **state)
 	rig_free(rig);
 }
 
+/* A purge is heard of once, in order, also over an end of the server. */
+static void
+test_purges_are_followed(void **state)
+{
+	struct rig *rig = rig_ready();
+	struct buf b = {0};
+
+	(void)state;
+	assert_int_equal(rig->gone, 0);
+	buf_put_u64(&b, 17);
+	buf_put_text(&b, "3-9");
+	keeper_frame(rig, WIRE_PURGED, &b);
+	run(rig);
+	assert_int_equal(rig->gone, 18);
+	run_for(rig, 400);
+	rig->gone = 0;
+	keeper_lose(rig);
+	rig_stop(rig);
+	rig_start(rig);
+	keeper_attach(rig);
+	run(rig);
+	assert_int_equal(rig->gone, 18);
+	buf_release(&b);
+	rig_free(rig);
+}
+
 int
 main(void)
 {
@@ -183,6 +209,7 @@ main(void)
 	    cmocka_unit_test(test_chat_db_is_misread),
 	    cmocka_unit_test(test_position_is_on_disk),
 	    cmocka_unit_test(test_slow_keeper_while_chat_db_fails),
+	    cmocka_unit_test(test_purges_are_followed),
 	};
 
 	return cmocka_run_group_tests(

@@ -18,6 +18,7 @@
 #include "compliance/event.h"
 #include "server/payload.h"
 #include "server/store_chat.h"
+#include "server/store_purge.h"
 
 #define DOMAIN "example.test"
 #define GUID "11111111-aaaa-4000-8000-000000000001"
@@ -401,6 +402,44 @@ test_history(void **state)
 	store_room_release(&r);
 }
 
+/* Purged messages leave; the numbers of the rooms go on. */
+static void
+test_purged(void **state)
+{
+	struct buf b = {0};
+	struct store_room r;
+	uint64_t ops;
+
+	(void)state;
+	assert_int_equal(add_room("Ops", GUID, STORE_OPEN, ""), 0);
+	ops = room_id(GUID);
+	for (uint64_t i = 1; i <= 5; i++) {
+		const struct store_message m = {.chat = i,
+		    .at = i,
+		    .author = "sip:ann@example.test",
+		    .text = view_text("t")};
+
+		store_put_post(store, 2 * i, ops, &m);
+	}
+	assert_int_equal(store_gone(store), 0);
+	assert_false(store_purge(store, 20, view_text("2-4,x")));
+	assert_true(store_purge(store, 30, view_text("2-4,10-99")));
+	assert_int_equal(store_commit(store), 0);
+	assert_int_equal(store_wipe(store), 0);
+	reopen();
+	assert_int_equal(store_gone(store), 31);
+	assert_int_equal(store_history(store, ops, 9, on_message, &b), 0);
+	assert_string_equal(buf_text(&b), "3:t@3 4:t@4 ");
+	buf_release(&b);
+	assert_true(store_room_get(store, view_text(GUID), &r));
+	assert_int_equal(r.last_chat, 5);
+	store_room_release(&r);
+	assert_true(store_purge(store, 40, view_text("0-9")));
+	assert_true(store_room_get(store, view_text(GUID), &r));
+	assert_int_equal(r.last_chat, 5);
+	store_room_release(&r);
+}
+
 static void
 on_joined(void *arg, const struct store_joined *j)
 {
@@ -560,6 +599,7 @@ main(void)
 	    TEST(test_changes_leave_pending_rows),
 	    TEST(test_search_shows_what_may_be_seen),
 	    TEST(test_history),
+	    TEST(test_purged),
 	    TEST(test_joined),
 	    TEST(test_position_goes_with_its_changes),
 	    TEST(test_failure_is_remembered),
