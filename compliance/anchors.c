@@ -159,9 +159,8 @@ record(struct anchor_source *s)
 	buf_release(&fields);
 }
 
-/* Has every change recorded that the journal does not tell yet. */
-static void
-record_changes(struct anchors *a)
+void
+anchors_record(struct anchors *a)
 {
 	const struct keeper_state *k = keeper_link_state(a->env->keeper);
 
@@ -238,7 +237,7 @@ anchors_handed_on(struct anchors *a, const char *adapter, uint64_t size,
 		} /* else sent only: nobody knows whether it arrived */
 	}
 	if (a->evidence != NULL)
-		record_changes(a);
+		anchors_record(a);
 }
 
 /* ---- the clock ---- */
@@ -296,7 +295,7 @@ on_tick(uv_timer_t *timer)
 		a->fork_told = keeper_link_fork(a->env->keeper, a->fork);
 	offer_to_adapters(a);
 	anchors_ask(a);
-	record_changes(a);
+	anchors_record(a);
 }
 
 void

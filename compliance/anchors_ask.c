@@ -26,9 +26,11 @@ set_next(struct anchor_source *s)
 	s->next_ms = uv_now(s->anchors->env->loop) + pause;
 }
 
+/* The record first: a purge that waited comes after it. */
 static void
 tell_stored(struct anchors *a)
 {
+	anchors_record(a);
 	if (a->env->stored != NULL)
 		a->env->stored(a->env->arg);
 }

@@ -72,6 +72,9 @@ void anchors_ok(struct anchor_source *s, uint64_t size, uint64_t time,
 /* A try failed; the second one in a row is an alarm. */
 void anchors_failed(struct anchor_source *s, struct view why);
 
+/* Has every change recorded that the journal does not tell yet. */
+void anchors_record(struct anchors *a);
+
 /* ---- anchors_ask.c ---- */
 
 /* Asks all whose time has come. */

@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
+import http.server
 import re
 import shutil
 import sqlite3
+import ssl
 import subprocess
+import threading
 import unittest
 
 from chancery import ROOT, Chancery, Rsyslog
-from witness import SECRET, Key, Witness
+from witness import SECRET, Key, Witness, authority, openssl
 
 FAST = "anchors { interval-s = 1 }\n"
 
@@ -375,6 +378,168 @@ class Witnesses(unittest.TestCase):
                     self.assertEqual(got[2], "%d\n" % size)
             self.assertEqual(w.run("list").stdout.split()[:3],
                              kept.split()[:3])
+
+
+class Authority:
+    """openssl ts behind HTTPS; what it answers can be made wrong."""
+
+    EXTENSIONS = ("extendedKeyUsage=critical,timeStamping\n"
+                  "keyUsage=critical,digitalSignature\n")
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        self.ca, cert, key = authority(folder)
+        (folder / "ext").write_text(self.EXTENSIONS)
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj",
+                "/CN=Test TSA", "-keyout", folder / "tsa.key", "-out",
+                folder / "tsa.csr")
+        openssl("x509", "-req", "-in", folder / "tsa.csr", "-CA", self.ca,
+                "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", 30,
+                "-extfile", folder / "ext", "-out", folder / "tsa.pem")
+        (folder / "serial").write_text("01\n")
+        (folder / "conf").write_text(
+            "[one]\nserial = {0}/serial\n"
+            "signer_cert = {0}/tsa.pem\nsigner_key = {0}/tsa.key\n"
+            "certs = {0}/ca.pem\nsigner_digest = sha256\n"
+            "default_policy = 1.2.3.4.1\ndigests = sha256\n"
+            "ess_cert_id_alg = sha256\n".format(folder))
+        self.wrong, self.asked = None, 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status, answer = outer.answer(
+                    self.headers["Content-Type"], body)
+                self.send_response(status)
+                self.send_header("Content-Type",
+                                 "application/timestamp-reply")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *words):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        self.server.socket = context.wrap_socket(
+            self.server.socket, server_side=True)
+        self.url = "https://127.0.0.1:%d/tsa" % self.server.server_port
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def stamp(self, query):
+        (self.folder / "query").write_bytes(query)
+        return openssl("ts", "-reply", "-config", self.folder / "conf",
+                       "-section", "one", "-queryfile",
+                       self.folder / "query")
+
+    def answer(self, kind, query):
+        self.asked += 1
+        if kind != "application/timestamp-query":
+            return 415, b""
+        if self.wrong == "other bytes":
+            other = self.folder / "other"
+            other.write_bytes(b"something else")
+            return 200, self.stamp(openssl(
+                "ts", "-query", "-data", other, "-sha256", "-cert"))
+        if self.wrong == "not ASN.1":
+            return 200, b"\x30\x82\xff\xff nothing of the kind"
+        if self.wrong == "more behind it":
+            return 200, self.stamp(query) + b"\0"
+        if self.wrong == "500":
+            return 500, b"no"
+        return 200, self.stamp(query)
+
+    def stop(self):
+        self.server.shutdown()
+        self.thread.join(20)
+        self.server.server_close()
+
+
+class Stamps(unittest.TestCase):
+    """A time-stamp of RFC 3161 must be there before anything is purged."""
+
+    talk, purged = Witnesses.talk, staticmethod(Witnesses.purged)
+
+    def test_no_purge_without_a_token(self):
+        with Chancery() as c:
+            tsa = Authority(c.folder / "tsa")
+            c.helpers.append(tsa)
+            c.extra = FAST + ('stamp { url = "%s" ca = "%s" required = true }'
+                              "\n" % (tsa.url, tsa.ca))
+            c.adapters = ('adapter records { program = "xml" directory = "%s"'
+                          " interval-s = 3600 required = true }\n"
+                          % (c.folder / "out"))
+            c.purge = 0
+            c.init().add_users("ann")
+            self.hall = c.add_room("Hall")
+            tsa.wrong = "500"
+            c.start()
+            self.talk(c, "not yet")
+            for tsa.wrong, said in (
+                    ("other bytes", "its answer does not hold"),
+                    ("not ASN.1", "no time-stamp answer"),
+                    ("more behind it", "more behind its answer")):
+                before, lines = tsa.asked, len(c.log.lines)
+                c.log.wait("stamp .*" + said, 60, lines)
+                self.assertGreater(tsa.asked, before)
+            c.journal.wait(lambda j: j.control("anchor"), "no record")
+            self.assertEqual(c.journal.control("anchor")[0]["state"],
+                             "failed")
+            self.assertEqual(c.journal.posts(), ["not yet"])
+            self.assertIn("time-stamp",
+                          c.cli_json("status")["journal"]["purge_failure"])
+            tsa.wrong = None
+            self.purged(c, "not purged with a token")
+            self.talk(c, "once more")
+            self.purged(c, "not purged with another token")
+            c.stop()
+            self.records(c)
+            c.verify(c.journal.path, c.folder / "out")
+            self.assertEqual(Witnesses.second(c, c.journal.path), 0)
+            self.tokens(c, tsa)
+
+    def records(self, c):
+        stamps = [r for r in c.journal.control("anchor")
+                  if r["state"] == "ok"]
+        with c.journal.open() as db:
+            rows = {str(size): (str(at), hashlib.sha256(token).hexdigest())
+                    for size, at, token in db.execute("SELECT * FROM stamp")}
+        self.assertEqual({r["size"]: (r["time"], r["sha256"])
+                          for r in stamps}, rows)
+        self.assertGreaterEqual(len(rows), 2)
+        for purge in c.journal.control("purge"):
+            self.assertIn(purge["anchor"], rows)
+        self.assertEqual(c.journal.control("policy")[-1]["stamp"], "yes")
+
+    def tokens(self, c, tsa):
+        """What is exported convinces openssl, and only when unchanged."""
+        folder = c.folder / "anchors"
+        c.run("chancery-export", "anchors", "--journal", c.journal.path,
+              folder)
+        tokens = sorted(folder.glob("*.tst"))
+        self.assertGreaterEqual(len(tokens), 2)
+
+        def check(note, token):
+            return subprocess.run(
+                ["openssl", "ts", "-verify", "-in", token, "-token_in",
+                 "-data", note, "-CAfile", tsa.ca], capture_output=True,
+                timeout=60).returncode
+
+        for token in tokens:
+            note = token.with_suffix(".note")
+            self.assertEqual(check(note, token), 0)
+            c.verify("--checkpoint", note, c.journal.path)
+            changed = note.with_suffix(".changed")
+            changed.write_bytes(note.read_bytes().replace(b"=\n", b"= \n", 1))
+            self.assertNotEqual(check(changed, token), 0)
+        self.assertNotEqual(check(tokens[0].with_suffix(".note"),
+                                  tokens[1]), 0)
 
 
 class Thief:
