@@ -186,6 +186,57 @@ test_message_that_cannot_be(void **state)
 	buf_release(&text);
 }
 
+/* One message whatever the note holds, and all of it when that fits. */
+static void
+test_checkpoint_messages(void **state)
+{
+	static const char own[] =
+	    "example.test/journal/0a1b2c3d\n5\nAAAA\n\n"
+	    "\xe2\x80\x94 example.test/journal/0a1b2c3d BBBBBBBB\n";
+	struct adapter_checkpoint point = {.size = 5, .note = own};
+	struct collected c = {.count = 0};
+	struct syslog_message_source s = {
+	    .config = &config, .limit = 2048, .put = collect, .arg = &c};
+	struct buf note, raw, lines;
+
+	(void)state;
+	buf_init(&note);
+	buf_init(&raw);
+	buf_init(&lines);
+	buf_put_text(&lines, own);
+	for (size_t more = 0; more < 40; more++) {
+		bool whole = lines.len < 1200;
+
+		point.note = buf_text(&lines);
+		c.count = 0;
+		buf_clear(&c.all);
+		buf_clear(&note);
+		buf_clear(&raw);
+		assert_true(syslog_message_checkpoint(&s, &point));
+		assert_int_equal(c.count, 1);
+		assert_true(c.longest <= s.limit);
+		assert_non_null(strstr(buf_text(&c.all),
+		    " - checkpoint [chancery@32473 origin=\""));
+		join(&c, "note", &note);
+		assert_true(text_get_base64(buf_view(&note), &raw));
+		if (whole)
+			assert_string_equal(buf_text(&raw), buf_text(&lines));
+		else if (raw.len != lines.len)
+			assert_string_equal(buf_text(&raw), own);
+		buf_printf(&lines,
+		    "\xe2\x80\x94 witness/%02zu CCCCCCCC%0100d\n", more, 0);
+	}
+	point.note = "no note";
+	assert_false(syslog_message_checkpoint(&s, &point));
+	s.put = refuse;
+	point.note = own;
+	assert_false(syslog_message_checkpoint(&s, &point));
+	buf_release(&lines);
+	buf_release(&raw);
+	buf_release(&note);
+	buf_release(&c.all);
+}
+
 static void
 test_batch_messages(void **state)
 {
@@ -299,6 +350,7 @@ main(void)
 	    cmocka_unit_test(test_pieces_keep_to_the_limit_and_lose_nothing),
 	    cmocka_unit_test(test_message_is_rfc_5424),
 	    cmocka_unit_test(test_message_that_cannot_be),
+	    cmocka_unit_test(test_checkpoint_messages),
 	    cmocka_unit_test(test_batch_messages),
 	    cmocka_unit_test(test_targets),
 	    cmocka_unit_test(test_attributes_hold_any_text),

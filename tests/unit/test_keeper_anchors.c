@@ -1,0 +1,195 @@
+/* What the engine hands in of witnesses: the keeper looks for itself. */
+
+#include "tests/unit/keeper_fixture.h"
+
+#include "compliance/cosign.h"
+
+#define NAME "witness.example/a"
+
+static struct conf_witness witness;
+static struct buf vkey;
+
+/* A keeper that knows one witness, and the newest checkpoint's note. */
+static uint64_t
+begin(struct fixture *f, const struct crypto_key *key, struct buf *note)
+{
+	uint8_t public[CRYPTO_PUBLIC_LEN];
+	uint64_t size = 0, until = now_ms() + WAIT_MS;
+	char why[256];
+	sqlite3 *db;
+
+	setup(f, NULL);
+	buf_init(&vkey);
+	crypto_key_public(key, public);
+	cosign_put_vkey(&vkey, view_text(NAME), public);
+	witness = (struct conf_witness){
+	    .name = (char *)"a", .vkey = (char *)buf_text(&vkey)};
+	f->conf.witnesses = &witness;
+	f->conf.witness_count = 1;
+	f->conf.anchors.quorum = 1;
+	up(f);
+	link_test(f, "engine", &f->engine);
+	(void)post(&f->server, 1);
+	db = db_open(f->journal, DB_READ, DB_SYNC_FULL, why, sizeof why);
+	assert_non_null(db);
+	while (size == 0) {
+		sqlite3_stmt *s =
+		    db_prepare(db, "SELECT size, note FROM checkpoint");
+
+		if (sqlite3_step(s) == SQLITE_ROW) {
+			size = (uint64_t)sqlite3_column_int64(s, 0);
+			buf_put(note, sqlite3_column_blob(s, 1),
+			    (size_t)sqlite3_column_bytes(s, 1));
+		}
+		(void)sqlite3_finalize(s);
+		assert_true(now_ms() < until);
+		nap(10);
+	}
+	db_close(db);
+	return size;
+}
+
+static void
+send_evidence(struct end *e, uint16_t type, uint64_t ref, uint64_t size,
+    struct view bytes)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, ref);
+	buf_put_u64(&b, size);
+	if (type == WIRE_STAMP)
+		buf_put_u64(&b, 1795335000);
+	buf_put_view(&b, bytes);
+	send_frame(e->fd, type, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+/* Whether it was taken. */
+static bool
+answered(struct end *e, uint64_t ref)
+{
+	struct view payload;
+	struct reader r;
+	uint16_t type;
+
+	do {
+		assert_int_equal(receive(e, &type, &payload, WAIT_MS), 1);
+	} while (type == WIRE_STATE);
+	r = reader_of(payload);
+	if (type == WIRE_RECEIPT)
+		assert_int_equal(reader_u32(&r), 1);
+	else
+		assert_int_equal(type, WIRE_REFUSED);
+	assert_int_equal(reader_u64(&r), ref);
+	return type == WIRE_RECEIPT;
+}
+
+static int64_t
+count(struct fixture *f, const char *sql)
+{
+	char why[256];
+	sqlite3 *db =
+	    db_open(f->journal, DB_READ, DB_SYNC_FULL, why, sizeof why);
+	int64_t n = db_int(db, sql, -1);
+
+	db_close(db);
+	return n;
+}
+
+static void
+test_only_what_holds_is_stored(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {7}, seed2[32] = {8};
+	struct crypto_key *key = crypto_key_new(seed);
+	struct crypto_key *other = crypto_key_new(seed2);
+	struct buf text, line;
+	struct fixture f;
+	struct note note;
+	const char *why;
+	uint64_t size;
+
+	(void)state;
+	buf_init(&text);
+	buf_init(&line);
+	size = begin(&f, key, &text);
+	assert_true(note_parse(buf_view(&text), &note, &why));
+	/* By another key; of another checkpoint; cut short; of none. */
+	assert_true(
+	    cosign_put_line(&line, note.body, view_text(NAME), 1, other));
+	send_evidence(&f.engine, WIRE_COSIG, 1, size, buf_view(&line));
+	assert_false(answered(&f.engine, 1));
+	buf_clear(&line);
+	assert_true(cosign_put_line(
+	    &line, view_text("x\n1\ny\n"), view_text(NAME), 1, key));
+	send_evidence(&f.engine, WIRE_COSIG, 2, size, buf_view(&line));
+	assert_false(answered(&f.engine, 2));
+	buf_clear(&line);
+	assert_true(
+	    cosign_put_line(&line, note.body, view_text(NAME), 77, key));
+	send_evidence(
+	    &f.engine, WIRE_COSIG, 3, size, view_of(line.data, line.len - 1));
+	assert_false(answered(&f.engine, 3));
+	send_evidence(&f.engine, WIRE_COSIG, 4, size + 1000, buf_view(&line));
+	assert_false(answered(&f.engine, 4));
+	assert_int_equal(count(&f, "SELECT COUNT(*) FROM cosig"), 0);
+	/* Itself, and once more. */
+	send_evidence(&f.engine, WIRE_COSIG, 5, size, buf_view(&line));
+	assert_true(answered(&f.engine, 5));
+	send_evidence(&f.engine, WIRE_COSIG, 6, size, buf_view(&line));
+	assert_true(answered(&f.engine, 6));
+	assert_int_equal(count(&f, "SELECT COUNT(*) FROM cosig"), 1);
+	assert_int_equal(count(&f, "SELECT at FROM cosig"), 77);
+	/* Tokens: by their form. */
+	send_evidence(&f.engine, WIRE_STAMP, 7, size, view_text("token"));
+	assert_false(answered(&f.engine, 7));
+	send_evidence(&f.engine, WIRE_STAMP, 8, size, view_text("\x30token"));
+	assert_true(answered(&f.engine, 8));
+	assert_int_equal(count(&f, "SELECT COUNT(*) FROM stamp"), 1);
+	assert_true(post(&f.server, 1) >= size); /* work goes on */
+	buf_release(&line);
+	buf_release(&text);
+	buf_release(&vkey);
+	crypto_key_free(key);
+	crypto_key_free(other);
+	teardown(&f);
+}
+
+static void
+test_fork_ends_recording(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {7};
+	struct crypto_key *key = crypto_key_new(seed);
+	struct fixture f;
+	struct buf text;
+	char why[256];
+
+	(void)state;
+	buf_init(&text);
+	(void)begin(&f, key, &text);
+	send_frame(f.engine.fd, WIRE_FORK, view_text("two histories"), -1);
+	wait_writable(&f.server, false, why, sizeof why);
+	assert_string_equal(why, "two histories");
+	send_post(&f.server, 9, "no more");
+	{
+		struct reader r = expect(&f.server, WIRE_REFUSED);
+
+		assert_int_equal(reader_u64(&r), 9);
+	}
+	buf_release(&text);
+	buf_release(&vkey);
+	crypto_key_free(key);
+	teardown(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_only_what_holds_is_stored),
+	    cmocka_unit_test(test_fork_ends_recording),
+	};
+
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
