@@ -27,6 +27,8 @@ static const struct {
     {"approvals", 0, 2},
     {"batch-events", 1, 1000000},
     {"rotate-s", 0, 366L * 86400},
+    {"beat-s", 1, 3600},
+    {"period-s", 0, 366L * 86400},
     {"message-bytes", 1024, 4 << 20},
     {"headers", 16, 256},
     {"connections", 1, 1000000},
@@ -215,6 +217,12 @@ static cfg_opt_t journal_options[] = {
     CFG_INT("segment-records", 50000000, CFGF_NONE),
     CFG_INT("segment-bytes", 0, CFGF_NONE),
     CFG_BOOL("segment-yearly", cfg_true, CFGF_NONE),
+    CFG_INT("beat-s", 60, CFGF_NONE),
+    CFG_END(),
+};
+
+static cfg_opt_t audit_options[] = {
+    CFG_INT("period-s", 7 * 86400, CFGF_NONE),
     CFG_END(),
 };
 
@@ -259,7 +267,6 @@ static cfg_opt_t top_options[] = {
     CFG_SEC("adapter", adapter_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("purge", purge_options, CFGF_NONE),
-    CFG_STR_LIST("officers", NULL, CFGF_NONE),
     CFG_SEC("retention", conf_retention_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("journal", journal_options, CFGF_NONE),
@@ -268,6 +275,7 @@ static cfg_opt_t top_options[] = {
     CFG_SEC("anchors", conf_anchors_anchors, CFGF_NONE),
     CFG_SEC("stamp", conf_anchors_stamp, CFGF_NONE),
     CFG_SEC("keys", keys_options, CFGF_NONE),
+    CFG_SEC("audit", audit_options, CFGF_NONE),
     CFG_SEC("users", users_options, CFGF_NONE),
     CFG_SEC("limits", limits_options, CFGF_NONE),
     CFG_END(),
@@ -278,13 +286,14 @@ set_checks(cfg_t *cfg)
 {
 	static const char *const numbers[] = {"batch-events", "listen|port",
 	    "adapter|interval-s", "adapter|timeout-s", "purge|after-s",
-	    "purge|approvals", "retention|after-s", "limits|message-bytes",
-	    "limits|headers", "limits|connections",
-	    "limits|connections-per-address", "limits|idle-s",
-	    "limits|message-s", "limits|in-flight", "limits|text-bytes",
-	    "limits|session-s", "limits|register-s", "limits|history",
-	    "journal|segment-records", "journal|segment-bytes", "keys|rotate-s",
-	    "anchors|quorum", "anchors|interval-s", "stamp|interval-s"};
+	    "purge|approvals", "retention|after-s", "journal|beat-s",
+	    "audit|period-s", "limits|message-bytes", "limits|headers",
+	    "limits|connections", "limits|connections-per-address",
+	    "limits|idle-s", "limits|message-s", "limits|in-flight",
+	    "limits|text-bytes", "limits|session-s", "limits|register-s",
+	    "limits|history", "journal|segment-records",
+	    "journal|segment-bytes", "keys|rotate-s", "anchors|quorum",
+	    "anchors|interval-s", "stamp|interval-s"};
 
 	for (size_t i = 0; i < COUNT(numbers); i++)
 		cfg_set_validate_func(cfg, numbers[i], check_range);
@@ -422,6 +431,7 @@ take_journal(struct conf *c, cfg_t *sec)
 	c->segment_records = (uint64_t)cfg_getint(sec, "segment-records");
 	c->segment_bytes = (uint64_t)cfg_getint(sec, "segment-bytes");
 	c->segment_yearly = cfg_getbool(sec, "segment-yearly") == cfg_true;
+	c->beat_s = number(sec, "beat-s");
 }
 
 /* What only the whole file can tell. */
@@ -486,6 +496,7 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		c->rotate_s = (unsigned)cfg_getint(cfg, "keys|rotate-s");
 		c->rotate_at_start =
 		    cfg_getbool(cfg, "keys|rotate-at-start") == cfg_true;
+		c->audit_s = number(cfg_getsec(cfg, "audit"), "period-s");
 		take_limits(c, cfg_getsec(cfg, "limits"));
 		ok = take_users(c, cfg_getsec(cfg, "users")) && ok;
 		ok = take_listens(c, cfg, absolute) && ok;
@@ -590,8 +601,6 @@ conf_check_system(const struct conf *c, struct buf *errors)
 
 	for (size_t i = 0; geteuid() == 0 && i < COUNT(users); i++)
 		ok &= check_user(c, users[i], errors);
-	for (size_t i = 0; i < c->officer_count; i++)
-		ok &= check_user(c, c->officers[i], errors);
 	if (geteuid() == 0 && conf_anchored(c))
 		ok &= check_user(c, c->user_anchor, errors);
 	ok &= conf_anchors_check_system(c, errors);
@@ -699,9 +708,11 @@ conf_print(const struct conf *c, struct buf *out)
 	conf_retention_print(c, out);
 	buf_printf(out,
 	    "journal {\n\tsegment-records = %" PRIu64
-	    "\n\tsegment-bytes = %" PRIu64 "\n\tsegment-yearly = %s\n}\n",
+	    "\n\tsegment-bytes = %" PRIu64
+	    "\n\tsegment-yearly = %s\n\tbeat-s = %u\n}\n",
 	    c->segment_records, c->segment_bytes,
-	    c->segment_yearly ? "true" : "false");
+	    c->segment_yearly ? "true" : "false", c->beat_s);
+	buf_printf(out, "audit {\n\tperiod-s = %u\n}\n", c->audit_s);
 	conf_anchors_print(c, out);
 	buf_printf(out, "keys {\n\trotate-s = %u\n\trotate-at-start = %s\n}\n",
 	    c->rotate_s, c->rotate_at_start ? "true" : "false");

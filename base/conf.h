@@ -66,8 +66,6 @@ struct conf {
 	size_t adapter_count;
 	int64_t purge_after_s;    /* of records in no class; -1: never */
 	unsigned purge_approvals; /* persons that must release them first */
-	char **officers; /* users who may place holds and approve purges */
-	size_t officer_count;
 	struct conf_retention *retentions;
 	size_t retention_count;
 	/* When the journal goes on in another file. */
@@ -77,6 +75,8 @@ struct conf {
 	bool rotate_at_start;
 	bool segment_yearly;   /* in another year, UTC */
 	unsigned batch_events; /* at most so many events in a batch */
+	unsigned beat_s;       /* between beats */
+	unsigned audit_s;      /* to read the whole journal through; 0: never */
 	struct conf_witness *witnesses;
 	size_t witness_count;
 	struct {

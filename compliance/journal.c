@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/crypto.h"
 #include "base/text.h"
@@ -24,23 +23,14 @@ journal_run(struct journal *j, enum statement which, const char *what)
 						   : journal_fail_sql(j, what);
 }
 
-static uint64_t
-clock_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	if (clock_gettime(clock, &ts) != 0)
-		return 0;
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static void
-stamp(struct journal *j, const struct journal_event *e, struct leaf_head *head)
+stamp(struct journal *j, const struct journal_event *e,
+    const struct clock_reading *now, struct leaf_head *head)
 {
 	head->seq = j->tree->size;
 	head->kind = e->kind;
-	head->at = clock_us(CLOCK_REALTIME);
-	head->boot = clock_us(CLOCK_BOOTTIME);
+	head->at = now->real;
+	head->boot = now->boot;
 	head->flags = 0;
 	memcpy(head->boot_id, j->boot_id, sizeof head->boot_id);
 	if (head->at <= j->at) {
@@ -104,13 +94,14 @@ journal_put_record(struct journal *j, const struct leaf_head *head,
 
 /* Builds one record and puts it in. */
 static int
-insert_record(struct journal *j, struct journal_event *e)
+insert_record(
+    struct journal *j, struct journal_event *e, const struct clock_reading *now)
 {
 	uint8_t salts[LEAF_PARTS_MAX][LEAF_SALT_LEN];
 	uint8_t hash[TREE_HASH_LEN];
 	struct leaf_head head;
 
-	stamp(j, e, &head);
+	stamp(j, e, now, &head);
 	buf_clear(&j->leaf);
 	leaf_put_head(&j->leaf, &head);
 	crypto_random(salts, e->parts * sizeof salts[0]);
@@ -125,7 +116,29 @@ insert_record(struct journal *j, struct journal_event *e)
 		return -1;
 	e->seq = head.seq;
 	e->at = head.at;
+	journal_clock_took(j, &head, now);
 	return 0;
+}
+
+/* The event, and before it that the clock was set. */
+static int
+insert_event(struct journal *j, struct journal_event *e)
+{
+	struct journal_event clock = {.kind = EVENT_CLOCK};
+	struct clock_reading now;
+	struct buf fields;
+	int r = 0;
+
+	clock_read(&now);
+	if (journal_clock_moved(j, e->kind, &now)) {
+		buf_init(&fields);
+		journal_clock_put(j, &now, &fields);
+		clock.fields = buf_view(&fields);
+		r = fields.failed ? journal_fail(j, "out of memory")
+				  : insert_record(j, &clock, &now);
+		buf_release(&fields);
+	}
+	return r == 0 ? insert_record(j, e, &now) : -1;
 }
 
 int
@@ -208,13 +221,14 @@ write_head(struct journal *j)
 static int
 apply(struct journal *j, const struct change *c)
 {
-	uint64_t seq = j->tree->size;
+	uint64_t seq;
 
 	if (c->import != NULL && journal_import_apply(j, c->import) != 0)
 		return -1;
 	for (size_t i = 0; i < c->count; i++)
-		if (insert_record(j, &c->events[i]) != 0)
+		if (insert_event(j, &c->events[i]) != 0)
 			return -1;
+	seq = c->count > 0 ? c->events[0].seq : 0;
 	if (c->batch != NULL && journal_put_batch(j, c->batch, seq) != 0)
 		return -1;
 	if (c->ack != NULL && journal_put_ack(j, c->ack, seq) != 0)
@@ -259,7 +273,7 @@ journal_commit(struct journal *j, const struct change *c)
 		j->size = j->tree->size;
 		if (c->count == 1 && c->events[0].kind == EVENT_SEAL)
 			j->sealed = true;
-		return 0;
+		return c->import == NULL ? 0 : journal_clock_load(j);
 	}
 	j->writable = false;
 	if (sqlite3_get_autocommit(j->db) == 0)
@@ -436,7 +450,7 @@ journal_purge(
 	    .count = p->count,
 	    .applied = p->applied < j->size ? p->applied : j->size,
 	    .signed_size = j->note_size,
-	    .now = clock_us(CLOCK_REALTIME),
+	    .now = clock_now(),
 	    .conf = p->conf,
 	    .approvals = &j->approvals,
 	    .required = p->required,

@@ -62,7 +62,7 @@ uint64_t journal_first(const struct journal *j);
 const char *journal_error(const struct journal *j);
 
 /*
- * Appends all or none. Batch and ack records are checked and leave their
+ * Appends all or none, and before them what the clock makes necessary. Batch and ack records are checked and leave their
  * row. 0; 1 when the record itself is unfit (only a batch or an ack can be,
  * and those come alone); -1 when storage failed: then nothing can be
  * appended until journal_recover() succeeded.
@@ -149,8 +149,6 @@ int journal_last_fields(struct journal *j, unsigned kind, struct buf *out);
 /* The same of the newest one before a record, and its number. */
 int journal_fields_before(struct journal *j, unsigned kind, uint64_t before,
     uint64_t *seq, struct buf *out);
-/* Puts the vkey that signs checkpoints of that size. 0, or -1. */
-int journal_key_at(struct journal *j, uint64_t size, struct buf *vkey);
 /* Whether there is a checkpoint row of that size: 1, 0, or -1. */
 int journal_has_checkpoint(struct journal *j, uint64_t size);
 
@@ -171,6 +169,15 @@ int journal_roll(struct journal *j);
  */
 bool journal_opens(const struct journal *j);
 int journal_put_base(struct journal *j, struct buf *out);
+
+/*
+ * Fields of the next beat record. queue: the most events that waited for one
+ * commit since the last.
+ */
+void journal_put_beat(
+    const struct journal *j, unsigned every_s, uint64_t queue, struct buf *out);
+/* Time of the newest control record of a kind, 0 when there is none. */
+uint64_t journal_last_at(struct journal *j, unsigned kind);
 
 /* Pages in the WAL that the last commit left. */
 int journal_wal_pages(const struct journal *j);

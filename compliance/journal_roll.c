@@ -209,6 +209,8 @@ turn_to(struct journal *j, struct journal *n)
 	*j = *n;
 	j->uuid = old.uuid; /* callers may hold these */
 	j->origin = old.origin;
+	j->offset = old.offset;
+	j->offset_known = old.offset_known;
 	j->vkey = old.vkey;
 	*n = old;
 	n->uuid = names[0];
@@ -288,8 +290,8 @@ segment_of(struct journal *j, uint64_t seq, unsigned *out)
 	return 0;
 }
 
-static sqlite3 *
-open_old(struct journal *j, uint64_t seq)
+sqlite3 *
+journal_old_db(struct journal *j, uint64_t seq)
 {
 	unsigned segment;
 	char why[256];
@@ -316,7 +318,7 @@ open_old(struct journal *j, uint64_t seq)
 int
 journal_old_tile(struct journal *j, uint64_t index, uint8_t out[TREE_TILE_LEN])
 {
-	sqlite3 *db = open_old(j, index * TREE_TILE_WIDTH);
+	sqlite3 *db = journal_old_db(j, index * TREE_TILE_WIDTH);
 	sqlite3_stmt *s;
 	int r = -1;
 

@@ -204,7 +204,7 @@ journal_load(struct journal *j)
 		    "the leaves do not lead to the stored root at size %" PRIu64
 		    ": the file was altered or damaged",
 		    size);
-	return 0;
+	return journal_clock_load(j);
 }
 
 int
@@ -611,23 +611,6 @@ read_incarnation(struct journal *j)
 }
 
 static int
-read_boot_id(struct journal *j)
-{
-	struct buf text;
-	int r = -1;
-
-	buf_init(&text);
-	if (file_read("/proc/sys/kernel/random/boot_id", 64, &text) == 0 &&
-	    text.len >= 8) {
-		memcpy(j->boot_id, text.data, 8);
-		j->boot_id[8] = '\0';
-		r = 0;
-	}
-	buf_release(&text);
-	return r == 0 ? 0 : journal_fail(j, "the boot id cannot be read");
-}
-
-static int
 read_note(struct journal *j)
 {
 	sqlite3_stmt *s = db_prepare(j->db, "SELECT note FROM head");
@@ -705,7 +688,9 @@ journal_open_file(const char *path, const char *file, char *why, size_t why_len)
 		journal_close(j);
 		return NULL;
 	}
-	if (read_identity(j) != 0 || read_boot_id(j) != 0 || prepare(j) != 0 ||
+	if (!clock_boot_id(j->boot_id))
+		(void)journal_fail(j, "the boot id cannot be read");
+	if (j->boot_id[0] == '\0' || read_identity(j) != 0 || prepare(j) != 0 ||
 	    read_incarnation(j) != 0 || journal_load(j) != 0 ||
 	    read_note(j) != 0) {
 		(void)set_why(why, why_len, file, j->error);

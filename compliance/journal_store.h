@@ -4,7 +4,8 @@
 /*
  * Inside of the journal, shared by its files: journal_store.c opens it and
  * reads, journal.c is the gate that writes, journal_roll.c makes the next
- * file, journal_hold.c has holds and approvals. Not for anybody else.
+ * file, journal_hold.c has holds and approvals, journal_clock.c knows the
+ * clock. Not for anybody else.
  */
 
 #include <stdbool.h>
@@ -15,6 +16,8 @@
 #include "base/db.h"
 
 #include "compliance/approval.h"
+#include "compliance/clock.h"
+#include "compliance/leaf.h"
 #include "compliance/tree.h"
 
 /* Values are bound without looking: a bind that failed leaves NULL. */
@@ -64,6 +67,10 @@ struct journal {
 	bool writable;
 	int wal_pages;
 	char boot_id[9];
+	/* Real minus boot time as the records of this boot tell it. */
+	int64_t offset;
+	bool offset_known;
+	uint64_t events; /* of users, since the last beat */
 	char *uuid, *origin, *vkey;
 	struct buf leaf; /* under construction */
 	struct buf note; /* waits to be stored */
@@ -139,6 +146,8 @@ void journal_remove_files(const char *path);
 /* Entries of a full tile that only a sealed file has. */
 int journal_old_tile(
     struct journal *j, uint64_t index, uint8_t out[TREE_TILE_LEN]);
+/* The sealed file that holds a record; kept open. NULL: it cannot be read. */
+sqlite3 *journal_old_db(struct journal *j, uint64_t seq);
 /* What journal_old_tile() keeps open is closed. */
 void journal_close_old(struct journal *j);
 
@@ -157,5 +166,19 @@ int journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq);
 /* ---- journal_import.c: all of an import; 0, or not ---- */
 
 int journal_import_apply(struct journal *j, struct journal_import *in);
+
+/* ---- journal_clock.c ---- */
+
+/* Whether a clock record has to come before a record of the kind. */
+bool journal_clock_moved(
+    const struct journal *j, unsigned kind, const struct clock_reading *now);
+/* Its fields. */
+void journal_clock_put(const struct journal *j, const struct clock_reading *now,
+    struct buf *fields);
+/* A record was inserted. */
+void journal_clock_took(struct journal *j, const struct leaf_head *head,
+    const struct clock_reading *now);
+/* As the file has it; when size is known. */
+int journal_clock_load(struct journal *j);
 
 #endif

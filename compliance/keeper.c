@@ -14,7 +14,6 @@
 #include "compliance/keeper_state.h"
 #include "compliance/wire.h"
 
-#define BEAT_MS 60000
 #define STOP_MS 2000    /* for the last signature */
 #define TRUNCATE_MS 500 /* between tries to empty the WAL */
 #define WAL_PAGES 1000  /* between checkpoints */
@@ -160,10 +159,20 @@ send_receipts(struct keeper *k, size_t count)
 	ipc_end(k->server.link);
 }
 
+/* An incident tells of them when there is one. */
+static void
+count_refused(struct keeper *k, size_t count)
+{
+	if (k->outage.unrecorded)
+		k->outage.refused += count;
+	else
+		keeper_refused(k, KEEPER_UNREADY, count);
+}
+
 static void
 refuse_queue(struct keeper *k, size_t count)
 {
-	k->outage.refused += count;
+	count_refused(k, count);
 	for (size_t i = 0; i < count; i++)
 		if (k->queue[i].generation == k->server.generation)
 			keeper_send_refused(
@@ -208,6 +217,8 @@ commit_some(struct keeper *k, size_t room)
 
 	if (count == 0 || (keeper_rolling(k) && !k->roll.late))
 		return;
+	if (count > k->drops.queue)
+		k->drops.queue = count;
 	fill_group(k, count);
 	if (keeper_writable(k) &&
 	    journal_append(k->journal, k->group, count) == 0) {
@@ -269,11 +280,12 @@ on_event(struct keeper *k, struct view payload)
 	struct reader head = reader_of(payload);
 
 	if (!keeper_writable(k)) {
-		k->outage.refused++;
+		count_refused(k, 1);
 		keeper_send_refused(&k->server, reader_u64(&head), k->why);
 		return !head.failed;
 	}
 	if (payload.n > KEEPER_EVENT_BYTES) {
+		keeper_refused(k, KEEPER_LARGE, 1);
 		keeper_send_refused(
 		    &k->server, reader_u64(&head), "the event is too large");
 		return true;
@@ -393,6 +405,7 @@ static const struct keeper_frame_row server_frames[] = {
     {WIRE_HELLO, on_hello},
     {WIRE_APPLIED, on_applied},
     {WIRE_GONE, keeper_on_gone},
+    {WIRE_DROPS, keeper_take_drops},
 };
 
 static const struct keeper_frame_row engine_frames[] = {
@@ -474,23 +487,6 @@ on_link(void *arg, const char *name, int fd)
 
 /* ---- life ---- */
 
-static void
-on_beat(uv_timer_t *timer)
-{
-	struct keeper *k = timer->data;
-
-	if (!keeper_writable(k) || keeper_rolling(k))
-		return;
-	if (keeper_append_beat(k) != 0) {
-		keeper_storage_failed(k);
-		return;
-	}
-	keeper_sign(k);
-	k->wal_mark = journal_wal_pages(k->journal);
-	if (journal_checkpoint(k->journal) != 0)
-		log_warn("%s: %s", k->path, journal_error(k->journal));
-}
-
 void
 keeper_end(struct keeper *k)
 {
@@ -518,6 +514,7 @@ on_stop(void *arg)
 
 	keeper_commit(k);
 	keeper_report_late(k);
+	keeper_report_drops(k);
 	if (!keeper_signature_awaited(k)) {
 		keeper_end(k);
 		return;
@@ -551,9 +548,9 @@ static void
 init_loop(struct keeper *k)
 {
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
-	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->replay_timer,
-	    &k->truncate_timer, &k->stop_timer, &k->roll_timer,
-	    &k->publish_timer, &k->turn_timer};
+	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->drop_timer,
+	    &k->replay_timer, &k->truncate_timer, &k->stop_timer,
+	    &k->roll_timer, &k->publish_timer, &k->turn_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");
@@ -564,7 +561,6 @@ init_loop(struct keeper *k)
 	(void)uv_check_init(&k->loop, &k->after_poll); /* always 0 */
 	k->after_poll.data = k;
 	(void)uv_check_start(&k->after_poll, on_polled); /* always 0 */
-	(void)uv_timer_start(&k->beat_timer, on_beat, BEAT_MS, BEAT_MS);
 }
 
 static void

@@ -3,11 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/text.h"
 
+#include "compliance/clock.h"
 #include "compliance/event.h"
 #include "compliance/retention.h"
 
@@ -17,16 +17,6 @@
 #define RETRY_LAST_MS 2000
 #define STEADY_MS 10000 /* after that long the pauses begin short again */
 #define LATE_MS 1000    /* late events are counted for so long */
-
-static uint64_t
-now_us(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_REALTIME, &ts) != 0)
-		return 0;
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static int
 append_own(struct keeper *k, unsigned kind, const struct buf *fields)
@@ -52,11 +42,10 @@ append_incident(struct keeper *k)
 	leaf_put_number(&fields, "since", o->since);
 	leaf_put_number(&fields, "until", o->until);
 	leaf_put_number(&fields, "refused", o->refused);
-	leaf_put_number(&fields, "late", o->late);
 	r = append_own(k, EVENT_INCIDENT, &fields);
 	buf_release(&fields);
 	if (r == 0) {
-		o->refused = o->late = 0;
+		o->refused = 0;
 		o->unrecorded = false;
 	}
 	return r;
@@ -81,6 +70,24 @@ put_first_next(struct keeper *k, struct buf *out)
 		buf_put_view(out, value);
 	buf_release(&fields);
 	return out->len > 0 ? 0 : -1;
+}
+
+static int
+append_late(struct keeper *k)
+{
+	struct keeper_outage *o = &k->outage;
+	struct buf fields;
+	int r;
+
+	buf_init(&fields);
+	leaf_put_number(&fields, "since", o->since);
+	leaf_put_number(&fields, "until", o->until);
+	leaf_put_number(&fields, "count", o->late);
+	r = append_own(k, EVENT_LATE, &fields);
+	buf_release(&fields);
+	if (r == 0)
+		o->late = 0;
+	return r;
 }
 
 static int
@@ -180,19 +187,12 @@ keeper_enter_service(struct keeper *k)
 	}
 	k->in_service = true;
 	/* What comes late now was kept from us while we were away. */
-	if (k->outage.what == NULL)
-		k->outage = (struct keeper_outage){
-		    .what = "keeper-restart", .since = last, .until = now_us()};
+	if (k->outage.since == 0) {
+		k->outage.since = last;
+		k->outage.until = clock_now();
+	}
+	keeper_beat_start(k);
 	keeper_update(k);
-}
-
-int
-keeper_append_beat(struct keeper *k)
-{
-	struct buf none;
-
-	buf_init(&none);
-	return append_own(k, EVENT_BEAT, &none);
 }
 
 /* ---- outages ---- */
@@ -227,7 +227,7 @@ keeper_begin_outage(struct keeper *k, const char *what)
 	if (o->unrecorded)
 		return;
 	o->what = what;
-	o->since = now_us();
+	o->since = clock_now();
 	o->unrecorded = true;
 }
 
@@ -236,7 +236,7 @@ keeper_end_outage(struct keeper *k)
 {
 	if (!k->outage.unrecorded || !keeper_writable(k) || keeper_rolling(k))
 		return;
-	k->outage.until = now_us();
+	k->outage.until = clock_now();
 	if (append_incident(k) != 0)
 		keeper_storage_failed(k);
 }
@@ -271,7 +271,7 @@ keeper_report_late(struct keeper *k)
 		(void)uv_timer_start(&k->late_timer, on_late, LATE_MS, 0);
 		return;
 	}
-	if (append_incident(k) != 0)
+	if (append_late(k) != 0)
 		keeper_storage_failed(k);
 	else
 		keeper_sign(k);

@@ -16,6 +16,7 @@
 #include "compliance/journal.h"
 #include "compliance/scan.h"
 #include "compliance/tree.h"
+#include "compliance/wire.h"
 
 #define KEEPER_VKEY_MAX 320   /* longest vkey with its NUL */
 #define KEEPER_QUEUE_MAX 2000 /* events in one commit */
@@ -52,11 +53,34 @@ struct keeper_event {
 	size_t at[LEAF_PARTS_MAX], len[LEAF_PARTS_MAX];
 };
 
-/* A time without recording, told by incident records. */
+/* Refusals that drop records tell of. */
+struct keeper_drop {
+	uint64_t since, until, count;
+};
+
+/* What the keeper itself refused without there being an incident. */
+enum keeper_refusal {
+	KEEPER_UNREADY, /* no signer yet, or one that contradicts */
+	KEEPER_LARGE,   /* the event was too large */
+	KEEPER_REFUSALS
+};
+
+/* Waits to be recorded, with the next beat at the latest. */
+struct keeper_drops {
+	struct keeper_drop own[KEEPER_REFUSALS];
+	struct keeper_drop told[WIRE_DROPS_COUNT]; /* by the server */
+	struct keeper_drop left[WIRE_DROPS_COUNT]; /* by those before it */
+	uint32_t server; /* which one told last; 0: none */
+	uint64_t ref;    /* and its frame */
+	uint64_t kept;   /* of the same server, the last on record */
+	uint64_t queue;  /* most events that waited since the last beat */
+};
+
+/* A time without recording, told by incident and late records. */
 struct keeper_outage {
-	const char *what; /* NULL: there was none yet */
-	bool unrecorded;  /* it began, and no record tells so yet */
-	uint64_t since, until;
+	const char *what;
+	bool unrecorded;       /* it began, and no record tells so yet */
+	uint64_t since, until; /* 0: there was none yet */
 	uint64_t refused;
 	uint64_t late; /* events that came afterwards and say so */
 };
@@ -133,6 +157,7 @@ struct keeper {
 	uint64_t retry_ms; /* pause before the next try to recover */
 	uint64_t recovered_ms;
 	struct keeper_outage outage;
+	struct keeper_drops drops;
 	const char **required;
 	size_t required_count;
 
@@ -148,8 +173,8 @@ struct keeper {
 	struct keeper_turn turn;
 	uv_timer_t turn_timer;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
-	    late_timer, replay_timer, truncate_timer, stop_timer, roll_timer,
-	    publish_timer;
+	    late_timer, drop_timer, replay_timer, truncate_timer, stop_timer,
+	    roll_timer, publish_timer;
 };
 
 /* ---- keeper.c ---- */
@@ -192,13 +217,22 @@ void keeper_begin_outage(struct keeper *k, const char *what);
 void keeper_end_outage(struct keeper *k);
 /* Storage failed: stop recording, and try to recover from time to time. */
 void keeper_storage_failed(struct keeper *k);
-/* 0, or -1 as journal_append(). */
-int keeper_append_beat(struct keeper *k);
 /* Notices recorded events that say they come late. */
 void keeper_count_late(
     struct keeper *k, const struct journal_event *events, size_t count);
 /* Records how many those were. */
 void keeper_report_late(struct keeper *k);
+
+/* ---- keeper_beat.c ---- */
+
+/* From now on, beats; the first when the last is as old as it may be. */
+void keeper_beat_start(struct keeper *k);
+/* n events were refused, which no incident tells. */
+void keeper_refused(struct keeper *k, enum keeper_refusal why, uint64_t n);
+/* A frame WIRE_DROPS. */
+keeper_frame keeper_take_drops;
+/* Records now what was refused. */
+void keeper_report_drops(struct keeper *k);
 
 /* ---- keeper_signing.c ---- */
 
@@ -247,8 +281,6 @@ bool keeper_on_fork(struct keeper *k, struct view payload);
  * finds out what is under way between them.
  */
 bool keeper_keys_compare(struct keeper *k);
-/* The record that the journal's present name began with. */
-uint64_t keeper_keys_since(struct keeper *k);
 /* True when the key may sign new records; else the turn to another goes on. */
 bool keeper_keys_ready(struct keeper *k);
 /* The journal begins: its key has not signed yet. */

@@ -12,14 +12,17 @@ enum wire_frame {
 	WIRE_EVENT = 17,   /* u64 ref, u8 kind, u8 parts, {u32 len, bytes}* */
 	WIRE_APPLIED = 18, /* u64 applied */
 	WIRE_GONE = 19,    /* u64 seq: tell the next purge from here on */
+	/* u32 server, u64 ref, {u8 drop, u64 since, u64 until, u64 count}* */
+	WIRE_DROPS = 20,
 	/* keeper to server, keeper to engine */
 	WIRE_REPLAY =
 	    32,         /* u64 seq, u64 at, u8 kind, u8 parts, {u32, bytes}* */
 	WIRE_LIVE = 33, /* u64 size, u8 writable: the replay is over */
-	WIRE_RECEIPT = 34, /* u32 n, {u64 ref, u64 seq, u64 at}* */
-	WIRE_REFUSED = 35, /* u64 ref, text */
-	WIRE_STATE = 36,   /* u8 writable, text why */
-	WIRE_PURGED = 37,  /* u64 seq, text ranges: a purge record */
+	WIRE_RECEIPT = 34,    /* u32 n, {u64 ref, u64 seq, u64 at}* */
+	WIRE_REFUSED = 35,    /* u64 ref, text */
+	WIRE_STATE = 36,      /* u8 writable, text why */
+	WIRE_PURGED = 37,     /* u64 seq, text ranges: a purge record */
+	WIRE_DROPS_KEPT = 38, /* u64 ref: of WIRE_DROPS, now on record */
 	/* engine to keeper */
 	WIRE_CONTROL = 48,  /* u64 ref, u8 kind, text "name value\n"* */
 	WIRE_PURGE = 49,    /* u64 ref, {u64 first, u64 last}+ */
@@ -46,6 +49,15 @@ enum wire_frame {
 	WIRE_ASKED = 113,     /* u64 ref, u16 HTTP status or 0, bytes or why */
 	WIRE_ASK_STAMP = 114, /* u64 ref, text note */
 	WIRE_STAMPED = 115,   /* u64 ref, u8 granted, u64 at, token or why */
+};
+
+/* Why events were refused without the keeper's having a say. */
+enum wire_drop {
+	WIRE_DROP_OVERLOAD, /* too many at once */
+	WIRE_DROP_KEEPER,   /* the keeper was not there */
+	WIRE_DROP_STORAGE,  /* it could not write, or ended before it told */
+	WIRE_DROP_CHAT,     /* the chat store could not be written */
+	WIRE_DROPS_COUNT
 };
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 
+#include "export/verify_clock.h"
 #include "export/verify_hold.h"
 #include "export/verify_line.h"
 #include "export/verify_purge.h"
@@ -290,16 +291,6 @@ take_recover(struct verify_control *c, const struct verify_leaf *l,
 	c->out_of_memory |= c->epochs.out_of_memory;
 }
 
-static void
-take_incident(struct verify_control *c, const struct verify_leaf *l,
-    struct verify_report *r)
-{
-	uint64_t v[4]; /* since, until, refused, late */
-
-	(void)c;
-	(void)verify_take_numbers(l, 1, 4, v, r); /* judged by form alone */
-}
-
 void
 verify_control_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -309,7 +300,6 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_BATCH - VERIFY_KIND_CONTROL] = take_batch,
 	    [VERIFY_KIND_ACK - VERIFY_KIND_CONTROL] = take_ack,
 	    [VERIFY_KIND_PURGE - VERIFY_KIND_CONTROL] = verify_purge_take,
-	    [VERIFY_KIND_INCIDENT - VERIFY_KIND_CONTROL] = take_incident,
 	    [VERIFY_KIND_RECOVER - VERIFY_KIND_CONTROL] = take_recover,
 	    [VERIFY_KIND_KEY - VERIFY_KIND_CONTROL] = take_key,
 	    [VERIFY_KIND_POLICY - VERIFY_KIND_CONTROL] = verify_purge_policy,
@@ -325,6 +315,8 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	verify_report_count(r, VERIFY_CONTROL, 1);
 	if (i < sizeof(take) / sizeof(take[0]) && take[i] != NULL)
 		take[i](c, l, r);
+	else
+		verify_clock_form(l, r);
 }
 
 const struct verify_policy *

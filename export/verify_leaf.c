@@ -43,9 +43,10 @@ static const struct {
 	    "leaves", "acks", "held", "hold", "approvals", "anchor", "policy",
 	    NULL}},
     [132] = {"incident",
-	(const char *const[]){
-	    "what", "since", "until", "refused", "late", NULL}},
-    [133] = {"beat", (const char *const[]){NULL}},
+	(const char *const[]){"what", "since", "until", "refused", NULL}},
+    [133] = {"beat",
+	(const char *const[]){"every", "events", "queue", "sync", "error",
+	    "tai", "anchor", NULL}},
     [134] = {"policy",
 	(const char *const[]){"required", "after", "approvals", "quorum",
 	    "witnesses", "stamp", "classes", NULL}},
@@ -176,6 +177,7 @@ parse_time(struct cursor *c, struct verify_leaf *out, const char **why)
 	w = word(&line);
 	if (w.n != BOOT_ID || !lower_hex(w))
 		return false;
+	memcpy(out->boot_id, w.p, BOOT_ID);
 	*why = "clock flags malformed";
 	w = word(&line);
 	if (!view_to_u64(w, &flags) || !line_done(line, w) || flags > 1)

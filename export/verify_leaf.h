@@ -18,6 +18,7 @@ enum verify_kind {
 	VERIFY_KIND_ACK = 130,
 	VERIFY_KIND_PURGE = 131,
 	VERIFY_KIND_INCIDENT = 132,
+	VERIFY_KIND_BEAT = 133,
 	VERIFY_KIND_POLICY = 134,
 	VERIFY_KIND_KEY = 135,
 	VERIFY_KIND_SEAL = 136,
@@ -42,6 +43,7 @@ struct verify_leaf {
 	uint64_t seq;
 	uint64_t at;
 	uint64_t boot;
+	uint8_t boot_id[8];
 	unsigned kind;
 	unsigned flags; /* 1: clock held back */
 	unsigned parts;

@@ -14,6 +14,11 @@ struct finding {
 	char *reason;
 };
 
+struct observation {
+	uint64_t seq;
+	char *text;
+};
+
 struct fact {
 	const char *name;
 	char *value;
@@ -36,6 +41,9 @@ struct subject {
 	uint64_t all_findings;
 	struct fact fact[8];
 	size_t facts;
+	struct observation observation[VERIFY_OBSERVATIONS_MAX];
+	size_t observations;
+	uint64_t all_observations;
 	char **note;
 	size_t notes;
 	char *failure;
@@ -123,6 +131,8 @@ subject_release(struct subject *s)
 		free(s->fact[i].value);
 	for (size_t i = 0; i < s->notes; i++)
 		free(s->note[i]);
+	for (size_t i = 0; i < s->observations; i++)
+		free(s->observation[i].text);
 	free(s->finding);
 	free(s->note);
 	free(s->failure);
@@ -282,6 +292,27 @@ verify_run_add(struct verify_report *r, struct verify_run *run, uint64_t first,
 	run->first = first;
 	run->last = last;
 	run->open = true;
+}
+
+void
+verify_report_observe(
+    struct verify_report *r, uint64_t seq, const char *fmt, ...)
+{
+	struct subject *s = current(r);
+	va_list ap;
+	char *text;
+
+	if (s == NULL)
+		return;
+	s->all_observations++;
+	if (s->observations == VERIFY_OBSERVATIONS_MAX)
+		return;
+	va_start(ap, fmt);
+	text = formatted(r, fmt, ap);
+	va_end(ap);
+	if (text != NULL)
+		s->observation[s->observations++] =
+		    (struct observation){seq, text};
 }
 
 void
@@ -484,6 +515,15 @@ put_subject(struct buf *out, const struct subject *s)
 		put_neutral(out, s->failure);
 		buf_put_text(out, "\n");
 	}
+	for (size_t i = 0; i < s->observations; i++) {
+		buf_printf(out, "  observation: record %" PRIu64 ": ",
+		    s->observation[i].seq);
+		put_neutral(out, s->observation[i].text);
+		buf_put_text(out, "\n");
+	}
+	if (s->all_observations > s->observations)
+		buf_printf(out, "  and %" PRIu64 " more observations\n",
+		    s->all_observations - s->observations);
 	for (size_t i = 0; i < s->notes; i++) {
 		buf_put_text(out, "  note: ");
 		put_neutral(out, s->note[i]);
@@ -594,6 +634,19 @@ json_findings(const struct subject *s)
 }
 
 static json_t *
+json_observations(const struct subject *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->observations; i++)
+		json_array_append_new(list,
+		    json_pack("{s:I,s:o}", "seq",
+			(json_int_t)s->observation[i].seq, "text",
+			json_safe(s->observation[i].text)));
+	return list;
+}
+
+static json_t *
 json_subject(const struct subject *s)
 {
 	json_t *o = json_object(), *notes = json_array();
@@ -607,6 +660,9 @@ json_subject(const struct subject *s)
 	json_object_set_new(o, "findings", json_findings(s));
 	json_object_set_new(
 	    o, "findings_total", json_integer((json_int_t)s->all_findings));
+	json_object_set_new(o, "observations", json_observations(s));
+	json_object_set_new(o, "observations_total",
+	    json_integer((json_int_t)s->all_observations));
 	if (s->failure != NULL)
 		json_object_set_new(o, "failure", json_safe(s->failure));
 	for (size_t i = 0; i < s->notes; i++)

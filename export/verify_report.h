@@ -3,9 +3,11 @@
 
 /*
  * What a verification says: per file a table of checks with counts and
- * verdicts, findings (what does not hold and where), and notes (what holds
- * only as far as said). Kept until printed, at most VERIFY_FINDINGS_MAX
- * findings a file; more are counted.
+ * verdicts, findings (what does not hold and where), observations (what the
+ * evidence tells and a reader should know, without being a breach), and notes
+ * (what holds only as far as said). Kept until printed, at most
+ * VERIFY_FINDINGS_MAX findings and VERIFY_OBSERVATIONS_MAX observations a
+ * file; more are counted.
  */
 
 #include <stdbool.h>
@@ -15,6 +17,7 @@
 #include "base/buf.h"
 
 #define VERIFY_FINDINGS_MAX 1000
+#define VERIFY_OBSERVATIONS_MAX 100
 #define VERIFY_NO_SEQ UINT64_MAX
 
 enum verify_check {
@@ -89,6 +92,9 @@ void verify_report_skip(
 void verify_report_finding(struct verify_report *r, enum verify_check check,
     struct verify_place where, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* What a record tells that is no breach. */
+void verify_report_observe(struct verify_report *r, uint64_t seq,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* What the verdicts of the current file do not mean. */
 void verify_report_note(struct verify_report *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

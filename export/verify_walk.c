@@ -7,6 +7,7 @@
 #include "base/crypto.h"
 #include "base/db.h"
 
+#include "export/verify_clock.h"
 #include "export/verify_sql.h"
 #include "export/verify_team.h"
 #include "export/verify_tiles.h"
@@ -29,7 +30,8 @@ struct walk {
 	struct verify_leaf leaf; /* of the present row */
 	uint64_t next;           /* sequence number expected */
 	uint64_t last_at;
-	bool timed;  /* last_at is of the record before */
+	bool timed; /* last_at is of the record before */
+	struct verify_clock clock;
 	size_t span; /* first purged range that does not lie behind */
 	struct open_purge *purge; /* one for each purge */
 	uint64_t control_leaves, control_sum;
@@ -137,6 +139,7 @@ check_time(struct walk *w)
 		w->out->first_at = l->at;
 	w->last_at = l->at;
 	w->timed = true;
+	verify_clock_take(&w->clock, l, w->r);
 }
 
 /* The columns that repeat what the text says. */
@@ -178,6 +181,7 @@ missing(struct walk *w, uint64_t until)
 {
 	verify_run_add(w->r, &w->gap, w->next, until - 1);
 	w->timed = false;
+	verify_clock_gap(&w->clock);
 	while (w->next < until && w->out->complete)
 		grow(w, w->next++, NULL);
 	w->next = until;
@@ -215,6 +219,7 @@ check_leaf(struct walk *w, uint64_t seq)
 		verify_report_finding(w->r, VERIFY_SYNTAX,
 		    verify_at_line(seq, line), "leaf text: %s", why);
 		w->timed = false;
+		verify_clock_gap(&w->clock);
 		return skip_payloads(w, seq, seq + 1);
 	}
 	check_columns(w, seq);
@@ -257,6 +262,7 @@ finish(struct walk *w)
 	if (w->next < w->in->head_size)
 		verify_run_add(w->r, &w->gap, w->next, w->in->head_size - 1);
 	verify_run_close(r, &w->gap);
+	verify_clock_finish(&w->clock, r);
 	if (w->control_leaves != c->leaves || w->control_sum != c->seq_sum)
 		verify_report_finding(r, VERIFY_CONTROL, verify_nowhere(),
 		    "the index of control records does not list those that "

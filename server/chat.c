@@ -237,6 +237,12 @@ static command_fn *const commands[XCCOS_VERBS] = {
 };
 
 void
+chat_overloaded(struct chat *c)
+{
+	record_drop_overload(c->record);
+}
+
+void
 chat_info(
     struct chat *c, struct session *s, struct request *r, struct view body)
 {
@@ -249,6 +255,7 @@ chat_info(
 		verdict = xccos_parse(c->xccos, body, &parsed, &why);
 	switch (verdict) {
 	case XCCOS_MEMORY:
+		chat_overloaded(c);
 		request_answer(r, 503, "The server is short of memory");
 		return;
 	case XCCOS_BAD:

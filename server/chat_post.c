@@ -189,6 +189,7 @@ chat_post(struct chat *c, struct endpoint *e, struct request *request,
 	p = malloc(sizeof *p + body->text.n);
 	if (p == NULL) {
 		c->refused_posts++;
+		chat_overloaded(c);
 		request_answer(request, 503, "The server is short of memory");
 		return;
 	}

@@ -447,6 +447,7 @@ invite_take_info(struct dialog *d, const struct head *h, struct request *r)
 		request_reply(r, 400, "The body is not UTF-8 text");
 	} else if (s->inflight >= s->conf->limits.inflight) {
 		s->counters.overload++;
+		chat_overloaded(s->chat);
 		request_reply(r, 503, "Chat service busy");
 	} else {
 		r->counted = true;

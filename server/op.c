@@ -129,6 +129,23 @@ submit(struct op *op)
 		set_aside(op, "the server is short of memory");
 }
 
+/* The journal is to tell of wishes that were never handed over. */
+static void
+overload(struct op *op)
+{
+	if (!op->type->lasting)
+		record_drop_overload(op->chat->record);
+	set_aside(op, "too many requests at once");
+}
+
+static void
+drop(struct op *op, const char *why)
+{
+	if (!op->type->lasting)
+		record_drop(op->chat->record);
+	set_aside(op, why);
+}
+
 void
 op_start(struct op *op)
 {
@@ -141,17 +158,17 @@ op_start(struct op *op)
 		    record_has_room(c->record))
 			submit(op);
 		else
-			set_aside(op, "too many requests at once");
+			overload(op);
 		break;
 	case RECORD_WAIT:
 		if (!op->type->lasting &&
 		    c->held.count < c->conf->limits.inflight)
 			list_append(&c->held, op);
 		else
-			set_aside(op, "too many requests at once");
+			overload(op);
 		break;
 	case RECORD_CLOSED:
-		set_aside(op, record_why(c->record));
+		drop(op, record_why(c->record));
 		break;
 	}
 }
@@ -190,7 +207,7 @@ op_refuse_held(struct chat *c, const char *why)
 	while (op != NULL) {
 		struct op *next = op->next;
 
-		set_aside(op, why);
+		drop(op, why);
 		op = next;
 	}
 }

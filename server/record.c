@@ -9,6 +9,7 @@
 #include "base/ipc.h"
 #include "base/log.h"
 #include "compliance/wire.h"
+#include "server/drops.h"
 #include "server/payload.h"
 #include "server/store_chat.h"
 #include "server/store_purge.h"
@@ -16,6 +17,7 @@
 #define AWAY_MS 5000
 #define COMMIT_MS 200
 #define SYNC_MS 1000
+#define DROPS_MS 200 /* refusals are counted so long, and then told */
 #define FIRST_RING 256
 #define PARTS_MAX 8
 
@@ -45,8 +47,11 @@ struct record {
 	uint32_t boot;
 	uint64_t next_seq; /* the effects of all below were had */
 
+	struct drops drops;
+
 	uv_timer_t away;
 	uv_timer_t commit;
+	uv_timer_t tell;
 	uv_fs_t sync;
 	bool syncing;
 	bool unsynced; /* the last sync failed */
@@ -166,6 +171,51 @@ refuse_op(struct record *r, uint64_t ref, const char *why)
 	op->refused(op, why);
 }
 
+/* ---- Refusals that the keeper does not know of ---- */
+
+static void
+on_tell(uv_timer_t *timer)
+{
+	struct record *r = timer->data;
+
+	if (r->link != NULL && r->live && drops_due(&r->drops, false))
+		drops_tell(&r->drops, r->link, r->boot);
+}
+
+static void
+drop(struct record *r, enum wire_drop why)
+{
+	drops_add(&r->drops, why);
+	if (!uv_is_active((uv_handle_t *)&r->tell))
+		uv_timer_start(&r->tell, on_tell, DROPS_MS, 0);
+}
+
+void
+record_drop_overload(struct record *r)
+{
+	drop(r, WIRE_DROP_OVERLOAD);
+}
+
+void
+record_drop(struct record *r)
+{
+	if (store_failed(r->store))
+		drop(r, WIRE_DROP_CHAT);
+	else
+		drop(r, r->live ? WIRE_DROP_STORAGE : WIRE_DROP_KEEPER);
+}
+
+/* Gives one up whose fate the keeper will not tell. */
+static void
+drop_op(struct record *r, uint64_t ref, const char *why, enum wire_drop reason)
+{
+	const struct record_op *op = find_op(r, ref);
+
+	if (op != NULL && !op->lasting)
+		drop(r, reason);
+	refuse_op(r, ref, why);
+}
+
 static bool
 submit(struct record *r, struct record_op *op, unsigned kind,
     const struct view parts[2], struct view tail)
@@ -245,6 +295,7 @@ lose_link(struct record *r, const char *why)
 	ipc_free(r->link);
 	r->link = NULL;
 	r->live = r->settled = false;
+	drops_take_theirs(&r->drops);
 	r->unsure = r->next;
 	set_why(r, view_text(why));
 	log_warn("link to the keeper lost: %s", why);
@@ -255,7 +306,8 @@ static void on_away(uv_timer_t *timer);
 static void
 wait_for_keeper(struct record *r)
 {
-	if (!r->given_up)
+	/* A keeper that comes and goes is away all the time. */
+	if (!r->given_up && !uv_is_active((uv_handle_t *)&r->away))
 		uv_timer_start(&r->away, on_away, AWAY_MS, 0);
 	tell_state(r);
 }
@@ -340,13 +392,29 @@ on_live(struct record *r, struct reader *in)
 		return false;
 	log_debug("journal has %llu records", (unsigned long long)size);
 	for (uint64_t ref = r->head; ref < r->unsure; ref++)
-		refuse_op(r, ref, "the journal's keeper was restarted");
+		drop_op(r, ref, "the journal's keeper was restarted",
+		    WIRE_DROP_KEEPER);
 	if (r->next_seq > store_applied(r->store))
 		advance(r, r->next_seq - 1);
 	r->live = true;
 	r->writable = writable != 0;
 	if (!r->writable)
 		set_why(r, view_text("the journal cannot be written"));
+	if (drops_due(&r->drops, true))
+		drops_tell(&r->drops, r->link, r->boot);
+	return true;
+}
+
+static bool
+on_drops_kept(struct record *r, struct reader *in)
+{
+	uint64_t ref = reader_u64(in);
+
+	if (!reader_done(in) || !drops_kept(&r->drops, ref))
+		return false;
+	if (drops_due(&r->drops, false) &&
+	    !uv_is_active((uv_handle_t *)&r->tell))
+		uv_timer_start(&r->tell, on_tell, DROPS_MS, 0);
 	return true;
 }
 
@@ -355,6 +423,7 @@ on_refused(struct record *r, struct reader *in)
 {
 	uint64_t ref = reader_u64(in);
 	struct view text = reader_rest(in);
+	const struct record_op *op;
 	char why[160];
 
 	if (in->failed)
@@ -362,6 +431,9 @@ on_refused(struct record *r, struct reader *in)
 	(void)snprintf(why, sizeof why, "%.*s",
 	    (int)(text.n < sizeof why ? text.n : sizeof why - 1),
 	    (const char *)text.p);
+	op = find_op(r, ref);
+	if (op != NULL && !op->lasting && !r->writable)
+		drops_add_theirs(&r->drops);
 	refuse_op(r, ref, why);
 	return true;
 }
@@ -377,6 +449,8 @@ on_state(struct record *r, struct reader *in)
 	r->writable = writable != 0;
 	if (!r->writable)
 		set_why(r, text);
+	else
+		drops_settle_theirs(&r->drops);
 	return true;
 }
 
@@ -418,6 +492,7 @@ static const struct {
     {WIRE_REFUSED, on_refused},
     {WIRE_STATE, on_state},
     {WIRE_PURGED, on_purged},
+    {WIRE_DROPS_KEPT, on_drops_kept},
 };
 
 static void
@@ -501,7 +576,7 @@ on_away(uv_timer_t *timer)
 		struct record_op *op = find_op(r, ref);
 
 		if (op != NULL && !op->lasting)
-			refuse_op(r, ref, r->why);
+			drop_op(r, ref, r->why, WIRE_DROP_KEEPER);
 	}
 	tell_state(r);
 }
@@ -634,12 +709,15 @@ record_new(uv_loop_t *loop, const struct conf *conf, struct store *store)
 	r->told_applied = r->next_seq;
 	r->wipe = true; /* the last life may not have come to it */
 	set_why(r, view_text("there is no link to the keeper"));
-	crypto_nonce(&r->boot, sizeof r->boot);
+	do
+		crypto_nonce(&r->boot, sizeof r->boot);
+	while (r->boot == 0);
 	/* Neither call can fail (libuv's manual). */
 	(void)uv_timer_init(loop, &r->away);
 	(void)uv_timer_init(loop, &r->commit);
-	r->away.data = r->commit.data = r;
-	r->handles = 2;
+	(void)uv_timer_init(loop, &r->tell);
+	r->away.data = r->commit.data = r->tell.data = r;
+	r->handles = 3;
 	return r;
 }
 
@@ -661,6 +739,8 @@ record_refuse_all(struct record *r, const char *why)
 void
 record_flush(struct record *r)
 {
+	if (r->link != NULL && r->live && drops_due(&r->drops, false))
+		drops_tell(&r->drops, r->link, r->boot);
 	if (r->link != NULL)
 		ipc_flush(r->link);
 }
@@ -700,4 +780,5 @@ record_free(struct record *r)
 	free(r->ring);
 	uv_close((uv_handle_t *)&r->away, on_handle_closed);
 	uv_close((uv_handle_t *)&r->commit, on_handle_closed);
+	uv_close((uv_handle_t *)&r->tell, on_handle_closed);
 }

@@ -89,6 +89,10 @@ bool record_submit_whole(struct record *r, struct record_op *op, unsigned kind,
 /* Settles an op from the replay hook, where its owner recognised it. */
 void record_settle(
     struct record *r, struct record_op *op, uint64_t seq, uint64_t at);
+/* An event was refused that was not handed over: the journal is to tell. */
+void record_drop(struct record *r);
+/* The same, because there were too many at once. */
+void record_drop_overload(struct record *r);
 /* Refuses all that is under way, before the end of the process. */
 void record_refuse_all(struct record *r, const char *why);
 /* Gives what was handed over to the system, before the process ends. */

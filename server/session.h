@@ -81,6 +81,8 @@ void chat_opened(struct chat *c, struct session *s);
 /* An INFO body; never called for bodies over limits.message_bytes. */
 void chat_info(
     struct chat *c, struct session *s, struct request *r, struct view body);
+/* One was refused instead, because there were too many. */
+void chat_overloaded(struct chat *c);
 /* What became of a copy: once for each session_send() with a room. */
 void chat_outcome(struct chat *c, struct session *s, uint64_t room,
     uint64_t number, enum session_outcome outcome);

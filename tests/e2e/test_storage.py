@@ -166,8 +166,9 @@ class FullStorage(unittest.TestCase):
                     if i["what"] == "storage"]
 
         # What came late is counted a moment after.
-        c.journal.wait(lambda j: sum(int(i["late"]) for i in storage(j)) == 1,
-                       "no incident tells of the late leave")
+        c.journal.wait(lambda j: sum(
+            int(r["count"]) for r in j.control("late")) == 1,
+            "no record tells of the late leave")
         incidents = storage(c.journal)
         self.assertGreaterEqual(sum(int(i["refused"]) for i in incidents), 1)
         for incident in incidents:

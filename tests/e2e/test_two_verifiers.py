@@ -320,6 +320,9 @@ class TwoVerifiers(unittest.TestCase):
         at = int(forger.leaves[-1].split()[4])
         last = {}
         with contextlib.closing(sqlite3.connect(self.source)) as db:
+            events = db.execute(
+                "SELECT count(*) FROM leaf WHERE kind < 128 AND seq > (SELECT "
+                "max(seq) FROM leaf WHERE kind IN (128, 133))").fetchone()[0]
             for name, n, end in db.execute(
                     "SELECT adapter, n, last FROM batch ORDER BY n"):
                 last[name] = (n, end)
@@ -344,9 +347,21 @@ class TwoVerifiers(unittest.TestCase):
                  "anchor -\npolicy %d\n" % (
                      near(2), near(first), near(first), near(0), near(first),
                      near(1))),
-                (132, "what storage\nsince %d\nuntil 2\nrefused 0\nlate 0\n"
+                (132, "what storage\nsince %d\nuntil 2\nrefused 0\n"
                  % near(1)),
-                (133, chance.choice(("", "x 1\n"))),
+                (133, chance.choice(("", "every 60\n")) + "events %d\nqueue 1"
+                 "\nsync %s\nerror 1\ntai 0\nanchor %s\n" % (
+                     near(events), chance.choice(("yes", "no", "x")),
+                     chance.choice(("-", "00" * 32, "x")))),
+                (137, "old %d\nnew %s\nsync no\nerror 1\ntai 0\n" % (
+                    near(at - 4), chance.choice((
+                        near(at - 4), near(at - 3), "-0", -5, 250000)))),
+                (142, "since %d\nuntil 2\ncount 3\n" % near(1)),
+                (143, "what keeper\nsince 1\nuntil %s\ncount 3\n"
+                 % chance.choice(("2", "x"))),
+                (144, "first %d\nlast %d\nsince 1\nresult %s\n" % (
+                    near(0), near(size - 1), chance.choice((
+                        "whole", "broken", "x")))),
                 (134, "required %s\nafter %s\napprovals %d\nquorum 0\n"
                  "witnesses -\nstamp %s\nclasses -\n" % (
                      chance.choice(("-", "records", "x,y", "%2C")),
@@ -360,8 +375,9 @@ class TwoVerifiers(unittest.TestCase):
             for _ in range(chance.choice((1, 2))):
                 kind, text = chance.choice(texts)
                 seq = len(leaves)
-                leaves.append(("leaf/1 %d %d\nt %d 5 5f0c1e9a %d\n%s" % (
-                    seq, kind, at + 1 + seq - size, chance.randrange(2),
+                leaves.append(("leaf/1 %d %d\nt %d %d 5f0c1e9a %d\n%s" % (
+                    seq, kind, at + 1 + seq - size,
+                    chance.choice((5, 5, 5, 250007)), chance.randrange(2),
                     text)).encode())
             forger.write(leaves, path)
             return path, forger.signer.vkey

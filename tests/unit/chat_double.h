@@ -179,9 +179,11 @@ struct rig {
 	uint64_t hello;   /* last WIRE_HELLO, UINT64_MAX before one */
 	uint64_t applied; /* last WIRE_APPLIED */
 	struct event *events;
-	size_t count;    /* handed over so far */
-	size_t answered; /* of these, stored or refused */
-	uint64_t size;   /* of the journal */
+	size_t count;                     /* handed over so far */
+	size_t answered;                  /* of these, stored or refused */
+	uint64_t size;                    /* of the journal */
+	uint64_t drops[WIRE_DROPS_COUNT]; /* of the last WIRE_DROPS */
+	uint64_t drops_ref;               /* its own, 0 before one */
 };
 
 static char rig_folder[] = "/tmp/chancery-test-chat-XXXXXX";
@@ -226,6 +228,24 @@ keeper_event(struct rig *rig, struct reader *in)
 }
 
 static inline void
+keeper_drops(struct rig *rig, struct reader *in)
+{
+	memset(rig->drops, 0, sizeof rig->drops);
+	assert_int_not_equal(reader_u32(in), 0);
+	rig->drops_ref = reader_u64(in);
+	while (in->n > 0) {
+		unsigned why = reader_u8(in);
+		uint64_t since = reader_u64(in);
+
+		assert_true(why < WIRE_DROPS_COUNT);
+		assert_true(since <= reader_u64(in));
+		rig->drops[why] = reader_u64(in);
+		assert_true(rig->drops[why] > 0);
+	}
+	assert_true(reader_done(in));
+}
+
+static inline void
 keeper_read(struct rig *rig)
 {
 	uint8_t bytes[65536];
@@ -247,6 +267,8 @@ keeper_read(struct rig *rig)
 			keeper_event(rig, &in);
 		else if (type == WIRE_GONE)
 			rig->gone = reader_u64(&in);
+		else if (type == WIRE_DROPS)
+			keeper_drops(rig, &in);
 		else
 			fail_msg("frame %u", type);
 	}
@@ -351,6 +373,19 @@ keeper_state(struct rig *rig, bool writable, const char *why)
 	buf_put_text(&b, why);
 	keeper_frame(rig, WIRE_STATE, &b);
 	buf_release(&b);
+	run(rig);
+}
+
+/* The drops told last are on record. */
+static inline void
+keeper_keep_drops(struct rig *rig)
+{
+	struct buf b = {0};
+
+	buf_put_u64(&b, rig->drops_ref);
+	keeper_frame(rig, WIRE_DROPS_KEPT, &b);
+	buf_release(&b);
+	rig->drops_ref = 0;
 	run(rig);
 }
 

@@ -367,6 +367,7 @@ setup(struct fixture *f, const char *key_from)
 	f->conf.adapters = &f->adapter;
 	f->conf.adapter_count = 1;
 	f->conf.purge_after_s = 0;
+	f->conf.beat_s = 60;
 }
 
 static inline void

@@ -531,6 +531,7 @@ test_overload(void **state)
 	client_expect(&c, "SIP/2.0 503 Chat service busy\r\n");
 	assert_int_equal(client_count(&c, "SIP/2.0 503"), 1);
 	assert_int_equal(fix.chat.infos, 2);
+	assert_int_equal(fix.chat.overloaded, 1);
 	client_close(&c);
 }
 

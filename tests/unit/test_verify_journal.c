@@ -60,7 +60,7 @@ make_large(struct fix *f)
 	while (f->n < 500)
 		fix_post(f, "one of many");
 	while (f->n < 65900)
-		fix_control(f, 133, "%s", "");
+		fix_beat(f);
 	while (f->n < 66000)
 		fix_post(f, "one of the last");
 	f->stored[f->stored_count++] = 300;

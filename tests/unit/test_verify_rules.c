@@ -127,7 +127,7 @@ purge_too_many(struct fix *f)
 {
 	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	for (unsigned i = 0; i < 10000; i++)
-		fix_control(f, 133, "%s", "");
+		fix_beat(f);
 	fix_batch(f, "records", 1, 0, 10001);
 	fix_ack(f, "records", 1, 0, 10001, "l", sha, 1);
 	fix_purge(f, 1, 0, 10000, "records:10003");
@@ -152,7 +152,7 @@ adapter_named(struct fix *f)
 static void
 beat_field(struct fix *f)
 {
-	fix_control(f, 133, "members 0\n");
+	fix_control(f, 133, "every 60\nmembers 0\n");
 }
 
 static void
@@ -224,11 +224,13 @@ time_back(struct fix *f)
 
 	fix_post(f, "a");
 	buf_init(&b);
-	fix_head(f, 133, &b);
+	fix_head(f, 142, &b);
 	f->rec[f->n].at = f->rec[1].at;
 	buf_clear(&b);
-	buf_printf(
-	    &b, "leaf/1 2 133\nt %" PRIu64 " 0 01234abc 0\n", f->rec[1].at);
+	buf_printf(&b,
+	    "leaf/1 2 142\nt %" PRIu64 " 1005000 01234abc 0\n"
+	    "since 1\nuntil 2\ncount 3\n",
+	    f->rec[1].at);
 	fix_seal(f, &b);
 }
 
@@ -238,10 +240,12 @@ time_held(struct fix *f)
 	struct buf b;
 
 	buf_init(&b);
-	fix_head(f, 133, &b);
+	fix_head(f, 142, &b);
 	buf_clear(&b);
-	buf_printf(
-	    &b, "leaf/1 1 133\nt %" PRIu64 " 0 01234abc 1\n", f->rec[1].at);
+	buf_printf(&b,
+	    "leaf/1 1 142\nt %" PRIu64 " 0 01234abc 1\n"
+	    "since 1\nuntil 2\ncount 3\n",
+	    f->rec[1].at);
 	fix_seal(f, &b);
 }
 
@@ -290,7 +294,7 @@ test_stories(void **in)
 	check_story(purge_too_many, "purges", 10004, "over more than 10000");
 	check_story(ack_before, "control", 4, "before the one before");
 	check_story(adapter_named, "control", 2, "malformed");
-	check_story(beat_field, "syntax", 1, "more fields");
+	check_story(beat_field, "syntax", 1, "another field");
 	check_story(meta_row, "tables", -1, "meta");
 	check_story(purge_twice, "purges", 6, "overlaps");
 	check_story(purge_miscounted, "purges", 5, "hold 1");

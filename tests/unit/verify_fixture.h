@@ -240,6 +240,23 @@ fix_control(struct fix *f, unsigned kind, const char *fmt, ...)
 	fix_seal(f, &b);
 }
 
+/* A beat that counts what came since the last. */
+static inline void
+fix_beat(struct fix *f)
+{
+	unsigned events = 0;
+
+	for (uint64_t i = f->n; i-- > 0;) {
+		if (f->rec[i].kind == 133 || f->rec[i].kind == 128)
+			break;
+		events += f->rec[i].kind < 128;
+	}
+	fix_control(f, 133,
+	    "every 60\nevents %u\nqueue 1\nsync yes\nerror 1\ntai 37\n"
+	    "anchor -\n",
+	    events);
+}
+
 static inline void
 fix_post(struct fix *f, const char *text)
 {
@@ -419,12 +436,12 @@ static const char fix_schema[] =
     "CREATE TABLE head(id INTEGER PRIMARY KEY,size INTEGER,root BLOB,"
     " note BLOB);"
     "CREATE TABLE checkpoint(size INTEGER PRIMARY KEY,note BLOB);"
-    "CREATE TABLE cosig(size INTEGER,name TEXT,line BLOB,at INTEGER,"
-    " PRIMARY KEY(size,name)) WITHOUT ROWID;"
     "CREATE TABLE batch(adapter TEXT,n INTEGER,first INTEGER,last INTEGER,"
     " seq INTEGER,PRIMARY KEY(adapter,n));"
     "CREATE TABLE ack(adapter TEXT,n INTEGER,state TEXT,seq INTEGER,"
     " PRIMARY KEY(adapter,n));"
+    "CREATE TABLE cosig(size INTEGER,name TEXT,line BLOB,at INTEGER,"
+    " PRIMARY KEY(size,name)) WITHOUT ROWID;"
     "CREATE TABLE hold(n INTEGER PRIMARY KEY,seq INTEGER,released INTEGER,"
     " salt BLOB,selector TEXT,room TEXT,user TEXT,since INTEGER,"
     " until INTEGER);"

@@ -103,6 +103,36 @@ run_noted(const json_t *o, const char *words)
 	return false;
 }
 
+/* Whether the first file has such an observation; seq -1: of any record. */
+static inline bool
+run_observed(const json_t *o, int64_t seq, const char *words)
+{
+	const json_t *file = json_array_get(json_object_get(o, "files"), 0);
+	const json_t *n;
+	size_t i;
+
+	json_array_foreach(json_object_get(file, "observations"), i, n)
+	{
+		const char *text =
+		    json_string_value(json_object_get(n, "text"));
+
+		if ((seq < 0 ||
+			json_integer_value(json_object_get(n, "seq")) == seq) &&
+		    strstr(text, words) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Observations of the first file that are shown. */
+static inline size_t
+run_observations(const json_t *o)
+{
+	const json_t *file = json_array_get(json_object_get(o, "files"), 0);
+
+	return json_array_size(json_object_get(file, "observations"));
+}
+
 /* How many things of the first file were put to a check. */
 static inline int64_t
 run_count(const json_t *o, const char *check)
