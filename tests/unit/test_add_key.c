@@ -48,9 +48,6 @@ a_witness_takes_it(void **state)
 	    "epoch 4\nvkey a\nnext " NEXT "\nreason daily\nclean yes\n");
 	fix_post(&f, "words");
 	f.note_size = f.n;
-	buf_put_text(&f.sql,
-	    "CREATE TABLE IF NOT EXISTS cosig(size INTEGER, name TEXT,"
-	    " line BLOB, at INTEGER);");
 	fix_write(&f, path);
 	s = scan_open(path, true, why, sizeof why);
 	if (s == NULL)
