@@ -278,6 +278,7 @@ test_print(void **state)
 		  "retention desk { rooms = {\"1\", \"ma-chan://x/2\"} "
 		  "kinds = {\"post\", \"join\"} after-s = 60 }\n"
 		  "retention rest { after-s = -1 }\n"
+		  "officers = {\"ann\", \"#1004\"}\n"
 		  "journal { segment-records = 512\n segment-bytes = 7\n"
 		  " segment-yearly = false }\n"
 		  "witness w { url = \"https://h/\" vkey = \"" VKEY "\"\n"
