@@ -23,6 +23,8 @@
  * tables that derive from them, and the edge of the tree.
  */
 static const char *const copy_sql[] = {
+    "INSERT INTO meta SELECT * FROM old.meta"
+    " WHERE name NOT IN ('segment', 'first')",
     "INSERT INTO leaf SELECT * FROM old.leaf WHERE kind >= 128"
     " AND kind NOT IN (133, 137) ORDER BY seq",
     "INSERT INTO batch SELECT * FROM old.batch",
@@ -116,10 +118,7 @@ put_place(sqlite3 *db, const struct journal *j)
 
 	(void)snprintf(segment, sizeof segment, "%u", j->segment + 1);
 	(void)snprintf(first, sizeof first, "%" PRIu64, j->size);
-	return journal_put_meta(db, "journal", j->uuid) == 0 &&
-		journal_put_meta(db, "origin", j->origin) == 0 &&
-		journal_put_meta(db, "vkey", j->vkey) == 0 &&
-		journal_put_meta(db, "segment", segment) == 0 &&
+	return journal_put_meta(db, "segment", segment) == 0 &&
 		journal_put_meta(db, "first", first) == 0
 	    ? 0
 	    : -1;

@@ -54,7 +54,7 @@ static const char usage_text[] =
     "usage: chancery-verify [--key VKEY]... [--keys CHAIN] "
     "[--checkpoint NOTE]...\n"
     "                       [--witness VKEY]... [--json] PATH...\n"
-    "PATH is a journal, an archive of the tarball or xml adapter, a proof, "
+    "PATH is a file of a journal, an archive of the tarball or xml adapter, a proof, "
     "or\na folder.\n"
     "VKEY is the journal's first public key, or a file that holds it.\n"
     "CHAIN is a file that leads from it to the keys of later epochs.\n"
@@ -181,7 +181,10 @@ gather(struct work *w, const struct options *o, char **paths, int count)
 		    strerror(errno));
 		return EXIT_SYSTEM;
 	}
-	verify_paths_sort(&w->paths);
+	if (!verify_paths_sort(&w->paths)) {
+		fprintf(stderr, "chancery-verify: out of memory\n");
+		return EXIT_SYSTEM;
+	}
 	if (w->paths.count == 0 && o->checkpoints == 0) {
 		fprintf(stderr,
 		    "chancery-verify: no journal and no archive found\n");
@@ -223,6 +226,28 @@ lend_checkpoint(struct work *w, const struct verify_archive *a)
 	w->outsides++;
 }
 
+/* The journal whose files begin with the i-th input; how many they are. */
+static size_t
+verify_journal(struct work *w, size_t i)
+{
+	const struct verify_input *in = w->paths.input;
+	struct verify_group g = {.whole = in[i].found};
+	const char **path = calloc(w->paths.count, sizeof(*path));
+
+	if (path == NULL)
+		log_fatal("out of memory");
+	while (i + g.count < w->paths.count &&
+	    in[i + g.count].group == in[i].group) {
+		path[g.count] = in[i + g.count].path;
+		g.count++;
+	}
+	g.path = path;
+	verify_journal_run(&g, w->keys > 0 ? w->key : NULL, w->outside,
+	    w->outsides, w->report, &w->journal[w->journals++]);
+	free(path);
+	return g.count;
+}
+
 static void
 verify_all(struct work *w)
 {
@@ -240,8 +265,7 @@ verify_all(struct work *w)
 
 		switch (in->type) {
 		case VERIFY_TYPE_JOURNAL:
-			verify_journal_run(in->path, key, w->outside,
-			    w->outsides, w->report, &w->journal[w->journals++]);
+			i += verify_journal(w, i) - 1;
 			break;
 		case VERIFY_TYPE_BAG:
 		case VERIFY_TYPE_XML:

@@ -11,6 +11,7 @@
 #include "export/verify_line.h"
 #include "export/verify_purge.h"
 #include "export/verify_recover.h"
+#include "export/verify_segment.h"
 #include "export/verify_take.h"
 
 #define ADAPTERS_MAX 1024
@@ -139,12 +140,8 @@ static void
 take_open(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
-	if (l->seq != 0) {
-		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
-		    "open record is not the first");
-		return;
-	}
-	if (c->journal != NULL)
+	verify_segment_open(c, l, r);
+	if (l->seq != 0 || c->journal != NULL)
 		return;
 	c->journal = verify_take_decoded(c, l->field[0].value);
 	c->origin = verify_take_decoded(c, l->field[1].value);
@@ -307,6 +304,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_RELEASE - VERIFY_KIND_CONTROL] = verify_hold_release,
 	    [VERIFY_KIND_APPROVE - VERIFY_KIND_CONTROL] = verify_hold_approve,
 	    [VERIFY_KIND_ANCHOR - VERIFY_KIND_CONTROL] = verify_anchors_take,
+	    [VERIFY_KIND_SEAL - VERIFY_KIND_CONTROL] = verify_segment_seal,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
 
@@ -368,6 +366,7 @@ verify_control_release(struct verify_control *c)
 	verify_hold_free(c);
 	verify_anchors_release(&c->anchors);
 	free(c->adapter);
+	free(c->segment);
 	free(c->origin);
 	free(c->vkey);
 	free(c->journal);

@@ -51,6 +51,7 @@ struct verify_purge {
 	char *ranges, *acks, *hold, *approvals, *anchor;
 	uint64_t newest_hold; /* before it; 0: none */
 	size_t spans;         /* that are sound; 0 when it cannot be followed */
+	bool later;           /* its record is in a file that was not given */
 };
 
 /* One of the ranges of a purge. */
@@ -58,6 +59,7 @@ struct verify_span {
 	uint64_t first, last;
 	size_t purge; /* index of its purge */
 	bool in_table;
+	bool undone; /* the file of the records does not know of it yet */
 };
 
 struct verify_hold {
@@ -81,7 +83,16 @@ struct verify_policy {
 	bool stamp;
 };
 
+/* A file of the journal, as its open record and its seal say. */
+struct verify_segment {
+	uint64_t first, seal;
+	bool sealed;
+	uint8_t note[32]; /* SHA-256 of the checkpoint before it */
+};
+
 struct verify_control {
+	struct verify_segment *segment;
+	size_t segments;
 	struct verify_adapter *adapter;
 	size_t adapters;
 	struct verify_purge *purge;
@@ -114,9 +125,12 @@ void verify_control_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
 /* After the last: purges are judged. */
 void verify_control_finish(struct verify_control *c, struct verify_report *r);
-/* Compares the tables batch, ack and purge_range. False: SQL failed. */
-bool verify_control_tables(
-    struct verify_control *c, sqlite3 *db, struct verify_report *r);
+/*
+ * Compares the tables batch, ack and purge_range of a file whose own records
+ * are [first, end). False: SQL failed.
+ */
+bool verify_control_tables(struct verify_control *c, sqlite3 *db,
+    uint64_t first, uint64_t end, struct verify_report *r);
 /* The policy in force just before a record; NULL when none. */
 const struct verify_policy *verify_control_policy(
     const struct verify_control *c, uint64_t seq);

@@ -1,14 +1,14 @@
 #include "export/verify_journal.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/crypto.h"
 #include "base/db.h"
 #include "base/text.h"
 
+#include "export/verify_files.h"
 #include "export/verify_points.h"
 #include "export/verify_recover.h"
 #include "export/verify_sql.h"
@@ -18,14 +18,13 @@
 #define SCHEMA_VERSION 2
 
 struct check {
-	const char *path;
-	sqlite3 *db;
+	struct verify_files files;
+	sqlite3 *db; /* of the file at hand */
 	struct verify_report *r;
 	struct verify_journal *j;
 	struct verify_points points;
 	struct verify_leaf leaf;
 	const struct verify_key *all_given, *given;
-	uint64_t head_size;
 	uint64_t notes, good_notes;
 	uint64_t outside_newest;
 	const char *outside_path;
@@ -73,22 +72,6 @@ sql_failed(struct check *c)
 	return false;
 }
 
-static bool
-is_database(const char *path)
-{
-	static const char magic[16] = "SQLite format 3";
-	char head[16];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return true; /* opening it will tell why not */
-	n = read(fd, head, sizeof(head));
-	(void)close(fd); /* nothing was written */
-	return n == (ssize_t)sizeof(head) &&
-	    memcmp(head, magic, sizeof(head)) == 0;
-}
-
 static void
 check_file(struct check *c)
 {
@@ -101,18 +84,26 @@ check_file(struct check *c)
 		    "schema version is not %d", SCHEMA_VERSION);
 }
 
-/* First pass: what the control records say. */
+/*
+ * Control records of a file: its own, and copies of those that none of the
+ * files before it has, from `from` on.
+ */
 static bool
-read_control(struct check *c)
+read_control_of(struct check *c, const struct verify_file *file, uint64_t from)
 {
-	sqlite3_stmt *s = db_prepare(c->db,
-	    "SELECT seq, bytes FROM leaf WHERE kind >= 128 ORDER BY seq");
+	sqlite3_stmt *s = db_prepare(file->db,
+	    "SELECT seq, bytes FROM leaf WHERE kind >= 128 AND seq >= ?1"
+	    " ORDER BY seq");
+	struct verify_control *control = &c->j->control;
 	const char *why;
 	unsigned line;
 	uint64_t seq;
 	int rc;
 
-	if (s == NULL)
+	c->db = file->db;
+	if (s == NULL ||
+	    sqlite3_bind_int64(
+		s, 1, from == 0 ? INT64_MIN : (sqlite3_int64)from) != SQLITE_OK)
 		return sql_failed(c);
 	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
 		if (!verify_sql_u64(s, 0, &seq) ||
@@ -121,15 +112,37 @@ read_control(struct check *c)
 		    c->leaf.kind < VERIFY_KIND_CONTROL)
 			continue; /* the walk says what is wrong with it */
 		c->leaf.seq = seq;
-		verify_control_take(&c->j->control, &c->leaf, c->r);
+		verify_control_take(control, &c->leaf, c->r);
+		if (seq < file->first) { /* the walk does not meet it */
+			control->leaves--;
+			control->seq_sum -= seq;
+		}
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */
-	if (rc != SQLITE_DONE)
+	return rc == SQLITE_DONE || sql_failed(c);
+}
+
+/* First pass: what the control records say. */
+static bool
+read_control(struct check *c)
+{
+	struct verify_control *control = &c->j->control;
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < c->files.count; i++) {
+		if (!read_control_of(c, &c->files.file[i], end))
+			return false;
+		end = c->files.file[i].end;
+	}
+	if (!verify_files_purges(&c->files, control, c->r, &c->db))
 		return sql_failed(c);
-	verify_control_finish(&c->j->control, c->r);
-	if (c->j->control.out_of_memory)
+	verify_control_finish(control, c->r);
+	if (!verify_files_undone(&c->files, control, c->r, &c->db))
+		return sql_failed(c);
+	verify_files_judge(&c->files, control, c->r);
+	if (control->out_of_memory)
 		verify_report_failure(c->r, "out of memory");
-	return !c->j->control.out_of_memory;
+	return !control->out_of_memory;
 }
 
 /* Where trust begins: the key given must be one of the journal's. */
@@ -189,8 +202,6 @@ check_meta(struct check *c)
 	    {"journal", open->journal},
 	    {"origin", open->origin},
 	    {"vkey", open->vkey},
-	    {"segment", "0"},
-	    {"first", "0"},
 	};
 	sqlite3_stmt *s =
 	    db_prepare(c->db, "SELECT value FROM meta WHERE name = ?1");
@@ -214,8 +225,9 @@ check_meta(struct check *c)
 		(void)sqlite3_reset(s); /* tells of the step again */
 	}
 	(void)sqlite3_finalize(s);
+	/* Two more tell the place of the file: verify_files_judge(). */
 	if (db_int(c->db, "SELECT COUNT(*) FROM meta", 0) !=
-	    sizeof(expected) / sizeof(expected[0]))
+	    sizeof(expected) / sizeof(expected[0]) + 2)
 		verify_report_finding(c->r, VERIFY_TABLES, verify_nowhere(),
 		    "table meta has other rows than the five it must have");
 	if (open->origin != NULL)
@@ -329,7 +341,6 @@ read_head(struct check *c)
 			    verify_nowhere(), "head row is malformed");
 			continue;
 		}
-		c->head_size = head.size;
 		memcpy(head.root, root.p, 32);
 		ok = add_point(c, head);
 		if (ok && note.n > 0)
@@ -344,12 +355,45 @@ read_head(struct check *c)
 	return ok && (rc == SQLITE_DONE || sql_failed(c));
 }
 
-static bool
-read_checkpoints(struct check *c)
+/*
+ * The checkpoint between two files: the open record of the later one names it,
+ * and both have it.
+ */
+static void
+check_between(struct check *c, const struct verify_file *file,
+    const struct verify_segment *later, struct view note)
 {
+	uint8_t hash[32];
+
+	crypto_sha256(note.p, note.n, hash);
+	verify_report_count(c->r, VERIFY_CONTROL, 1);
+	if (later != NULL && memcmp(hash, later->note, 32) != 0)
+		verify_report_finding(c->r, VERIFY_CONTROL,
+		    verify_at(later->first),
+		    "%s: the checkpoint of size %" PRIu64
+		    " is not the one that the open record after it names",
+		    verify_files_name(file), later->first);
+}
+
+/* Segment n, when its open record is there. */
+static const struct verify_segment *
+segment_of(const struct check *c, uint64_t n)
+{
+	const struct verify_control *control = &c->j->control;
+
+	return n < control->segments ? &control->segment[n] : NULL;
+}
+
+static bool
+read_checkpoints(struct check *c, size_t i)
+{
+	const struct verify_file *file = &c->files.file[i];
 	sqlite3_stmt *s = db_prepare(
 	    c->db, "SELECT size, note FROM checkpoint ORDER BY size");
 	struct verify_point point = {.source = VERIFY_SOURCE_CHECKPOINT};
+	bool begins = file->segment == 0,
+	     ends = i + 1 >= c->files.count ||
+	    !verify_files_follows(&c->files, i + 1);
 	uint64_t size;
 	bool ok = true;
 	int rc = SQLITE_ROW;
@@ -357,11 +401,27 @@ read_checkpoints(struct check *c)
 	if (s == NULL)
 		return sql_failed(c);
 	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+		struct view note = verify_sql_bytes(s, 1);
+
 		if (!verify_sql_u64(s, 0, &size))
 			size = VERIFY_NO_SEQ - 1;
-		ok = take_note(c, verify_sql_bytes(s, 1), size, point);
+		if (file->segment > 0 && size <= file->first) {
+			begins = size == file->first;
+			check_between(
+			    c, file, segment_of(c, file->segment), note);
+		}
+		if (size == file->end && file->end > file->first) {
+			ends = true;
+			check_between(
+			    c, file, segment_of(c, file->segment + 1), note);
+		}
+		ok = take_note(c, note, size, point);
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */
+	if (!begins || !ends)
+		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
+		    "%s: the checkpoint that it %s with is missing",
+		    verify_files_name(file), begins ? "ends" : "begins");
 	return ok && (rc == SQLITE_DONE || sql_failed(c));
 }
 
@@ -469,6 +529,10 @@ say_walk(struct check *c, const struct verify_walk_result *w)
 	text_put_time(&from, w->first_at);
 	text_put_time(&to, w->last_at);
 	verify_report_fact(c->r, "origin", "%s", c->j->origin);
+	if (c->files.count > 1 || c->files.file[0].segment > 0)
+		verify_report_fact(c->r, "segments", "%" PRIu64 "-%" PRIu64,
+		    c->files.file[0].segment,
+		    c->files.file[c->files.count - 1].segment);
 	verify_report_fact(c->r, "records", "%" PRIu64, w->size);
 	if (w->size > 0 && buf_text(&from) != NULL && buf_text(&to) != NULL)
 		verify_report_fact(
@@ -491,33 +555,59 @@ say_walk(struct check *c, const struct verify_walk_result *w)
 	buf_release(&to);
 }
 
+/* What is read of one file after the other. */
+static bool
+read_files(struct check *c)
+{
+	for (size_t i = 0; i < c->files.count; i++) {
+		c->db = c->files.file[i].db;
+		check_meta(c);
+		if (!read_head(c) || !read_checkpoints(c, i))
+			return false;
+	}
+	return true;
+}
+
+static bool
+check_tables(struct check *c)
+{
+	for (size_t i = 0; i < c->files.count; i++) {
+		const struct verify_file *file = &c->files.file[i];
+		bool last = i + 1 == c->files.count;
+
+		c->db = file->db;
+		if (!verify_control_tables(&c->j->control, file->db,
+			file->first, last ? UINT64_MAX : file->end, c->r) ||
+		    !verify_anchors_rows(&c->j->control, file->db, c->r))
+			return sql_failed(c);
+	}
+	return verify_files_copies(&c->files, c->r, &c->db) || sql_failed(c);
+}
+
 static bool
 check_all(struct check *c, const struct verify_outside *outside, size_t n)
 {
-	struct verify_walk_input in = {.path = c->path,
-	    .db = c->db,
+	struct verify_walk_input in = {.files = &c->files,
 	    .control = &c->j->control,
 	    .points = &c->points,
-	    .report = c->r};
+	    .report = c->r,
+	    .head_size = c->files.file[c->files.count - 1].head_size};
 	struct verify_walk_result result;
 
 	if (!read_control(c))
 		return false;
 	choose_key(c);
 	verify_recover_keys(&c->j->control, c->all_given, c->r);
-	check_meta(c);
-	if (!read_head(c) || !read_checkpoints(c) || !add_batches(c) ||
-	    !add_recovers(c) || !add_outside(c, outside, n))
+	if (!read_files(c) || !add_batches(c) || !add_recovers(c) ||
+	    !add_outside(c, outside, n))
 		return false;
 	verify_points_sort(&c->points);
-	in.head_size = c->head_size;
-	if (!verify_walk(&in, &result))
+	if (!verify_walk(&in, &result, &c->db))
 		return sql_failed(c);
 	c->j->size = result.size;
 	c->j->purged = result.purged;
-	if (!verify_control_tables(&c->j->control, c->db, c->r) ||
-	    !verify_anchors_rows(&c->j->control, c->db, c->r))
-		return sql_failed(c);
+	if (!check_tables(c))
+		return false;
 	verify_anchors_judge(&c->j->control, c->r);
 	say_walk(c, &result);
 	verify_recover_say(&c->j->control, c->r);
@@ -525,35 +615,34 @@ check_all(struct check *c, const struct verify_outside *outside, size_t n)
 	return true;
 }
 
+/* One moment for each file, the newest last: what it tells was done. */
+static bool
+begin(struct check *c)
+{
+	for (size_t i = 0; i < c->files.count; i++) {
+		c->db = c->files.file[i].db;
+		check_file(c);
+		if (db_seal(c->db, true) != 0 || db_exec(c->db, "BEGIN") != 0)
+			return sql_failed(c);
+	}
+	verify_files_ends(&c->files);
+	return true;
+}
+
 void
-verify_journal_run(const char *path, const struct verify_key *key,
+verify_journal_run(const struct verify_group *g, const struct verify_key *key,
     const struct verify_outside *outside, size_t outsides,
     struct verify_report *r, struct verify_journal *out)
 {
-	struct check c = {
-	    .path = path, .r = r, .j = out, .all_given = key, .given = key};
-	char why[512];
+	struct check c = {.r = r, .j = out, .all_given = key, .given = key};
 
 	memset(out, 0, sizeof(*out));
-	verify_report_begin(r, path, "journal");
-	if (!is_database(path)) {
-		verify_report_finding(
-		    r, VERIFY_FILE, verify_nowhere(), "not an SQLite database");
-		return;
-	}
-	c.db = verify_sql_open(path, why, sizeof(why));
-	if (c.db == NULL) {
-		verify_report_failure(r, "%s", why);
-		return;
-	}
-	check_file(&c);
-	/* One transaction: a live journal is seen as of one moment. */
-	if (db_seal(c.db, true) != 0 || db_exec(c.db, "BEGIN") != 0)
-		(void)sql_failed(&c); /* said */
-	else
+	c.files.whole = g->whole;
+	verify_report_begin(r, g->path[0], "journal");
+	if (verify_files_open(&c.files, g->path, g->count, r) && begin(&c))
 		(void)check_all(&c, outside, outsides); /* reported */
 	verify_points_release(&c.points);
-	db_close(c.db);
+	verify_files_close(&c.files);
 }
 
 bool
@@ -561,19 +650,15 @@ verify_journal_keys(const char *path, struct verify_chain *out)
 {
 	struct verify_journal j = {.size = 0};
 	struct verify_report *r = verify_report_new();
-	struct check c = {.path = path, .r = r, .j = &j};
-	char why[512];
+	struct check c = {.r = r, .j = &j};
 	bool ok = false;
 
-	if (r == NULL || !is_database(path))
-		goto done;
-	c.db = verify_sql_open(path, why, sizeof(why));
-	if (c.db == NULL)
+	if (r == NULL)
 		goto done;
 	verify_report_begin(r, path, "journal");
-	ok = db_seal(c.db, true) == 0 && read_control(&c) &&
-	    verify_epochs_chain(&j.control.epochs, out);
-	db_close(c.db);
+	ok = verify_files_open(&c.files, &path, 1, r) && begin(&c) &&
+	    read_control(&c) && verify_epochs_chain(&j.control.epochs, out);
+	verify_files_close(&c.files);
 done:
 	verify_journal_release(&j);
 	verify_report_free(r);

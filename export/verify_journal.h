@@ -1,7 +1,7 @@
 #ifndef EXPORT_VERIFY_JOURNAL_H
 #define EXPORT_VERIFY_JOURNAL_H
 
-/* A whole journal, verified from its file alone and against outside notes. */
+/* A whole journal, verified from its files alone and against outside notes. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,15 +27,22 @@ struct verify_journal {
 	struct verify_control control;
 };
 
+/* The files of one journal, or some of them; whole: none else is elsewhere. */
+struct verify_group {
+	const char *const *path;
+	size_t count;
+	bool whole;
+};
+
 /*
  * Verifies and reports as one file. key NULL: the journal's own is used and
  * that is said. `out` is for verify_cross() and then released.
  */
-void verify_journal_run(const char *path, const struct verify_key *key,
-    const struct verify_outside *outside, size_t outsides,
-    struct verify_report *r, struct verify_journal *out);
+void verify_journal_run(const struct verify_group *g,
+    const struct verify_key *key, const struct verify_outside *outside,
+    size_t outsides, struct verify_report *r, struct verify_journal *out);
 /*
- * The keys that a journal's records tell, for what is judged by them; the
+ * The keys that the records of one file tell, for what is judged by them; the
  * journal itself is judged by verify_journal_run(). False: it tells none.
  */
 bool verify_journal_keys(const char *path, struct verify_chain *out);

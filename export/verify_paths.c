@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "export/verify_files.h"
+
 static enum verify_type
 type_of_content(const char *path)
 {
@@ -83,6 +85,7 @@ append(struct verify_paths *p, const char *path, enum verify_type type)
 		return false;
 	}
 	in = &p->input[p->count];
+	memset(in, 0, sizeof(*in));
 	in->type = type;
 	in->path = strdup(path);
 	p->count += in->path != NULL;
@@ -121,7 +124,10 @@ in_folder(struct verify_paths *p, const char *path, const char *name)
 	}
 	if (type == VERIFY_TYPE_XML && has_side_car(path))
 		return true;
-	return append(p, path, type);
+	if (!append(p, path, type))
+		return false;
+	p->input[p->count - 1].found = true;
+	return true;
 }
 
 static bool
@@ -202,14 +208,75 @@ by_type(const void *a, const void *b)
 	return xj != yj ? (int)xj - (int)yj : strcmp(x->path, y->path);
 }
 
+/* A journal's file among those that may belong to it. */
+struct placed {
+	struct verify_input input;
+	struct verify_place_of_file place;
+	unsigned copy; /* so many others of this segment come before */
+};
+
+static int
+by_place(const void *a, const void *b)
+{
+	const struct placed *x = a, *y = b;
+	int journal = strcmp(x->place.journal, y->place.journal);
+
+	if (journal != 0)
+		return journal;
+	if (x->copy != y->copy)
+		return x->copy < y->copy ? -1 : 1;
+	if (x->place.segment != y->place.segment)
+		return x->place.segment < y->place.segment ? -1 : 1;
+	return strcmp(x->input.path, y->input.path);
+}
+
+/* Two copies of a segment are of two copies of the journal. */
+static void
+number(struct placed *file, size_t count)
+{
+	qsort(file, count, sizeof(*file), by_place);
+	for (size_t i = 1; i < count; i++)
+		if (strcmp(file[i].place.journal, file[i - 1].place.journal) ==
+			0 &&
+		    file[i].place.segment == file[i - 1].place.segment)
+			file[i].copy = file[i - 1].copy + 1;
+	qsort(file, count, sizeof(*file), by_place);
+	for (size_t i = 1; i < count; i++) {
+		bool same = file[i].place.journal[0] != '\0' &&
+		    strcmp(file[i].place.journal, file[i - 1].place.journal) ==
+			0 &&
+		    file[i].copy == file[i - 1].copy;
+
+		file[i].input.group = file[i - 1].input.group + !same;
+	}
+}
+
+static bool
+group(struct verify_input *input, size_t count)
+{
+	struct placed *file = calloc(count + 1, sizeof(*file));
+
+	if (file == NULL)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		file[i].input = input[i];
+		verify_files_place(input[i].path, &file[i].place);
+	}
+	number(file, count);
+	for (size_t i = 0; i < count; i++)
+		input[i] = file[i].input;
+	free(file);
+	return true;
+}
+
 /* A file named twice, or by its rendering and its side-car, is read once. */
-void
+bool
 verify_paths_sort(struct verify_paths *p)
 {
-	size_t n = 0;
+	size_t n = 0, journals = 0;
 
 	if (p->count == 0)
-		return;
+		return true;
 	qsort(p->input, p->count, sizeof(*p->input), by_type);
 	for (size_t i = 0; i < p->count; i++) {
 		if (n > 0 &&
@@ -219,6 +286,10 @@ verify_paths_sort(struct verify_paths *p)
 			p->input[n++] = p->input[i];
 	}
 	p->count = n;
+	while (journals < n &&
+	    p->input[n - journals - 1].type == VERIFY_TYPE_JOURNAL)
+		journals++;
+	return group(p->input + n - journals, journals);
 }
 
 void

@@ -19,6 +19,9 @@ enum verify_type {
 struct verify_input {
 	char *path;
 	enum verify_type type;
+	bool found; /* in a folder that was named */
+	/* Journals, sorted: inputs with the same number are files of one. */
+	unsigned group;
 };
 
 struct verify_paths {
@@ -32,8 +35,8 @@ struct verify_paths {
  * below a folder by name. False when it cannot be read: errno.
  */
 bool verify_paths_add(struct verify_paths *p, const char *path);
-/* Journals last, archives by name. */
-void verify_paths_sort(struct verify_paths *p);
+/* False when out of memory. Archives by name; then journals, file after file. */
+bool verify_paths_sort(struct verify_paths *p);
 void verify_paths_release(struct verify_paths *p);
 
 #endif

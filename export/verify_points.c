@@ -57,6 +57,14 @@ verify_points_next(const struct verify_points *p)
 	return p->next < p->count ? p->point[p->next].size : UINT64_MAX;
 }
 
+void
+verify_points_leap(struct verify_points *p, uint64_t size)
+{
+	while (verify_points_next(p) < size)
+		p->next++;
+	p->agreed = size;
+}
+
 static struct verify_place
 place_of(const struct verify_points *p, const struct verify_point *point)
 {

@@ -348,6 +348,8 @@ verify_purge_finish(struct verify_control *c, struct verify_report *r)
 {
 	sort_spans(c, r);
 	for (size_t i = 0; i < c->purges; i++) {
+		if (c->purge[i].later)
+			continue;
 		verify_report_count(r, VERIFY_PURGES, 1);
 		judge(c, &c->purge[i], r);
 	}

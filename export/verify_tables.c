@@ -99,11 +99,23 @@ static void
 missing_row(struct verify_report *r, uint64_t seq, const char *table)
 {
 	verify_report_finding(r, VERIFY_TABLES, verify_at(seq),
-	    "table %s has no row for this record", table);
+	    "table %s has no row for this record, or must have none", table);
+}
+
+/* Whether a file has rows of a purge: all that were, and those of its own. */
+static bool
+has_span(const struct verify_control *c, const struct verify_span *s,
+    uint64_t first, uint64_t end)
+{
+	const struct verify_purge *p = &c->purge[s->purge];
+
+	return (!p->later && p->seq < end) ||
+	    (s->first >= first && s->first < end && !s->undone);
 }
 
 static void
-find_missing(const struct verify_control *c, struct verify_report *r)
+find_missing(const struct verify_control *c, uint64_t first, uint64_t end,
+    struct verify_report *r)
 {
 	for (size_t i = 0; i < c->adapters; i++) {
 		const struct verify_adapter *a = &c->adapter[i];
@@ -111,20 +123,33 @@ find_missing(const struct verify_control *c, struct verify_report *r)
 		for (size_t k = 0; k < a->count; k++) {
 			const struct verify_batch *b = &a->batch[k];
 
-			if (!b->in_table)
+			if (b->in_table != (b->seq < end))
 				missing_row(r, b->seq, "batch");
-			if (b->ack.given && !b->ack.in_table)
+			if (b->ack.given &&
+			    b->ack.in_table != (b->ack.seq < end))
 				missing_row(r, b->ack.seq, "ack");
 		}
 	}
 	for (size_t i = 0; i < c->spans; i++)
-		if (!c->span[i].in_table)
+		if (c->span[i].in_table != has_span(c, &c->span[i], first, end))
 			missing_row(
 			    r, c->purge[c->span[i].purge].seq, "purge_range");
 	/* Ranges that cannot be followed have no rows to be compared. */
 	for (size_t i = 0; i < c->purges; i++)
-		if (c->purge[i].spans == 0)
+		if (c->purge[i].spans == 0 && c->purge[i].seq < end)
 			missing_row(r, c->purge[i].seq, "purge_range");
+}
+
+/* Nothing was found in a table yet. */
+static void
+forget(struct verify_control *c)
+{
+	for (size_t i = 0; i < c->adapters; i++)
+		for (size_t k = 0; k < c->adapter[i].count; k++)
+			c->adapter[i].batch[k].in_table =
+			    c->adapter[i].batch[k].ack.in_table = false;
+	for (size_t i = 0; i < c->spans; i++)
+		c->span[i].in_table = false;
 }
 
 static bool
@@ -155,13 +180,15 @@ compare(struct verify_control *c, const struct table *t, sqlite3 *db,
 }
 
 bool
-verify_control_tables(
-    struct verify_control *c, sqlite3 *db, struct verify_report *r)
+verify_control_tables(struct verify_control *c, sqlite3 *db, uint64_t first,
+    uint64_t end, struct verify_report *r)
 {
 	verify_report_count(r, VERIFY_TABLES, 0);
+	forget(c);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		if (!compare(c, &tables[i], db, r))
 			return false;
-	find_missing(c, r);
-	return verify_hold_table(c, db, r);
+	find_missing(c, first, end, r);
+	/* The holds of a sealed file are as they were. */
+	return end != UINT64_MAX || verify_hold_table(c, db, r);
 }

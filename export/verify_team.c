@@ -62,14 +62,15 @@ check_range(const struct verify_team *t, struct verify_bodies_range range,
 	struct verify_report *r = verify_report_new();
 	struct verify_bodies_result result;
 	char why[256];
-	sqlite3 *db = verify_sql_open(t->path, why, sizeof(why));
+	sqlite3 *db = verify_sql_open(t->file->path, why, sizeof(why));
 	bool ok;
 
 	if (r != NULL)
-		verify_report_begin(r, t->path, "journal");
+		verify_report_begin(r, t->file->path, "journal");
 	ok = r != NULL && db != NULL && db_seal(db, true) == 0 &&
 	    db_exec(db, "BEGIN") == 0 && same_head(head, db) &&
-	    verify_bodies_alone(db, t->control, r, range, t->size, &result);
+	    verify_bodies_alone(
+		db, t->control, r, range, t->file->end, &result);
 	if (ok) {
 		buf_put_u64(out, result.purged);
 		buf_put_u64(out, result.repeats);
@@ -128,28 +129,27 @@ start_helper(struct verify_team *t, unsigned i, const struct buf *head)
 }
 
 uint64_t
-verify_team_start(struct verify_team *t, const char *path, sqlite3 *db,
-    const struct verify_control *control, uint64_t size)
+verify_team_start(struct verify_team *t, const struct verify_file *file,
+    const struct verify_control *control)
 {
 	unsigned cpus = processors();
-	uint64_t own_end, each;
+	uint64_t size, own_end, each;
 	struct buf head;
 
 	memset(t, 0, sizeof(*t));
-	t->path = path;
-	t->db = db;
+	t->file = file;
 	t->control = control;
-	t->size = size;
-	if (cpus < 2 || size < WORTH_WHILE || size > INT64_MAX / 256)
+	size = file->end > file->first ? file->end - file->first : 0;
+	if (cpus < 2 || size < WORTH_WHILE || file->end > INT64_MAX / 256)
 		return UINT64_MAX;
 	buf_init(&head);
-	if (!read_head(db, &head)) {
+	if (!read_head(file->db, &head)) {
 		buf_release(&head);
 		return UINT64_MAX;
 	}
 	t->count = cpus - 1 < VERIFY_TEAM_MAX ? cpus - 1 : VERIFY_TEAM_MAX;
-	own_end = t->count == 1 ? size / OWN_SHARE : 0;
-	each = (size - own_end) / t->count;
+	own_end = file->first + (t->count == 1 ? size / OWN_SHARE : 0);
+	each = (file->end - own_end) / t->count;
 	for (unsigned i = 0; i < t->count; i++) {
 		t->helper[i].range.from = own_end + i * each;
 		t->helper[i].range.to =
@@ -195,8 +195,8 @@ take(struct verify_team *t, unsigned i, struct verify_report *r,
 	struct reader in = reader_of(buf_view(text));
 
 	if (text->len == 0)
-		return verify_bodies_alone(
-		    t->db, t->control, r, t->helper[i].range, t->size, out);
+		return verify_bodies_alone(t->file->db, t->control, r,
+		    t->helper[i].range, t->file->end, out);
 	out->purged = reader_u64(&in);
 	out->repeats = reader_u64(&in);
 	out->repeat_seq = reader_u64(&in);

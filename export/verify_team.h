@@ -14,14 +14,13 @@
 #include <sys/types.h>
 
 #include "export/verify_bodies.h"
+#include "export/verify_files.h"
 
 #define VERIFY_TEAM_MAX 4
 
 struct verify_team {
-	const char *path;
-	sqlite3 *db; /* of the walk */
+	const struct verify_file *file;
 	const struct verify_control *control;
-	uint64_t size;
 	unsigned count;
 	struct {
 		pid_t pid; /* 0: did not start */
@@ -34,8 +33,8 @@ struct verify_team {
  * Starts as many as processors and size make worth while. Returns where the
  * walk's own share of the payloads ends: UINT64_MAX when it has them all.
  */
-uint64_t verify_team_start(struct verify_team *t, const char *path, sqlite3 *db,
-    const struct verify_control *control, uint64_t size);
+uint64_t verify_team_start(struct verify_team *t,
+    const struct verify_file *file, const struct verify_control *control);
 /*
  * Waits for the helpers. wanted: adds what they found, and does what one
  * could not do; false when SQL failed.

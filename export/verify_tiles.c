@@ -7,6 +7,7 @@
 #include "base/db.h"
 
 #include "export/verify_sql.h"
+#include "export/verify_tree.h"
 
 #define LEVELS 8
 #define ENTRIES 256
@@ -23,32 +24,55 @@ struct level {
 };
 
 struct verify_tiles {
-	sqlite3 *db;
+	const struct verify_files *files;
 	struct verify_report *r;
+	sqlite3 *db; /* that `get` reads */
 	sqlite3_stmt *get;
-	bool failed;
+	sqlite3 *failed;
 	uint64_t compared;
 	struct level level[LEVELS];
 };
 
 struct verify_tiles *
-verify_tiles_new(sqlite3 *db, struct verify_report *r)
+verify_tiles_new(const struct verify_files *files, struct verify_report *r)
 {
 	struct verify_tiles *t = calloc(1, sizeof(*t));
 
 	if (t == NULL)
 		return NULL;
-	t->db = db;
+	t->files = files;
 	t->r = r;
-	t->get = db_prepare(
-	    db, "SELECT data FROM tile WHERE level = ?1 AND idx = ?2");
 	for (unsigned i = 0; i < LEVELS; i++)
 		t->level[i].at = NO_TILE;
-	if (t->get == NULL) {
-		free(t);
-		return NULL;
-	}
 	return t;
+}
+
+static void
+turn_to(struct verify_tiles *t, sqlite3 *db)
+{
+	if (db == t->db)
+		return;
+	(void)sqlite3_finalize(t->get); /* nothing is written */
+	t->get = db_prepare(
+	    db, "SELECT data FROM tile WHERE level = ?1 AND idx = ?2");
+	t->db = t->get != NULL ? db : NULL;
+	if (t->get == NULL)
+		t->failed = db;
+}
+
+/* The tile's row is in the file that has its last record, and later ones. */
+static sqlite3 *
+file_of(const struct verify_tiles *t, unsigned level, uint64_t index)
+{
+	unsigned shift = 8 * (level + 1);
+	uint64_t last = shift >= 55 || index >= UINT64_C(1) << (55 - shift)
+	    ? UINT64_MAX
+	    : ((index + 1) << shift) - 1;
+	size_t i = t->files->count - 1;
+
+	while (i > 0 && t->files->file[i].first > last)
+		i--;
+	return t->files->file[i].db;
 }
 
 /* Records below entry `entry` of a level. */
@@ -63,7 +87,7 @@ records_of(unsigned level, uint64_t entry)
 }
 
 static void
-read_tile(struct verify_tiles *t, unsigned level, uint64_t index)
+read_tile(struct verify_tiles *t, sqlite3 *db, unsigned level, uint64_t index)
 {
 	struct level *l = &t->level[level];
 	struct view data;
@@ -72,15 +96,19 @@ read_tile(struct verify_tiles *t, unsigned level, uint64_t index)
 	l->at = index;
 	l->present = false;
 	l->differ = 0;
+	turn_to(t, db);
+	if (t->get == NULL)
+		return;
 	(void)sqlite3_reset(t->get); /* tells of the step before again */
 	if (sqlite3_bind_int64(t->get, 1, level) != SQLITE_OK ||
 	    sqlite3_bind_int64(t->get, 2, (sqlite3_int64)index) != SQLITE_OK) {
-		t->failed = true;
+		t->failed = db;
 		return;
 	}
 	rc = sqlite3_step(t->get);
 	if (rc != SQLITE_ROW) {
-		t->failed |= rc != SQLITE_DONE;
+		if (rc != SQLITE_DONE)
+			t->failed = db;
 		return;
 	}
 	data = verify_sql_bytes(t->get, 0);
@@ -101,7 +129,8 @@ tile_for(struct verify_tiles *t, unsigned level, uint64_t entry)
 	struct level *l = &t->level[level];
 
 	if (l->at != entry / ENTRIES)
-		read_tile(t, level, entry / ENTRIES);
+		read_tile(t, file_of(t, level, entry / ENTRIES), level,
+		    entry / ENTRIES);
 	return l;
 }
 
@@ -156,10 +185,10 @@ verify_tiles_compare(struct verify_tiles *t, unsigned level, uint64_t index,
 }
 
 static void
-find_stray(
-    struct verify_tiles *t, const char *sql, uint64_t level, uint64_t expected)
+find_stray(struct verify_tiles *t, const struct verify_file *file,
+    const char *sql, uint64_t level, uint64_t expected)
 {
-	sqlite3_stmt *s = db_prepare(t->db, sql);
+	sqlite3_stmt *s = db_prepare(file->db, sql);
 	int rc;
 
 	if (s == NULL ||
@@ -167,7 +196,8 @@ find_stray(
 	    (sqlite3_bind_parameter_count(s) > 1 &&
 		sqlite3_bind_int64(s, 2, (sqlite3_int64)expected) !=
 		    SQLITE_OK)) {
-		t->failed = true;
+		(void)sqlite3_finalize(s); /* nothing was read */
+		t->failed = file->db;
 		return;
 	}
 	while ((rc = sqlite3_step(s)) == SQLITE_ROW)
@@ -175,36 +205,120 @@ find_stray(
 		    "stray tile %lld/%lld: the journal has no such tile",
 		    (long long)sqlite3_column_int64(s, 0),
 		    (long long)sqlite3_column_int64(s, 1));
-	t->failed |= rc != SQLITE_DONE;
+	if (rc != SQLITE_DONE)
+		t->failed = file->db;
 	(void)sqlite3_finalize(s); /* result of the steps is known */
+}
+
+/* Of level 0 a file has no more copies than a full tile of level 1 lacks. */
+static void
+find_strays(
+    struct verify_tiles *t, const struct verify_file *file, uint64_t end)
+{
+	for (unsigned level = 0; level < LEVELS; level++) {
+		unsigned shift = 8 * (level + 1);
+		uint64_t full = shift < 64 ? end >> shift : 0;
+
+		find_stray(t, file,
+		    "SELECT level, idx FROM tile"
+		    " WHERE level = ?1 AND idx >= ?2",
+		    level, full);
+		find_stray(t, file,
+		    "SELECT level, idx FROM tile"
+		    " WHERE level = ?1 AND idx < ?2",
+		    level, level == 0 ? file->first >> 16 << 8 : 0);
+	}
+	find_stray(t, file, "SELECT level, idx FROM tile WHERE level >= ?1",
+	    LEVELS, 0);
+	find_stray(
+	    t, file, "SELECT level, idx FROM tile WHERE level < ?1", 0, 0);
 }
 
 void
 verify_tiles_finish(struct verify_tiles *t, uint64_t size)
 {
-	verify_report_count(t->r, VERIFY_TILES, t->compared);
-	for (unsigned level = 0; level < LEVELS; level++) {
-		unsigned shift = 8 * (level + 1);
-		uint64_t full = shift < 64 ? size >> shift : 0;
+	const struct verify_files *f = t->files;
 
-		find_stray(t,
-		    "SELECT level, idx FROM tile"
-		    " WHERE level = ?1 AND idx >= ?2",
-		    level, full);
-		find_stray(t,
-		    "SELECT level, idx FROM tile"
-		    " WHERE level = ?1 AND idx < 0",
-		    level, 0);
+	verify_report_count(t->r, VERIFY_TILES, t->compared);
+	for (size_t i = 0; i < f->count; i++)
+		find_strays(
+		    t, &f->file[i], i + 1 == f->count ? size : f->file[i].end);
+}
+
+/* ---- the edge that a file begins with ---- */
+
+/* Root of the perfect subtree over `count` entries of the tile at hand. */
+static void
+subtree(const struct level *l, uint64_t first, uint64_t count, uint8_t out[32])
+{
+	struct verify_tree tree;
+
+	verify_tree_init(&tree);
+	for (uint64_t i = 0; i < count; i++)
+		verify_tree_add(
+		    &tree, l->data + (first + i) % ENTRIES * 32, NULL, NULL);
+	verify_tree_root(&tree, out);
+}
+
+/*
+ * Node `at` of a height: from the tile that has it, or, when that tile is not
+ * full yet, from the full tiles below.
+ */
+static bool
+find_node(struct verify_tiles *t, sqlite3 *db, unsigned height, uint64_t at,
+    uint8_t out[32])
+{
+	unsigned level = height / 8;
+	uint64_t entries = UINT64_C(1) << height % 8;
+	uint64_t first = at << height % 8;
+	struct verify_tree tree;
+
+	read_tile(t, db, level, first / ENTRIES);
+	if (t->level[level].present) {
+		subtree(&t->level[level], first, entries, out);
+		return true;
 	}
-	find_stray(
-	    t, "SELECT level, idx FROM tile WHERE level >= ?1", LEVELS, 0);
-	find_stray(t, "SELECT level, idx FROM tile WHERE level < ?1", 0, 0);
+	verify_tree_init(&tree);
+	for (uint64_t i = 0; i < entries; i++) {
+		uint8_t below[32];
+
+		if (level == 0)
+			return false;
+		read_tile(t, db, level - 1, first + i);
+		if (!t->level[level - 1].present)
+			return false;
+		subtree(&t->level[level - 1], 0, ENTRIES, below);
+		verify_tree_add(&tree, below, NULL, NULL);
+	}
+	verify_tree_root(&tree, out);
+	return true;
 }
 
 bool
-verify_tiles_sound(const struct verify_tiles *t)
+verify_tiles_range(
+    struct verify_tiles *t, const struct verify_file *file, struct buf *out)
 {
-	return !t->failed;
+	uint64_t at = 0;
+	bool ok = true;
+
+	for (unsigned height = 55; ok && height-- > 0;) {
+		uint8_t node[32];
+
+		if ((file->first >> height & 1) == 0)
+			continue;
+		ok = find_node(t, file->db, height, at >> height, node);
+		buf_put(out, node, sizeof(node));
+		at += UINT64_C(1) << height;
+	}
+	for (unsigned i = 0; i < LEVELS; i++)
+		t->level[i].at = NO_TILE;
+	return ok && !out->failed;
+}
+
+sqlite3 *
+verify_tiles_failed(const struct verify_tiles *t)
+{
+	return t->failed;
 }
 
 void

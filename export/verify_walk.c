@@ -24,13 +24,15 @@ struct walk {
 	const struct verify_walk_input *in;
 	struct verify_walk_result *out;
 	struct verify_report *r;
+	const struct verify_file *file; /* at hand */
 	sqlite3_stmt *leaves;
 	struct verify_bodies *bodies;
 	uint64_t own_end;        /* payloads from here on are helpers' work */
 	struct verify_leaf leaf; /* of the present row */
 	uint64_t next;           /* sequence number expected */
 	uint64_t last_at;
-	bool timed; /* last_at is of the record before */
+	bool sealed; /* the record before is a seal */
+	bool timed;  /* last_at is of the record before */
 	struct verify_clock clock;
 	size_t span; /* first purged range that does not lie behind */
 	struct open_purge *purge; /* one for each purge */
@@ -165,6 +167,11 @@ check_columns(struct walk *w, uint64_t seq)
 static void
 check_kind(struct walk *w)
 {
+	if (w->sealed && w->leaf.kind != VERIFY_KIND_OPEN)
+		verify_report_finding(w->r, VERIFY_CONTROL,
+		    verify_at(w->leaf.seq),
+		    "record follows a seal and is not an open record");
+	w->sealed = w->leaf.kind == VERIFY_KIND_SEAL;
 	if (w->leaf.seq == 0 && w->leaf.kind != VERIFY_KIND_OPEN)
 		verify_report_finding(w->r, VERIFY_CONTROL, verify_at(0),
 		    "first record is not an open record");
@@ -242,6 +249,12 @@ take_row(struct walk *w)
 		return true;
 	}
 	w->count.sequence++;
+	if (seq < w->next) {
+		verify_report_finding(w->r, VERIFY_SEQUENCE, verify_at(seq),
+		    "%s: record is in the file before, too",
+		    verify_files_name(w->file));
+		return true;
+	}
 	if (seq > w->next) {
 		if (!skip_payloads(w, w->next, seq))
 			return false;
@@ -259,8 +272,6 @@ finish(struct walk *w)
 	const struct verify_control *c = w->in->control;
 	struct verify_report *r = w->r;
 
-	if (w->next < w->in->head_size)
-		verify_run_add(w->r, &w->gap, w->next, w->in->head_size - 1);
 	verify_run_close(r, &w->gap);
 	verify_clock_finish(&w->clock, r);
 	if (w->control_leaves != c->leaves || w->control_sum != c->seq_sum)
@@ -290,75 +301,134 @@ add_result(
 	out->repeats += part->repeats;
 }
 
+/* The records of the file at hand. */
 static bool
 run_through(struct walk *w)
 {
 	struct verify_bodies_result own;
+	uint64_t end = w->file->end;
 	int rc;
 
-	if (verify_points_next(w->in->points) == 0)
-		verify_points_check(w->in->points, &w->tree, NULL, w->r);
 	while ((rc = sqlite3_step(w->leaves)) == SQLITE_ROW)
 		if (!take_row(w))
 			return false;
 	if (rc != SQLITE_DONE ||
-	    (w->next < w->in->head_size &&
-		!skip_payloads(w, w->next, w->in->head_size)) ||
+	    (w->next < end && !skip_payloads(w, w->next, end)) ||
 	    !verify_bodies_finish(w->bodies, &own))
 		return false;
 	add_result(w->out, &own);
-	finish(w);
-	return verify_tiles_sound(w->tiles);
+	if (w->next < end)
+		missing(w, end);
+	return true;
+}
+
+/*
+ * Files before this one were not given: the tree goes on from what its tiles
+ * say of them, and its first checkpoint vouches for that.
+ */
+static bool
+leap(struct walk *w)
+{
+	struct buf hashes;
+
+	buf_init(&hashes);
+	verify_tree_init(&w->tree);
+	w->diverged = false;
+	w->timed = w->sealed = false;
+	w->out->complete = verify_tiles_range(w->tiles, w->file, &hashes) &&
+	    verify_tree_extend(&w->tree, w->file->first, buf_view(&hashes));
+	if (!w->out->complete)
+		verify_report_finding(w->r, VERIFY_TILES, verify_nowhere(),
+		    "%s: tiles of the records before it are missing",
+		    verify_files_name(w->file));
+	buf_release(&hashes);
+	w->next = w->file->first;
+	verify_points_leap(w->in->points, w->next);
+	return verify_tiles_failed(w->tiles) == NULL;
+}
+
+static bool
+open_file(struct walk *w)
+{
+	/* From 0 on: payloads of records before it have no place there. */
+	struct verify_bodies_range own = {0, w->own_end};
+
+	w->leaves = db_prepare(w->file->db,
+	    "SELECT seq, at, kind, bytes FROM leaf WHERE seq >= ?1"
+	    " ORDER BY seq");
+	if (w->leaves == NULL ||
+	    sqlite3_bind_int64(w->leaves, 1,
+		w->file->first == 0
+		    ? INT64_MIN
+		    : (sqlite3_int64)w->file->first) != SQLITE_OK)
+		return false;
+	w->bodies = verify_bodies_new(w->file->db, w->in->control, w->r, own);
+	return w->bodies != NULL;
+}
+
+static bool
+walk_file(struct walk *w, const struct verify_file *file)
+{
+	struct verify_bodies_result theirs = {0};
+	struct verify_team team;
+	bool ok;
+
+	w->file = file;
+	if (file->first > w->next && !leap(w))
+		return false;
+	if (verify_points_next(w->in->points) == w->tree.size)
+		verify_points_check(w->in->points, &w->tree, NULL, w->r);
+	w->own_end = verify_team_start(&team, file, w->in->control);
+	ok = open_file(w) && run_through(w);
+	ok = verify_team_join(&team, ok, w->r, &theirs) && ok;
+	add_result(w->out, &theirs);
+	(void)sqlite3_finalize(w->leaves); /* results of steps are known */
+	verify_bodies_free(w->bodies);
+	w->leaves = NULL;
+	w->bodies = NULL;
+	return ok;
 }
 
 static bool
 prepare(struct walk *w)
 {
-	const struct verify_walk_input *in = w->in;
-	struct verify_bodies_range own = {0, w->own_end};
-
 	verify_tree_init(&w->tree);
 	w->gap = (struct verify_run){.check = VERIFY_SEQUENCE,
 	    .reason = "no such record in the journal"};
-	w->purge = calloc(in->control->purges + 1, sizeof(*w->purge));
-	if (w->purge == NULL)
-		return false;
-	w->tiles = verify_tiles_new(in->db, in->report);
-	if (w->tiles == NULL)
-		return false;
-	w->leaves = db_prepare(
-	    in->db, "SELECT seq, at, kind, bytes FROM leaf ORDER BY seq");
-	if (w->leaves == NULL)
-		return false;
-	w->bodies = verify_bodies_new(in->db, in->control, in->report, own);
-	return w->bodies != NULL;
+	w->purge = calloc(w->in->control->purges + 1, sizeof(*w->purge));
+	w->tiles = verify_tiles_new(w->in->files, w->r);
+	return w->purge != NULL && w->tiles != NULL;
 }
 
 bool
-verify_walk(const struct verify_walk_input *in, struct verify_walk_result *out)
+verify_walk(const struct verify_walk_input *in, struct verify_walk_result *out,
+    sqlite3 **db)
 {
-	struct verify_bodies_result theirs = {0};
 	struct walk *w = calloc(1, sizeof(*w));
-	struct verify_team team;
 	bool ok;
 
 	memset(out, 0, sizeof(*out));
+	*db = in->files->file[0].db;
 	out->complete = true;
 	if (w == NULL)
 		return false;
 	w->in = in;
 	w->out = out;
 	w->r = in->report;
-	w->own_end = verify_team_start(
-	    &team, in->path, in->db, in->control, in->head_size);
-	ok = prepare(w) && run_through(w);
-	ok = verify_team_join(&team, ok, in->report, &theirs) && ok;
-	add_result(out, &theirs);
+	ok = prepare(w);
+	for (size_t i = 0; ok && i < in->files->count; i++) {
+		*db = in->files->file[i].db;
+		ok = walk_file(w, &in->files->file[i]);
+	}
+	if (ok)
+		finish(w);
+	if (w->tiles != NULL && verify_tiles_failed(w->tiles) != NULL) {
+		*db = verify_tiles_failed(w->tiles);
+		ok = false;
+	}
 	for (size_t i = 0; w->purge != NULL && i < in->control->purges; i++)
 		crypto_hash_free(w->purge[i].hash);
 	free(w->purge);
-	(void)sqlite3_finalize(w->leaves); /* results of steps are known */
-	verify_bodies_free(w->bodies);
 	verify_tiles_free(w->tiles);
 	free(w);
 	return ok;

@@ -11,16 +11,16 @@
 #include <stdint.h>
 
 #include "export/verify_control.h"
+#include "export/verify_files.h"
 #include "export/verify_points.h"
 #include "export/verify_report.h"
 
 struct verify_walk_input {
-	const char *path;
-	sqlite3 *db;
+	const struct verify_files *files;
 	struct verify_control *control; /* finished */
 	struct verify_points *points;   /* sorted */
 	struct verify_report *report;
-	uint64_t head_size; /* as the head row says */
+	uint64_t head_size; /* as the newest head row says */
 };
 
 struct verify_walk_result {
@@ -33,8 +33,10 @@ struct verify_walk_result {
 	bool complete; /* no record missing that no tile replaces */
 };
 
-/* False when SQL failed (sqlite3_errmsg) or memory ran out. */
-bool verify_walk(
-    const struct verify_walk_input *in, struct verify_walk_result *out);
+/*
+ * False when SQL failed, and then *db did (sqlite3_errmsg), or memory ran out.
+ */
+bool verify_walk(const struct verify_walk_input *in,
+    struct verify_walk_result *out, sqlite3 **db);
 
 #endif

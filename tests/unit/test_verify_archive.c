@@ -245,8 +245,11 @@ run_archives(struct state *s, const char *vkey, const char *bag,
 		notes++;
 	}
 	if (with_journal) {
-		verify_journal_run(s->journal, vkey == NULL ? NULL : &key,
-		    outside, notes, r, &j);
+		const char *journal = s->journal;
+
+		verify_journal_run(
+		    &(const struct verify_group){&journal, 1, true},
+		    vkey == NULL ? NULL : &key, outside, notes, r, &j);
 		verify_cross(&j, archive, n, r);
 		verify_journal_release(&j);
 	}

@@ -160,7 +160,7 @@ run(struct story *s, enum given given)
 	struct verify_key key[2];
 	struct verify_report *r = verify_report_new();
 	struct verify_journal j;
-	const char *why;
+	const char *why, *path;
 	struct buf text;
 	json_t *o;
 
@@ -170,8 +170,9 @@ run(struct story *s, enum given given)
 	assert_true(verify_key_parse(view_text(s->f.vkey), &key[1], &why));
 	if (given == BOTH_KEYS)
 		key[0].more = &key[1];
-	verify_journal_run(s->path, given == NO_KEY ? NULL : key, s->outside,
-	    s->outsides, r, &j);
+	path = s->path;
+	verify_journal_run(&(const struct verify_group){&path, 1, true},
+	    given == NO_KEY ? NULL : key, s->outside, s->outsides, r, &j);
 	verify_journal_release(&j);
 	buf_init(&text);
 	assert_true(verify_report_json(r, &text));

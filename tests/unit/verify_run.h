@@ -31,8 +31,8 @@ run_journal(const char *path, const char *vkey,
 		fprintf(stderr, "key: %s\n", why);
 		abort();
 	}
-	verify_journal_run(
-	    path, vkey == NULL ? NULL : &key, outside, outsides, r, &j);
+	verify_journal_run(&(const struct verify_group){&path, 1, true},
+	    vkey == NULL ? NULL : &key, outside, outsides, r, &j);
 	verify_journal_release(&j);
 	buf_init(&text);
 	if (!verify_report_json(r, &text))

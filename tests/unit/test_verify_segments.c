@@ -1,0 +1,335 @@
+#include "tests/unit/segments_fixture.h"
+
+#include "tests/unit/verify_run.h"
+
+/* Several files verified as one journal, and every way to tamper with them. */
+
+#define FILES 4
+
+struct story {
+	struct fixture f;
+	char path[FILES][160];
+};
+
+/* Segments 0-3: [0,512), [512,768), [768,end), [end,end+100). */
+#define SMALL 1024
+#define LARGE 66304
+
+static void
+begin(struct story *s, uint64_t end)
+{
+	memset(s, 0, sizeof *s);
+	new_fixture(&s->f);
+	(void)snprintf(s->path[0], sizeof s->path[0], "%s", s->f.path);
+	for (unsigned i = 1; i < FILES; i++)
+		(void)snprintf(s->path[i], sizeof s->path[i],
+		    "%s/journal-%04u.db", s->f.dir, i);
+	append_open(&s->f);
+	append_posts(&s->f, 20);
+	assert_int_equal(append_text(&s->f, EVENT_BEAT, "", NULL), 0);
+	assert_int_equal(append_batch(&s->f, "records", 1, 0, 9), 0);
+	roll(&s->f, 512);
+	assert_int_equal(append_ack(&s->f, "records", 1, 0, 9, "stored"), 0);
+	assert_int_equal(append_batch(&s->f, "records", 2, 10, 509), 0);
+	roll(&s->f, 768);
+	assert_int_equal(append_ack(&s->f, "records", 2, 10, 509, "stored"), 0);
+	sign_head(&s->f, true);
+	roll(&s->f, end);
+	append_posts(&s->f, 99);
+	sign_head(&s->f, true);
+	journal_close(s->f.j);
+	s->f.j = NULL;
+}
+
+static json_t *
+run_some(struct story *s, const unsigned *which, size_t count, bool whole)
+{
+	struct verify_report *r = verify_report_new();
+	const char *path[FILES];
+	struct verify_journal j;
+	struct verify_key key;
+	struct buf text;
+	const char *why;
+	json_t *o;
+
+	assert_non_null(r);
+	assert_true(verify_key_parse(view_text(s->f.vkey), &key, &why));
+	for (size_t i = 0; i < count; i++)
+		path[i] = s->path[which[i]];
+	verify_journal_run(&(const struct verify_group){path, count, whole},
+	    &key, NULL, 0, r, &j);
+	verify_journal_release(&j);
+	buf_init(&text);
+	assert_true(verify_report_json(r, &text));
+	o = json_loadb((const char *)text.data, text.len, 0, NULL);
+	assert_non_null(o);
+	buf_release(&text);
+	verify_report_free(r);
+	return o;
+}
+
+static json_t *
+run_all(struct story *s)
+{
+	static const unsigned all[] = {0, 1, 2, 3};
+
+	return run_some(s, all, FILES, true);
+}
+
+static void
+assert_holds(json_t *o)
+{
+	if (run_status(o) != 0) {
+		char *text = json_dumps(o, JSON_INDENT(1));
+
+		print_message("%s\n", text);
+		free(text);
+	}
+	assert_int_equal(run_status(o), 0);
+	json_decref(o);
+}
+
+static void
+assert_found(json_t *o, const char *check, int64_t seq, const char *words)
+{
+	if (run_status(o) != 1 || !run_found(o, check, seq, words)) {
+		char *text = json_dumps(o, JSON_INDENT(1));
+
+		print_message("wanted: %s %s\n%s\n", check, words, text);
+		free(text);
+	}
+	assert_int_equal(run_status(o), 1);
+	assert_true(run_found(o, check, seq, words));
+	json_decref(o);
+}
+
+static void
+all_files_are_one_journal(void **state)
+{
+	static const unsigned any_order[] = {2, 0, 3, 1};
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	begin(&s, LARGE);
+	assert_holds(run_all(&s));
+	assert_holds(run_some(&s, any_order, FILES, true));
+	o = run_all(&s);
+	assert_int_equal(run_count(o, "syntax"), 66404);
+	json_decref(o);
+	end_segments(&s.f);
+}
+
+static void
+one_file_alone(void **state)
+{
+	static const char *const notes[] = {"the next one was not given",
+	    "segment 0 of the journal", "segments 0-1 of the journal",
+	    "segments 0-2 of the journal"};
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	begin(&s, SMALL);
+	for (unsigned i = 0; i < FILES; i++) {
+		o = run_some(&s, &i, 1, false);
+		assert_true(run_noted(o, notes[i]));
+		assert_holds(o);
+	}
+	/* In a folder what is not there is missing. */
+	for (unsigned i = 1; i < FILES; i++)
+		assert_found(run_some(&s, &i, 1, true), "sequence", 3,
+		    "of the journal is missing");
+	end_segments(&s.f);
+}
+
+static void
+files_that_are_missing(void **state)
+{
+	static const unsigned no_first[] = {1, 2, 3}, no_second[] = {0, 2, 3},
+			      no_middle[] = {0, 3}, no_last[] = {0, 1, 2};
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	begin(&s, SMALL);
+	o = run_some(&s, no_first, 3, false);
+	assert_true(run_noted(o, "segment 0 of the journal (records 0-511)"));
+	assert_holds(o);
+	assert_found(run_some(&s, no_first, 3, true), "sequence", 0,
+	    "segment 0 of the journal is missing");
+	assert_found(run_some(&s, no_second, 3, false), "sequence", 512,
+	    "segment 1 of the journal is missing");
+	assert_found(run_some(&s, no_middle, 2, true), "sequence", 1023,
+	    "segments 1-2 of the journal is missing");
+	/* What is there still leads to the signed roots. */
+	o = run_some(&s, no_middle, 2, true);
+	assert_false(run_found(o, "roots", -1, NULL));
+	assert_false(run_found(o, "tiles", -1, NULL));
+	assert_false(run_found(o, "signatures", -1, NULL));
+	json_decref(o);
+	o = run_some(&s, no_last, 3, true);
+	assert_true(run_noted(o, "the next one was not given"));
+	json_decref(o);
+	end_segments(&s.f);
+}
+
+static void
+swap(const char *a, const char *b)
+{
+	char spare[200];
+
+	(void)snprintf(spare, sizeof spare, "%s.spare", a);
+	assert_int_equal(rename(a, spare), 0);
+	assert_int_equal(rename(b, a), 0);
+	assert_int_equal(rename(spare, b), 0);
+}
+
+static void
+files_that_are_swapped(void **state)
+{
+	struct story s, other;
+
+	(void)state;
+	begin(&s, SMALL);
+	swap(s.path[1], s.path[2]);
+	assert_found(run_all(&s), "file", -1, "not the one that its name says");
+	swap(s.path[1], s.path[2]);
+	/* A file of another journal with the same names, salts aside. */
+	begin(&other, SMALL);
+	swap(s.path[1], other.path[1]);
+	assert_found(run_all(&s), "control", -1,
+	    "is not the one that the open record after it names");
+	assert_found(run_all(&s), "roots", -1, NULL);
+	assert_found(
+	    run_all(&s), "tables", -1, "is not what the file before has");
+	swap(s.path[1], other.path[1]);
+	assert_holds(run_all(&s));
+	end_segments(&other.f);
+	end_segments(&s.f);
+}
+
+static void
+change(const char *path, const char *sql)
+{
+	static const char *const triggers[] = {"leaf_update", "leaf_delete",
+	    "leaf_insert", "tile_update", "tile_delete", "tile_insert",
+	    "checkpoint_update", "checkpoint_delete", "meta_update",
+	    "meta_delete", "batch_delete", "batch_update", "ack_delete",
+	    "purge_range_delete", "head_update", "body_delete", "body_insert",
+	    "purge_insert", "purge_order", "purge_acked"};
+	char why[256], drop[128];
+	sqlite3 *db = db_open(path, DB_WRITE, DB_SYNC_FULL, why, sizeof why);
+
+	assert_non_null(db);
+	assert_int_equal(db_exec(db, "PRAGMA foreign_keys=OFF"), 0);
+	for (size_t i = 0; i < sizeof triggers / sizeof triggers[0]; i++) {
+		(void)snprintf(drop, sizeof drop, "DROP TRIGGER IF EXISTS %s",
+		    triggers[i]);
+		assert_int_equal(db_exec(db, drop), 0);
+	}
+	if (db_exec(db, sql) != 0)
+		fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+	db_close(db);
+}
+
+static void
+what_was_changed_is_named(void **state)
+{
+	static const struct {
+		unsigned file;
+		const char *sql, *check; /* of level 1: LARGE */
+		int64_t seq;
+		const char *words;
+	} cases[] = {
+	    /* Ends and beginnings. */
+	    {1, "DELETE FROM leaf WHERE seq = 767", "sequence", 767, NULL},
+	    {1, "DELETE FROM leaf WHERE seq >= 700", "sequence", 700, NULL},
+	    {2, "DELETE FROM leaf WHERE seq = 768", "sequence", 768, NULL},
+	    {1, "UPDATE head SET size = 700", "head", -1, "not at its end"},
+	    {1, "UPDATE meta SET value = '2' WHERE name = 'segment'", NULL, -1,
+		NULL},
+	    {1, "UPDATE meta SET value = '511' WHERE name = 'first'", "tables",
+		-1, "does not begin with"},
+	    {1, "DELETE FROM meta WHERE name = 'first'", "tables", -1,
+		"which file it is"},
+	    {1, "UPDATE meta SET value = 'x' WHERE name = 'journal'", "tables",
+		-1, "journal"},
+	    {1, "DELETE FROM checkpoint WHERE size = 768", "signatures", -1,
+		"that it ends with"},
+	    {1, "DELETE FROM checkpoint WHERE size = 512", "signatures", -1,
+		"that it begins with"},
+	    {2,
+		"UPDATE checkpoint SET note = CAST(note || 'x' AS BLOB)"
+		" WHERE size = 768",
+		"control", 768, "open record after it names"},
+	    {1,
+		"INSERT INTO leaf SELECT 768, at, 3, bytes FROM leaf"
+		" WHERE seq = 600",
+		NULL, 768, NULL},
+	    /* Copies. */
+	    {2, "DELETE FROM leaf WHERE seq = 22", "tables", 22, "control"},
+	    {2,
+		"UPDATE leaf SET bytes = CAST(bytes || 'x y' || char(10)"
+		" AS BLOB) WHERE seq = 22",
+		"tables", 22, "control"},
+	    {3, "UPDATE leaf SET at = at + 1 WHERE seq = 22", "tables", 22,
+		"control"},
+	    {2,
+		"INSERT INTO leaf SELECT 5, at, 3, bytes FROM leaf"
+		" WHERE seq = 800",
+		"tables", 5, "control"},
+	    {2,
+		"UPDATE tile SET data = zeroblob(8192) WHERE level = 0"
+		" AND idx = 1",
+		"tables", -1, "tile"},
+	    {2, "DELETE FROM tile WHERE level = 0 AND idx = 2", "tables", -1,
+		"tile"},
+	    {3, "DELETE FROM tile WHERE level = 1", "tables", -1, "tile"},
+	    {3, "INSERT INTO tile VALUES(0, 2, zeroblob(8192)) -- level = 1",
+		"tiles", -1, "stray"},
+	    {2, "DELETE FROM batch WHERE n = 1", "tables", -1, "batch"},
+	    {1, "DELETE FROM ack", "tables", -1, "ack"},
+	    {0, "UPDATE batch SET last = 8", "tables", -1, "batch"},
+	    {2, "INSERT INTO body SELECT 300, zeroblob(32), zeroblob(2)",
+		"completeness", 1, "stray"},
+	    /* Its own. */
+	    {0,
+		"UPDATE leaf SET bytes = CAST(bytes || ' ' AS BLOB)"
+		" WHERE seq = 30",
+		NULL, 30, NULL},
+	    {1, "DELETE FROM body WHERE id >> 8 = 600", "completeness", 600,
+		NULL},
+	    {1,
+		"UPDATE tile SET data = zeroblob(8192) WHERE level = 0"
+		" AND idx = 2",
+		"tiles", -1, NULL},
+	    {2, "DELETE FROM tile WHERE level = 1", "tiles", -1, NULL},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		bool large = strstr(cases[i].sql, "level = 1") != NULL;
+		struct story s;
+
+		begin(&s, large ? LARGE : SMALL);
+		change(s.path[cases[i].file], cases[i].sql);
+		assert_found(
+		    run_all(&s), cases[i].check, cases[i].seq, cases[i].words);
+		end_segments(&s.f);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(all_files_are_one_journal),
+	    cmocka_unit_test(one_file_alone),
+	    cmocka_unit_test(files_that_are_missing),
+	    cmocka_unit_test(files_that_are_swapped),
+	    cmocka_unit_test(what_was_changed_is_named),
+	};
+
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
