@@ -14,13 +14,13 @@ import os
 import re
 import sqlite3
 import sys
-import urllib.parse
 from types import SimpleNamespace
 
 import chancery_archive
 from chancery_evidence import (Tree, check_anchors, check_part, check_time, choose_key, need,
                                next_key, parse_key, parse_leaf, parse_witness, read_note, sha,
                                take_anchor, unbase64)
+from chancery_segments import check_opens, groups, put_together
 
 
 # ---- CONTROL RECORDS: each follows from those before it ----
@@ -127,25 +127,28 @@ def on_recover(j, f):
                                    endless=old.endless, told=sha(key.public).hex() == old.next,
                                    keys=next_key([], f)))
 
-RULES = {129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
+def on_open(j, f):
+    need(f["segment"] == len(j.segments) and (f["note"] == "-") == (f["seq"] == 0) and
+         (f["journal"], f["origin"]) == (j.opened["journal"], j.names[-1].key.name), "open: not of this place")
+    j.sealed = False
+    j.segments.append(f)
+
+
+def on_seal(j, f):
+    need((f["segment"], f["first"]) == (len(j.segments) - 1, j.segments[-1]["seq"])
+         and f["count"] == f["seq"] + 1 - f["first"] and (f["seq"] + 1) % 256 == 0, "seal: not of this file")
+    j.sealed = True
+
+
+RULES = {128: on_open, 136: on_seal, 129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
          139: on_release, 140: on_recover, 141: take_anchor, 135: on_key,
          145: on_approve}
 
 
 # ---- TABLES ----
 
-def open_journal(s):
-    live = os.path.exists(s.file + "-wal")
-    with open(s.file, "rb") as f:
-        need(f.read(16) == b"SQLite format 3\0", "not an SQLite database")
-    uri = "file:%s?mode=ro" % urllib.parse.quote(os.path.abspath(s.file))
-    db = sqlite3.connect(uri + ("" if live else "&immutable=1"), uri=True, isolation_level=None)
-    db.text_factory = bytes
-    return db
-
-
 def read_journal(s, given, archives):
-    db = open_journal(s)
+    db = put_together(s.files)
     try:
         db.execute("PRAGMA trusted_schema = 0")
         db.execute("BEGIN")     # a live journal is seen as of one moment
@@ -175,7 +178,7 @@ def walk(s, db):
     s.tree, s.kinds, s.batches, s.purges, s.opened, found = Tree(), bytearray(), {}, [], {}, 0
     s.policy, s.at, control = {"required": "-", "after": -1}, 0, []
     s.holds, s.newest_hold, s.approvals = [], "-", {}
-    s.witnesses, s.anchors = {}, []
+    s.witnesses, s.anchors, s.segments, s.sealed = {}, [], [], False
     s.boot, s.offset, s.events = None, None, 0
     for seq, at, kind, data in db.execute("SELECT seq, at, kind, bytes FROM leaf ORDER BY seq"):
         s.seq = seq
@@ -183,7 +186,7 @@ def walk(s, db):
         need(leaf.seq == s.tree.size, f"record {s.tree.size} is expected here")
         need((leaf.seq, leaf.at, leaf.kind) == (seq, at, kind), "columns and text differ")
         need(leaf.at > s.at and (not leaf.held or leaf.at == s.at + 1 or not seq), "time")
-        need((leaf.kind == 128) == (seq == 0), "open is the first record and no other")
+        need((leaf.kind == 128) == (seq == 0 or s.sealed), "open is the first record of a file and no other")
         parts = db.execute("SELECT id, salt, data FROM body WHERE id BETWEEN ? AND ? ORDER BY id",
                            (256 * seq, 256 * seq + 255)).fetchall()
         need(len(parts) in (0, len(leaf.parts)), "payloads are missing")
@@ -226,6 +229,7 @@ def check_tree(s, db, archives):
     named = {name.key.name: name for name in s.names}
     outside = [a for a in archives if a.origin in named]
     rows = [(size, note, None) for size, note in db.execute("SELECT size, note FROM checkpoint")]
+    check_opens(s.segments, len(s.files), s.sealed, {size: note for size, note, _ in rows})
     rows += [(a.size, a.note, named[a.origin]) for a in outside]
     signed = 0
     for row, note, name in [*rows, (None, newest, None)] if newest else rows:
@@ -257,7 +261,7 @@ def check_tables(s, db):
     batches = list(itertools.chain(*s.batches.values()))
     said = {
         "name, value FROM meta": [("first", "0")] + [
-            (name, s.opened[name]) for name in ("journal", "origin", "vkey", "segment")],
+            (name, str(s.opened[name])) for name in ("journal", "origin", "vkey", "segment")],
         "adapter, n, first, last, seq FROM batch": [
             tuple(b[x] for x in ("adapter", "batch", "first", "last", "seq")) for b in batches],
         "adapter, n, state, seq FROM ack": [
@@ -284,7 +288,7 @@ def check_tables(s, db):
 
 def read_keys(s, later):
     """The keys of all epochs, for the archives; the journal itself is judged afterwards."""
-    db, keys = open_journal(s), []
+    db, keys = put_together(s.files), []
     for data, in db.execute("SELECT bytes FROM leaf WHERE seq = 0 OR kind IN (135, 140) ORDER BY"
                             " seq"):
         leaf = parse_leaf(data)
@@ -337,8 +341,12 @@ def main(words):
     for path in sorted(set(given.file)):
         side = path.removesuffix(".xml") + ".evidence.xml"
         path = side if path.endswith(".xml") and os.path.exists(side) else path
-        subjects.append(SimpleNamespace(file=path, kind=kind_of(path), seq=None, origin=None,
+        subjects.append(SimpleNamespace(file=path, files=[path], kind=kind_of(path), seq=None, origin=None,
                                         finding=None, failure=None, notes=[], later=later))
+    together = groups([s.file for s in subjects if s.kind == ".db"])
+    for s in subjects:
+        s.files = next((files for files in together if files[0] == s.file), s.files)
+    subjects = [s for s in subjects if s.kind != ".db" or s.file == s.files[0] and s.files in together]
     archives = [s for s in subjects if s.kind in (".xml", ".tar.zst")]
     for s in subjects:
         with contextlib.suppress(Exception):    # read_journal() tells

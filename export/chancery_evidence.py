@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 USER = "- join leave post history delivery room member user".split()
 CONTROL = {     # name of the kind; its fields, each with the form of its value
-    128: "open journal origin vkey next=hex software segment note",
+    128: "open journal origin vkey next=hex software segment=n note=hex-",
     129: "batch adapter=name batch=n first=n last=n count=n size=n root=hash",
     130: "ack adapter=name batch=n first=n last=n state=sent|accepted|stored location sha256=hex-"
          " bytes=n readback=yes|no",
@@ -25,7 +25,7 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
     133: "beat every=n events=n queue=n sync=yes|no error=n tai=n anchor=hex-",
     134: "policy required after=n- approvals=0|1|2 quorum=n witnesses stamp=yes|no classes=hex-",
     135: "key epoch=n vkey next=hex reason=start|daily|demand|compromise clean=yes|no",
-    136: "seal segment first count",
+    136: "seal segment=n first=n count=n",
     137: "clock old=i new=i sync=yes|no error=n tai=n",
     138: "hold hold=n matter selector=hash by",
     139: "release hold=n by",

@@ -335,6 +335,7 @@ leap(struct walk *w)
 	verify_tree_init(&w->tree);
 	w->diverged = false;
 	w->timed = w->sealed = false;
+	verify_clock_gap(&w->clock);
 	w->out->complete = verify_tiles_range(w->tiles, w->file, &hashes) &&
 	    verify_tree_extend(&w->tree, w->file->first, buf_view(&hashes));
 	if (!w->out->complete)
