@@ -206,6 +206,8 @@ turn_to(struct journal *j, struct journal *n)
 	char *const names[] = {n->uuid, n->origin, n->vkey};
 
 	*j = *n;
+	j->offset = old.offset;
+	j->offset_known = old.offset_known;
 	j->uuid = old.uuid; /* callers may hold these */
 	j->origin = old.origin;
 	j->offset = old.offset;

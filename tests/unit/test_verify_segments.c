@@ -26,7 +26,12 @@ begin(struct story *s, uint64_t end)
 		    "%s/journal-%04u.db", s->f.dir, i);
 	append_open(&s->f);
 	append_posts(&s->f, 20);
-	assert_int_equal(append_text(&s->f, EVENT_BEAT, "", NULL), 0);
+	assert_int_equal(
+	    append_text(&s->f, EVENT_BEAT,
+		"every 60\nevents 20\nqueue 0\nsync yes\nerror 0\ntai 37\n"
+		"anchor -\n",
+		NULL),
+	    0);
 	assert_int_equal(append_batch(&s->f, "records", 1, 0, 9), 0);
 	roll(&s->f, 512);
 	assert_int_equal(append_ack(&s->f, "records", 1, 0, 9, "stored"), 0);
