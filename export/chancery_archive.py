@@ -12,8 +12,9 @@ import subprocess
 import tarfile
 from xml.etree import ElementTree
 
-from chancery_evidence import (HASH, KINDS, NUMBER, check_part, choose_key, epoch, need, number,
-                               parse_key, parse_leaf, range_root, read_note, sha, unbase64, unjson)
+from chancery_evidence import (HASH, KINDS, NUMBER, check_part, choose_key, epoch, need, next_key,
+                               number, parse_key, parse_leaf, range_root, read_note, sha, unbase64,
+                               unjson)
 
 OURS, DECLARATION = "{urn:chancery:compliance:1}", b'<?xml version="1.0" encoding="UTF-8"?>\n'
 NUMBERS = "version batch first last count size".split()
@@ -156,10 +157,10 @@ def check_proof(data, key):
     need(found, "not a tlog-proof with a record")
     extra = EXTRA.fullmatch(unbase64(found[1], None).decode("ascii"))
     need(extra, "the extra data are not those of a record")
-    need(not extra[3], "this version knows no key chains")
     index, path, note = number(found[2]), found[3].split("\n")[:-1], found[4].encode()
     need(key is not None, "no key given: a proof shows nothing without the journal's public key")
-    size, root = read_note(note, key)
+    keys = read_chain(unbase64(extra[3], None).decode("ascii"), key) if extra[3] else key
+    size, root = read_note(note, keys)
     leaf, parts = parse_leaf(unbase64(extra[1], None)), {}
     need(leaf.seq == index < size, "the leaf is of another record")
     need(path_root(index, size, leaf.hash, [unbase64(word) for word in path]) == root,
@@ -170,6 +171,33 @@ def check_proof(data, key):
         parts[int(i)] = unbase64(part, None)
         check_part(leaf, int(i), unbase64(salt), parts[int(i)])
     return leaf, parts, size
+
+
+def read_chain(text, genesis):
+    """KEY CHAIN: the keys of all epochs, each proved by the one before it."""
+    head, *lines = text.split("\n")
+    need(head == "chancery/keys/1" and lines.pop() == "" and lines and len(lines) % 4 == 0,
+         "key chain malformed")
+    keys = []
+    for block in zip(*[iter(lines)] * 4):
+        words = [line.split(" ") for line in block]
+        need([w[0] for w in words] == ["leaf", "left", "right", "note"] and
+             len(words[0]) == len(words[3]) == 2, "key chain: a line is malformed")
+        leaf, note = parse_leaf(unbase64(words[0][1], None)), unbase64(words[3][1], None)
+        need(leaf.kind == 135 if keys else leaf.kind == 140 or (leaf.kind, leaf.seq) == (128, 0),
+             "key chain: not a record that tells a key")
+        later = next_key(keys, leaf.fields)
+        need(later[0].key == genesis, "key chain: of another key")
+        clean = keys and leaf.fields["clean"] == "yes"
+        size, root = read_note(note, keys[-1].key if clean else later[-1].key)
+        outside = [unbase64(word) for word in words[1][1:] + words[2][1:]]
+        need(leaf.seq < size and len(words[1]) - 1 == leaf.seq.bit_count() and
+             range_root(0, size, leaf.seq, [leaf.hash], outside) == root and not outside,
+             "key chain: the hashes do not lead to the checkpoint")
+        need(not clean or size == leaf.seq + 1, "key chain: not the closing checkpoint")
+        need(not keys or leaf.seq + 1 >= keys[-1].start, "key chain: records out of order")
+        keys = later
+    return keys
 
 
 def path_root(index, size, root, path):

@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 
+#include "compliance/chain.h"
 #include "compliance/note.h"
 #include "compliance/scan.h"
 
@@ -30,7 +31,7 @@ struct proof {
 	struct scan *scan;
 	uint64_t seq, size;
 	struct scan_record record;
-	struct buf note, path, extra, text;
+	struct buf note, path, keys, extra, text;
 };
 
 static const char usage_text[] =
@@ -155,6 +156,27 @@ put_extra(struct proof *p, bool without_text)
 		text_put_base64(b, r->part[i].data.p, r->part[i].data.n);
 		buf_put_text(b, "\n");
 	}
+	if (p->keys.len > 0) {
+		buf_put_text(b, "keys ");
+		text_put_base64(b, p->keys.data, p->keys.len);
+		buf_put_text(b, "\n");
+	}
+}
+
+/* The key chain, when the genesis key is not the one that signs. */
+static int
+take_keys(struct proof *p)
+{
+	struct chain_epoch epoch;
+	struct buf vkey;
+	int rc;
+
+	buf_init(&vkey);
+	rc = chain_epoch(p->scan, p->size, &epoch, &vkey);
+	if (rc == 0 && epoch.epoch > 0)
+		rc = chain_put(p->scan, p->size, &p->keys);
+	buf_release(&vkey);
+	return rc == 0 ? 0 : say(EXIT_SYSTEM, scan_error(p->scan));
 }
 
 static void
@@ -178,7 +200,8 @@ write_proof(const struct proof *p, const char *path)
 {
 	struct outfile out;
 
-	if (p->text.failed || p->extra.failed || p->path.failed)
+	if (p->text.failed || p->extra.failed || p->path.failed ||
+	    p->keys.failed)
 		return say(EXIT_SYSTEM, "out of memory");
 	if (outfile_open(&out, path) != 0) {
 		fprintf(
@@ -205,6 +228,8 @@ prove(struct proof *p, const struct options *o)
 	int status = take_note(p);
 
 	if (status == 0)
+		status = take_keys(p);
+	if (status == 0)
 		status = take_record(p);
 	if (status != 0)
 		return status;
@@ -228,6 +253,7 @@ prove_from(const char *journal, const struct options *o)
 	status = prove(&p, o);
 	buf_release(&p.note);
 	buf_release(&p.path);
+	buf_release(&p.keys);
 	buf_release(&p.extra);
 	buf_release(&p.text);
 	scan_close(p.scan);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
+#include "export/verify_chain.h"
 #include "export/verify_json.h"
 #include "export/verify_leaf.h"
 #include "export/verify_line.h"
@@ -162,7 +163,33 @@ struct judge {
 	bool noted, leafed;
 };
 
-/* Who signs: the key that was given. */
+/* Signed by the key that was given, or by one that its key chain leads to. */
+static void
+check_signature(struct judge *j, const struct verify_key *key)
+{
+	struct verify_chain chain = {0};
+	const char *why;
+	unsigned line;
+
+	if (j->p->keys.len > 0) {
+		if (!verify_chain_parse(
+			buf_view(&j->p->keys), key, &chain, &line, &why)) {
+			verify_report_finding(j->r, VERIFY_KEY,
+			    verify_nowhere(), "key chain, line %u: %s", line,
+			    why);
+			return;
+		}
+		key = verify_chain_key(&chain, j->note.size);
+	}
+	if (key == NULL)
+		verify_report_finding(j->r, VERIFY_KEY, verify_nowhere(),
+		    "the key chain has no key for this checkpoint");
+	else if (!verify_note_signed(&j->note, key, &why))
+		verify_report_finding(j->r, VERIFY_SIGNATURES, verify_nowhere(),
+		    "checkpoint: %s", why);
+	verify_chain_release(&chain);
+}
+
 static void
 check_note(struct judge *j, const struct verify_key *key, unsigned lines)
 {
@@ -174,9 +201,6 @@ check_note(struct judge *j, const struct verify_key *key, unsigned lines)
 		verify_report_finding(j->r, VERIFY_KEY, verify_nowhere(),
 		    "no key given: a proof shows nothing without the "
 		    "journal's public key");
-	if (j->p->keys.len > 0)
-		verify_report_finding(j->r, VERIFY_KEY, verify_nowhere(),
-		    "this version knows no key chains");
 	verify_report_count(j->r, VERIFY_SIGNATURES, 1);
 	j->noted = verify_note_parse(j->p->note, &j->note, &line, &why);
 	if (!j->noted) {
@@ -189,9 +213,8 @@ check_note(struct judge *j, const struct verify_key *key, unsigned lines)
 	verify_report_fact(j->r, "origin", "%.*s", (int)j->note.origin.n,
 	    (const char *)j->note.origin.p);
 	key = verify_key_of(key, j->note.origin);
-	if (key != NULL && !verify_note_signed(&j->note, key, &why))
-		verify_report_finding(j->r, VERIFY_SIGNATURES, verify_nowhere(),
-		    "checkpoint: %s", why);
+	if (key != NULL)
+		check_signature(j, key);
 }
 
 /* The leaf, and the way from its hash to the signed root. */
