@@ -115,6 +115,12 @@ chain_newest(struct scan *s, struct chain_epoch *out, struct buf *vkey)
 	return find_epoch(s, INT64_MAX, UINT64_MAX, out, vkey);
 }
 
+int
+chain_genesis(struct scan *s, struct chain_epoch *out, struct buf *vkey)
+{
+	return find_first(s, INT64_MAX, out, vkey);
+}
+
 /* ---- the text ---- */
 
 static void

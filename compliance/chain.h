@@ -25,6 +25,8 @@ int chain_epoch(
     struct scan *s, uint64_t size, struct chain_epoch *out, struct buf *vkey);
 /* The newest epoch, which signs what comes. */
 int chain_newest(struct scan *s, struct chain_epoch *out, struct buf *vkey);
+/* Epoch 0 of the name that signs. */
+int chain_genesis(struct scan *s, struct chain_epoch *out, struct buf *vkey);
 /*
  * Appends the chain text up to the key that signs checkpoints of that size:
  * one block for record 0, and one for each key record.

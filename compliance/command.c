@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 
+#include "compliance/command_key.h"
 #include "compliance/command_purge.h"
 #include "compliance/engine_state.h"
 #include "compliance/leaf.h"
@@ -358,6 +359,7 @@ static const struct {
     {"hold.add", command_hold_add},
     {"hold.list", command_hold_list},
     {"hold.release", command_hold_release},
+    {"key.rotate", command_key_rotate},
     {"purge.approve", command_purge_approve},
     {"purge.dry-run", command_purge_dry},
     {"purge.run", command_purge_now},

@@ -340,6 +340,22 @@ keeper_link_approve(struct keeper_link *k, uint32_t by, uint64_t below,
 	return ask_number(k, WIRE_APPROVE, by, below, cb, arg);
 }
 
+bool
+keeper_link_turn(
+    struct keeper_link *k, bool compromised, keeper_answer_cb *cb, void *arg)
+{
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
+		return false;
+	b = ipc_begin(k->ipc, WIRE_KEY_TURN);
+	buf_put_u64(b, r->ref);
+	buf_put_u8(b, compromised);
+	ipc_end(k->ipc);
+	return true;
+}
+
 uint64_t
 keeper_link_seq(const struct keeper_link *k)
 {

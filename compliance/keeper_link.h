@@ -65,6 +65,9 @@ bool keeper_link_approve(struct keeper_link *k, uint32_t by, uint64_t below,
     keeper_answer_cb *cb, void *arg);
 /* During a call with KEEPER_RECORDED: the record's number. */
 uint64_t keeper_link_seq(const struct keeper_link *k);
+/* The same for another signing key. */
+bool keeper_link_turn(
+    struct keeper_link *k, bool compromised, keeper_answer_cb *cb, void *arg);
 /* Requests under way are forgotten, without a call. */
 void keeper_link_free(struct keeper_link *k);
 

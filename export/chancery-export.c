@@ -14,6 +14,7 @@
 
 #include "export/anchor_files.h"
 #include "export/evidence.h"
+#include "export/keys.h"
 #include "export/locate.h"
 #include "export/outfile.h"
 #include "export/prove.h"
@@ -50,6 +51,7 @@ static const char usage_text[] =
     "       chancery-export evidence [-o FILE] PATH...\n"
     "       chancery-export prove (-f CONF | --journal PATH) [-o FILE]\n"
     "           [--without-text] SEQ\n"
+    "       chancery-export keys (-f CONF | --journal PATH) [-o FILE]\n"
     "       chancery-export anchors (-f CONF | --journal PATH) FOLDER\n"
     "FORMAT: jsonl csv xml text\n"
     "Exit status: 0 written, 1 nothing found, 2 usage, 3 system.\n";
@@ -295,6 +297,8 @@ main(int argc, char **argv)
 		return evidence_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "prove") == 0)
 		return prove_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "keys") == 0)
+		return keys_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "anchors") == 0)
 		return anchor_files_main(argc - 1, argv + 1);
 	status = parse_options(argc, argv, &o);

@@ -202,7 +202,7 @@ gather(struct work *w, const struct options *o, char **paths, int count)
 		return EXIT_SYSTEM;
 	}
 	if (o->chain != NULL && !read_chain(w, o->chain))
-		return EXIT_USAGE;
+		return w->keys > 0 ? EXIT_NOTHING : EXIT_USAGE;
 	for (size_t i = 0; i < o->checkpoints; i++)
 		if (!read_checkpoint(w, o->checkpoint[i]))
 			return EXIT_SYSTEM;

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "server/admin_client.h"
 #include "server/cli.h"
+#include "server/cli_key.h"
 #include "server/cli_purge.h"
 #include "server/receipt.h"
 #include "server/recover.h"
@@ -31,6 +32,7 @@ enum option_id {
 	OPTION_BELOW,
 	OPTION_CHAT,
 	OPTION_CHECKPOINT,
+	OPTION_COMPROMISED,
 	OPTION_DESCRIPTION,
 	OPTION_DRY_RUN,
 	OPTION_FILE,
@@ -58,6 +60,7 @@ static const struct option option_table[] = {
     {"below", required_argument, NULL, OPTION_BELOW},
     {"chat", required_argument, NULL, OPTION_CHAT},
     {"checkpoint", required_argument, NULL, OPTION_CHECKPOINT},
+    {"compromised", no_argument, NULL, OPTION_COMPROMISED},
     {"description", required_argument, NULL, OPTION_DESCRIPTION},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"file", required_argument, NULL, OPTION_FILE},
@@ -395,6 +398,9 @@ static const struct command {
 	    OPTION_BIT(OPTION_REASON) | OPTION_BIT(OPTION_CHECKPOINT) |
 	    OPTION_BIT(OPTION_SIGNER_STATE),
 	true, run_recover},
+    {{"key", "show"}, "", 0, 0, 0, true, cli_key_show},
+    {{"key", "rotate"}, " [--compromised]", 0, 0,
+	OPTION_BIT(OPTION_COMPROMISED), false, cli_key_rotate},
     {{"hold", "add"},
 	" --matter REF [--room ROOM] [--user URI] [--from TIME] [--until TIME]",
 	0, 0,
@@ -480,6 +486,9 @@ take_option(struct cli *cli, int o)
 	case OPTION_VERSION:
 		(void)puts("chancery " CHANCERY_VERSION);
 		return -1;
+	case OPTION_COMPROMISED:
+		cli->compromised = true;
+		break;
 	case OPTION_NAME:
 		cli->name = optarg;
 		break;

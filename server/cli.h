@@ -21,7 +21,7 @@ struct cli {
 	const char *conf_path;
 	struct conf *conf;
 	struct admin_client *client;
-	bool json;
+	bool json, compromised;
 	unsigned given; /* bits of a command's own options */
 	const char *name, *id, *privacy, *description;
 	const char *room, *since, *chat;

@@ -3,6 +3,7 @@ and that both verifiers follow them from the genesis key alone."""
 
 import base64
 import hashlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -61,6 +62,84 @@ class Keys(unittest.TestCase):
             self.assertEqual(
                 sorted(p.name for p in (c.state / "signer").iterdir()),
                 ["closing", "key", "next", "state"])
+
+    def test_on_demand_and_after_a_theft(self):
+        with Chancery() as c:
+            c.init().add_users("ann")
+            hall = c.add_room("Hall")
+            c.start()
+            ann = c.sign_in("ann")
+            ann.join(hall)
+            self.assertEqual(ann.post(hall, "under the first key"), 200)
+            told = c.cli_json("key", "rotate")
+            self.assertEqual(told["epoch"], 1)
+            self.assertEqual(ann.post(hall, "under the second"), 200)
+            done = c.cli("key", "rotate", "--compromised")
+            self.assertIn("epoch 2 began with record", done.stdout)
+            self.assertEqual(ann.post(hall, "under the third"), 200)
+            live = c.cli_json("key", "show")
+            c.stop()
+            self.assertEqual(c.cli_json("key", "show"), live)
+            found = self.chain(c)
+            self.assertEqual([k[3:] for k in found[1:]],
+                             [("demand", "yes"), ("compromise", "no")])
+            self.assertEqual((live["epoch"], live["vkey"], live["genesis"],
+                              live["next"]),
+                             (2, found[2][1], c.vkey, found[2][2]))
+            digest = hashlib.sha256(c.vkey.encode()).digest()
+            self.assertEqual(live["fingerprint"], " ".join(
+                "%05d" % (int.from_bytes(digest[i:i + 5], "big") % 100000)
+                for i in range(0, 30, 5)))
+            self.assertIn(live["fingerprint"], c.cli("key", "show").stdout)
+            report = self.both_hold(c)
+            self.assertIn("epoch 1 ended without a closing checkpoint "
+                          "(compromise", report)
+            self.assertIn("are of the newest epoch, 2: whoever has its key",
+                          report)
+            # only a running daemon can change it
+            done = c.cli("key", "rotate", check=False)
+            self.assertEqual(done.returncode, 3)
+            self.assertIn("chanceryd is not running", done.stderr)
+
+    def test_archives_of_later_epochs(self):
+        with Chancery() as c:
+            (c.folder / "out").mkdir()
+            if os.geteuid() == 0:
+                os.chown(c.folder / "out", 61005, 61005)
+            c.adapters = ('adapter vault { program = "tarball" directory = '
+                          '"out" interval-s = 900 required = true }\n')
+            c.init().add_users("ann")
+            hall = c.add_room("Hall")
+            for life in range(2):
+                c.start()
+                ann = c.sign_in("ann")
+                ann.join(hall)
+                self.assertEqual(ann.post(hall, "in life %d" % life), 200)
+                c.cli("adapter", "run", "vault")
+                c.stop()
+            first, *_, last = files = sorted(
+                (c.folder / "out").glob("*.tar.zst"))
+            self.both_hold(c, c.journal.path, *files)
+            c.verify(first)
+            done = c.verify(last, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("only the journal or --keys shows that",
+                          done.stdout)
+            chain = c.folder / "keys.txt"
+            c.run("chancery-export", "keys", "-f", c.conf, "-o", chain)
+            c.verify("--keys", chain, *files)
+            # a chain that was changed, or cut within a block, proves nothing
+            lines = chain.read_text().splitlines(keepends=True)
+            self.assertEqual(len(lines), 1 + 4 * 2)
+            for i, line in enumerate(lines):
+                word, _, rest = line.partition(" ")
+                wrong = lines[:i] + [
+                    word + " " + ("B" if rest[:1] == "A" else "A") + rest[1:]
+                    if rest.strip() else "x\n"] + lines[i + 1:]
+                for text in (wrong, lines[:i] if i % 4 != 1 else ["x\n"]):
+                    chain.write_text("".join(text))
+                    done = c.verify("--keys", chain, last, check=False)
+                    self.assertEqual(done.returncode, 1, (i, done.stderr))
 
 
 if __name__ == "__main__":
