@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 
+#include "compliance/command_audit.h"
 #include "compliance/command_key.h"
 #include "compliance/command_purge.h"
 #include "compliance/engine_state.h"
@@ -236,6 +237,7 @@ run_status(struct engine *e, struct control_request *r, const json_t *args)
 	set(wait->result, "domain", json_string(e->conf->domain));
 	set(wait->result, "journal", journal_status(e, &signed_size));
 	set(wait->result, "keeper", keeper_status(e));
+	set(wait->result, "audit", command_audit_json(e));
 	set(wait->result, "adapters", adapters_status(e, signed_size));
 	set(wait->result, "anchors", anchors_status(e->anchors));
 	server_link_ask(e->server,
@@ -356,6 +358,8 @@ static const struct {
 } commands[] = {
     {"adapter.list", run_adapter_list},
     {"adapter.run", run_adapter},
+    {"audit.run", command_audit_run},
+    {"audit.status", command_audit_status},
     {"hold.add", command_hold_add},
     {"hold.list", command_hold_list},
     {"hold.release", command_hold_release},

@@ -125,6 +125,7 @@ on_open_timer(uv_timer_t *timer)
 		return;
 	}
 	(void)uv_timer_stop(timer); /* always 0 */
+	audit_start(e->audit, e->scan);
 	role_ready(e->role);
 }
 
@@ -172,7 +173,15 @@ make_parts(struct engine *e)
 	    .poll_ms = PURGE_POLL_MS,
 	};
 	e->purger = purger_new(&e->purger_env);
-	if (e->keeper == NULL || e->server == NULL || e->purger == NULL)
+	e->audit_env = (struct audit_env){
+	    .loop = &e->loop,
+	    .journal = e->journal,
+	    .keeper = e->keeper,
+	    .period_s = e->conf->audit_s,
+	};
+	e->audit = audit_new(&e->audit_env);
+	if (e->keeper == NULL || e->server == NULL || e->purger == NULL ||
+	    e->audit == NULL)
 		log_fatal("out of memory");
 	make_adapters(e);
 	e->anchors_env = (struct anchors_env){

@@ -10,6 +10,7 @@
 
 #include "compliance/adapter_link.h"
 #include "compliance/anchors.h"
+#include "compliance/audit.h"
 #include "compliance/control.h"
 #include "compliance/keeper_link.h"
 #include "compliance/ledger.h"
@@ -19,6 +20,8 @@
 
 struct engine {
 	uv_loop_t loop;
+	struct audit_env audit_env;
+	struct audit *audit;
 	const struct conf *conf;
 	char *journal; /* its path */
 	struct role *role;

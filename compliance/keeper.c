@@ -384,7 +384,8 @@ on_control(struct keeper *k, struct view payload)
 	if (!keeper_writable(k))
 		keeper_send_refused(&k->engine, ref, k->why);
 	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK &&
-	    e.kind != EVENT_ANCHOR)
+	    e.kind != EVENT_ANCHOR &&
+	    !(e.kind == EVENT_AUDIT && keeper_audit_fits(k, e.fields)))
 		keeper_send_refused(&k->engine, ref,
 		    "records of this kind are the keeper's own");
 	else

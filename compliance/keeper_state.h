@@ -231,6 +231,8 @@ void keeper_beat_start(struct keeper *k);
 void keeper_refused(struct keeper *k, enum keeper_refusal why, uint64_t n);
 /* A frame WIRE_DROPS. */
 keeper_frame keeper_take_drops;
+/* Whether an audit record of the engine may be recorded. */
+bool keeper_audit_fits(const struct keeper *k, struct view fields);
 /* Records now what was refused. */
 void keeper_report_drops(struct keeper *k);
 

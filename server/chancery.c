@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "server/admin_client.h"
 #include "server/cli.h"
+#include "server/cli_audit.h"
 #include "server/cli_key.h"
 #include "server/cli_purge.h"
 #include "server/receipt.h"
@@ -416,6 +417,7 @@ static const struct command {
 	cli_purge_approve},
     {{"purge"}, " --dry-run", 0, 0, OPTION_BIT(OPTION_DRY_RUN), false,
 	cli_purge_dry},
+    {{"audit", "run"}, "", 0, 0, 0, false, cli_audit_run},
     {{"status"}, "", 0, 0, 0, false, run_status},
     {{"receipt"}, " URI [--since TIME] [--room ROOM] [--chat NUMBER]", 1, 1,
 	OPTION_BIT(OPTION_SINCE) | OPTION_BIT(OPTION_ROOM) |

@@ -163,6 +163,22 @@ show_anchors(const json_t *o)
 	}
 }
 
+static void
+show_audit(const json_t *o)
+{
+	(void)printf("\taudit         ");
+	if (text(o, "whole")[0] != '\0')
+		(void)printf("whole at %s; ", text(o, "whole"));
+	if (number(o, "period_s") == 0 && !yes(o, "running"))
+		(void)printf("only on demand\n");
+	else
+		(void)printf("%lld of %lld records read%s\n",
+		    number(o, "position"), number(o, "size"),
+		    yes(o, "running") ? ", on demand" : "");
+	if (text(o, "finding")[0] != '\0')
+		(void)printf("\tBROKEN        %s\n", text(o, "finding"));
+}
+
 void
 show_status(const json_t *result)
 {
@@ -183,6 +199,7 @@ show_status(const json_t *result)
 	if (text(journal, "purge_failure")[0] != '\0')
 		(void)printf(
 		    "\tpurging       %s\n", text(journal, "purge_failure"));
+	show_audit(json_object_get(result, "audit"));
 	(void)printf("keeper\n\twritable      %s%s%s\n",
 	    yes(keeper, "writable") ? "yes" : "NO",
 	    text(keeper, "why")[0] != '\0' ? ": " : "", text(keeper, "why"));
