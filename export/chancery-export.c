@@ -13,6 +13,7 @@
 #include "compliance/event.h"
 
 #include "export/anchor_files.h"
+#include "export/certificate.h"
 #include "export/evidence.h"
 #include "export/keys.h"
 #include "export/locate.h"
@@ -295,6 +296,8 @@ main(int argc, char **argv)
 	log_init("chancery-export", LOG_LEVEL_WARN);
 	if (argc > 1 && strcmp(argv[1], "evidence") == 0)
 		return evidence_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "certificate") == 0)
+		return certificate_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "prove") == 0)
 		return prove_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "keys") == 0)

@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #include "export/verify_archive.h"
+#include "export/verify_certificate.h"
 #include "export/verify_chain.h"
 #include "export/verify_cross.h"
 #include "export/verify_journal.h"
@@ -277,6 +278,9 @@ verify_all(struct work *w)
 			break;
 		case VERIFY_TYPE_PROOF:
 			verify_proof_run(in->path, key, w->report);
+			break;
+		case VERIFY_TYPE_CERTIFICATE:
+			verify_certificate_run(in->path, key, w->report);
 			break;
 		case VERIFY_TYPE_UNKNOWN:
 			verify_report_begin(w->report, in->path, "unknown");

@@ -223,7 +223,7 @@ write_proof(const struct proof *p, const char *path)
 }
 
 static int
-prove(struct proof *p, const struct options *o)
+make_proof(struct proof *p, bool without_text)
 {
 	int status = take_note(p);
 
@@ -235,9 +235,39 @@ prove(struct proof *p, const struct options *o)
 		return status;
 	if (scan_inclusion(p->scan, p->seq, p->size, &p->path) != 0)
 		return say(EXIT_SYSTEM, scan_error(p->scan));
-	put_extra(p, o->without_text);
+	put_extra(p, without_text);
 	put_proof(p);
-	return write_proof(p, o->out);
+	return 0;
+}
+
+static void
+release(struct proof *p)
+{
+	buf_release(&p->note);
+	buf_release(&p->path);
+	buf_release(&p->keys);
+	buf_release(&p->extra);
+	buf_release(&p->text);
+	scan_close(p->scan);
+}
+
+int
+prove_put(const char *journal, uint64_t seq, struct buf *out)
+{
+	struct proof p = {.seq = seq};
+	char why[512];
+	int status;
+
+	p.scan = scan_open(journal, true, why, sizeof why);
+	if (p.scan == NULL)
+		return say(EXIT_SYSTEM, why);
+	status = make_proof(&p, false);
+	if (status == 0)
+		buf_put_view(out, buf_view(&p.text));
+	if (p.text.failed || p.extra.failed || out->failed)
+		status = say(EXIT_SYSTEM, "out of memory");
+	release(&p);
+	return status;
 }
 
 static int
@@ -250,13 +280,10 @@ prove_from(const char *journal, const struct options *o)
 	p.scan = scan_open(journal, true, why, sizeof why);
 	if (p.scan == NULL)
 		return say(EXIT_SYSTEM, why);
-	status = prove(&p, o);
-	buf_release(&p.note);
-	buf_release(&p.path);
-	buf_release(&p.keys);
-	buf_release(&p.extra);
-	buf_release(&p.text);
-	scan_close(p.scan);
+	status = make_proof(&p, o->without_text);
+	if (status == 0)
+		status = write_proof(&p, o->out);
+	release(&p);
 	return status;
 }
 

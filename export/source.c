@@ -57,6 +57,7 @@ source_open(const char *path, enum verify_type type, char *why, size_t why_len)
 		s->format = &source_xml;
 		break;
 	case VERIFY_TYPE_PROOF:
+	case VERIFY_TYPE_CERTIFICATE:
 	case VERIFY_TYPE_UNKNOWN:
 		(void)snprintf(
 		    why, why_len, "neither a journal nor an archive");

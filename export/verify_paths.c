@@ -31,6 +31,10 @@ type_of_content(const char *path)
 		return VERIFY_TYPE_XML;
 	if (n >= 16 && memcmp(head, "c2sp.org/tlog-pr", 16) == 0)
 		return VERIFY_TYPE_PROOF;
+	if (n >= 16 &&
+	    (memcmp(head, "chancery-purge-c", 16) == 0 ||
+		memcmp(head, "{\n \"certificate\"", 16) == 0))
+		return VERIFY_TYPE_CERTIFICATE;
 	return VERIFY_TYPE_UNKNOWN;
 }
 

@@ -14,6 +14,7 @@ enum verify_type {
 	VERIFY_TYPE_BAG,
 	VERIFY_TYPE_XML,
 	VERIFY_TYPE_PROOF,
+	VERIFY_TYPE_CERTIFICATE,
 };
 
 struct verify_input {

@@ -406,6 +406,30 @@ judge(const struct verify_proof *p, const struct verify_key *key,
 	    "time are true is the word of the server that wrote it");
 }
 
+bool
+verify_proof_judge(struct view text, const struct verify_key *key,
+    struct verify_report *r, struct verify_proof *p, struct verify_leaf *leaf)
+{
+	struct judge j = {.p = p, .r = r};
+	const char *why;
+	unsigned line;
+
+	verify_report_count(r, VERIFY_FILE, 1);
+	if (!verify_proof_parse(text, p, &line, &why)) {
+		verify_report_finding(
+		    r, VERIFY_FILE, verify_nowhere(), "a proof in it: %s", why);
+		return false;
+	}
+	check_note(&j, key, line);
+	if (p->has_record)
+		check_leaf(&j);
+	else
+		verify_report_finding(r, VERIFY_FILE, verify_nowhere(),
+		    "a proof in it carries no record");
+	*leaf = j.leaf;
+	return j.leafed;
+}
+
 void
 verify_proof_run(
     const char *path, const struct verify_key *key, struct verify_report *r)

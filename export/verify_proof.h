@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "export/verify_leaf.h"
 #include "export/verify_note.h"
 #include "export/verify_report.h"
 #include "export/verify_tree.h"
@@ -41,6 +42,12 @@ bool verify_proof_parse(struct view text, struct verify_proof *out,
     unsigned *line, const char **why);
 void verify_proof_release(struct verify_proof *p);
 
+/*
+ * Verifies one of several proofs of the current file; true when a leaf was
+ * found, which borrows from p. Release p either way.
+ */
+bool verify_proof_judge(struct view text, const struct verify_key *key,
+    struct verify_report *r, struct verify_proof *p, struct verify_leaf *leaf);
 /* Verifies and reports as one file; key NULL: nothing is shown. */
 void verify_proof_run(
     const char *path, const struct verify_key *key, struct verify_report *r);

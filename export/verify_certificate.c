@@ -1,0 +1,323 @@
+#include "export/verify_certificate.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/text.h"
+
+#include "export/verify_leaf.h"
+#include "export/verify_proof.h"
+
+#define FILE_MAX ((size_t)64 << 20)
+#define RECORDS_MAX 1000
+#define PROOF "c2sp.org/tlog-proof@v1\n"
+
+struct record {
+	struct verify_proof proof;
+	struct verify_leaf leaf;
+};
+
+struct certificate {
+	const struct verify_key *key;
+	struct verify_report *r;
+	struct record *record; /* the purge is the first */
+	size_t count;
+};
+
+static void
+finding(struct certificate *c, const char *why)
+{
+	verify_report_finding(c->r, VERIFY_PURGES, verify_nowhere(), "%s", why);
+}
+
+/* False when there are too many. */
+static bool
+take_proof(struct certificate *c, struct view text)
+{
+	struct record *x = &c->record[c->count];
+
+	if (c->count == RECORDS_MAX) {
+		finding(c, "there are too many proofs in it");
+		return false;
+	}
+	if (verify_proof_judge(text, c->key, c->r, &x->proof, &x->leaf))
+		c->count++;
+	else
+		verify_proof_release(&x->proof);
+	return true;
+}
+
+/* Proofs in a text begin with their own first line, and end in a blank one. */
+static void
+take_text(struct certificate *c, struct view text)
+{
+	const uint8_t *at =
+	    memmem(text.p, text.n, "\n" PROOF, sizeof("\n" PROOF) - 1);
+	const uint8_t *end = text.p + text.n;
+
+	while (at != NULL) {
+		const uint8_t *next;
+		struct view proof;
+
+		at++;
+		next = memmem(at, (size_t)(end - at), "\n\n" PROOF,
+		    sizeof("\n\n" PROOF) - 1);
+		proof =
+		    view_of(at, (size_t)((next != NULL ? next + 1 : end) - at));
+		if (!take_proof(c, proof))
+			return;
+		at = next != NULL ? next + 1 : NULL;
+	}
+}
+
+static void
+take_json(struct certificate *c, struct view text)
+{
+	json_t *o = json_loadb(
+	    (const char *)text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
+	const json_t *proofs = json_object_get(o, "proofs"), *s;
+
+	for (size_t i = 0; (s = json_array_get(proofs, i)) != NULL; i++)
+		if (!json_is_string(s) ||
+		    !take_proof(c,
+			view_of(json_string_value(s), json_string_length(s))))
+			break;
+	json_decref(o);
+}
+
+static struct view
+value(const struct verify_leaf *l, const char *name)
+{
+	for (unsigned i = 0; i < l->fields; i++)
+		if (view_is(l->field[i].name, name))
+			return l->field[i].value;
+	return view_of(NULL, 0);
+}
+
+static uint64_t
+number(const struct verify_leaf *l, const char *name)
+{
+	uint64_t n = 0;
+
+	return view_to_u64(value(l, name), &n) ? n : 0;
+}
+
+/* The record of this number and kind; a finding and NULL when it is not there.
+ */
+static const struct verify_leaf *
+find(struct certificate *c, struct view seq, unsigned kind, const char *what)
+{
+	uint64_t n;
+
+	for (size_t i = 0; view_to_u64(seq, &n) && i < c->count; i++)
+		if (c->record[i].leaf.seq == n &&
+		    c->record[i].leaf.kind == kind)
+			return &c->record[i].leaf;
+	verify_report_finding(c->r, VERIFY_PURGES, verify_nowhere(),
+	    "the %s record %.*s that the purge names is not in it", what,
+	    (int)seq.n, (const char *)seq.p);
+	return NULL;
+}
+
+/* Takes the next item of a comma list off its front. */
+static bool
+next_item(struct view *list, struct view *item)
+{
+	const uint8_t *comma =
+	    list->n == 0 ? NULL : memchr(list->p, ',', list->n);
+
+	if (list->n == 0)
+		return false;
+	*item = *list;
+	if (comma == NULL) {
+		list->n = 0;
+		return true;
+	}
+	item->n = (size_t)(comma - list->p);
+	*list = view_of(comma + 1, list->n - item->n - 1);
+	return true;
+}
+
+static void
+check_ack(
+    struct certificate *c, const struct verify_leaf *purge, struct view item)
+{
+	const uint8_t *colon = memchr(item.p, ':', item.n);
+	const struct verify_leaf *ack;
+	struct view name = item, seq, v;
+
+	if (colon == NULL) {
+		finding(c, "the purge's acknowledgements are malformed");
+		return;
+	}
+	name.n = (size_t)(colon - item.p);
+	seq = view_of(colon + 1, item.n - name.n - 1);
+	ack = find(c, seq, VERIFY_KIND_ACK, "acknowledgement");
+	if (ack == NULL)
+		return;
+	v = value(ack, "adapter");
+	if (v.n != name.n || memcmp(v.p, name.p, v.n) != 0 ||
+	    !view_is(value(ack, "state"), "stored") || ack->seq >= purge->seq ||
+	    number(ack, "last") < number(purge, "last"))
+		verify_report_finding(c->r, VERIFY_PURGES, verify_at(ack->seq),
+		    "this acknowledgement does not release what was purged");
+	verify_report_fact(c->r, "archive",
+	    "%.*s: records %" PRIu64 "-%" PRIu64 ", %.*s, sha256 %.*s, "
+	    "record %" PRIu64,
+	    (int)name.n, (const char *)name.p, number(ack, "first"),
+	    number(ack, "last"), (int)value(ack, "location").n,
+	    (const char *)value(ack, "location").p, (int)value(ack, "sha256").n,
+	    (const char *)value(ack, "sha256").p, ack->seq);
+}
+
+static void
+check_acks(struct certificate *c, const struct verify_leaf *purge,
+    const struct verify_leaf *policy)
+{
+	struct view acks = value(purge, "acks");
+	struct view required = value(policy, "required"), ack, name;
+
+	while (next_item(&required, &name)) {
+		if (!next_item(&acks, &ack) || ack.n <= name.n ||
+		    memcmp(ack.p, name.p, name.n) != 0 ||
+		    ack.p[name.n] != ':') {
+			finding(c,
+			    "the purge does not name an acknowledgement of "
+			    "each adapter that the policy requires");
+			return;
+		}
+		check_ack(c, purge, ack);
+	}
+}
+
+static void
+check_approvals(struct certificate *c, const struct verify_leaf *purge,
+    const struct verify_leaf *policy)
+{
+	struct view list = value(purge, "approvals"), item, before = {0};
+	uint64_t count = 0;
+
+	while (!view_is(list, "-") && next_item(&list, &item)) {
+		const struct verify_leaf *a =
+		    find(c, item, VERIFY_KIND_APPROVE, "approve");
+		struct view by;
+
+		if (a == NULL)
+			return;
+		by = value(a, "by");
+		if (number(a, "below") <= number(purge, "last") ||
+		    a->seq >= purge->seq ||
+		    (by.n == before.n && memcmp(by.p, before.p, by.n) == 0))
+			verify_report_finding(c->r, VERIFY_PURGES,
+			    verify_at(a->seq),
+			    "this approval is not of what was purged, or of "
+			    "the same person");
+		before = by;
+		count++;
+		verify_report_fact(c->r, "approved", "by %.*s, record %" PRIu64,
+		    (int)by.n, (const char *)by.p, a->seq);
+	}
+	if (count != number(policy, "approvals"))
+		finding(c, "the policy asks for another number of approvals");
+}
+
+static void
+say_holds(struct certificate *c, const struct verify_leaf *purge)
+{
+	struct view hold = value(purge, "hold");
+	uint64_t n;
+	bool found = view_is(hold, "-");
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct verify_leaf *l = &c->record[i].leaf;
+
+		if (view_to_u64(hold, &n) && l->seq == n &&
+		    (l->kind == VERIFY_KIND_HOLD ||
+			l->kind == VERIFY_KIND_RELEASE))
+			found = true;
+		if (l->kind == VERIFY_KIND_HOLD && l->seq < purge->seq)
+			verify_report_fact(c->r, "hold",
+			    "%" PRIu64 ", matter %.*s, record %" PRIu64,
+			    number(l, "hold"), (int)value(l, "matter").n,
+			    (const char *)value(l, "matter").p, l->seq);
+	}
+	if (!found)
+		finding(c,
+		    "the hold or release record that the purge names is not "
+		    "in it");
+}
+
+static void
+say_purge(struct certificate *c, const struct verify_leaf *p)
+{
+	struct view ranges = value(p, "ranges"), leaves = value(p, "leaves");
+	struct buf at;
+
+	buf_init(&at);
+	text_put_time(&at, p->at);
+	verify_report_fact(c->r, "purge",
+	    "%" PRIu64 ", record %" PRIu64 ", at %.*s", number(p, "purge"),
+	    p->seq, (int)at.len, (const char *)at.data);
+	buf_release(&at);
+	verify_report_fact(c->r, "removed",
+	    "payloads of %" PRIu64 " events in records %.*s",
+	    number(p, "count"), (int)ranges.n, (const char *)ranges.p);
+	verify_report_fact(
+	    c->r, "digest", "%.*s", (int)leaves.n, (const char *)leaves.p);
+	verify_report_fact(c->r, "held back", "%" PRIu64, number(p, "held"));
+}
+
+static void
+judge(struct certificate *c)
+{
+	const struct verify_leaf *purge, *policy;
+
+	if (c->count == 0 || c->record[0].leaf.kind != VERIFY_KIND_PURGE) {
+		finding(c, "its first proof is not of a purge record");
+		return;
+	}
+	verify_report_count(c->r, VERIFY_PURGES, 1);
+	purge = &c->record[0].leaf;
+	say_purge(c, purge);
+	policy = find(c, value(purge, "policy"), VERIFY_KIND_POLICY, "policy");
+	if (policy == NULL)
+		return;
+	if (policy->seq >= purge->seq || view_is(value(policy, "after"), "-1"))
+		finding(c, "the policy did not allow it");
+	check_acks(c, purge, policy);
+	check_approvals(c, purge, policy);
+	say_holds(c, purge);
+	verify_report_note(c->r,
+	    "shown: the journal of this key holds these records; that no "
+	    "newer policy or hold came between, and that the archives hold "
+	    "the copies, is shown by journal and archives themselves");
+}
+
+void
+verify_certificate_run(
+    const char *path, const struct verify_key *key, struct verify_report *r)
+{
+	struct certificate c = {.key = key, .r = r};
+	struct buf text;
+
+	verify_report_begin(r, path, "purge certificate");
+	buf_init(&text);
+	c.record = calloc(RECORDS_MAX, sizeof *c.record);
+	if (c.record == NULL || file_read(path, FILE_MAX, &text) != 0) {
+		verify_report_failure(r, "%s", strerror(errno));
+	} else {
+		if (text.len > 0 && text.data[0] == '{')
+			take_json(&c, buf_view(&text));
+		else
+			take_text(&c, buf_view(&text));
+		judge(&c);
+	}
+	for (size_t i = 0; i < c.count; i++)
+		verify_proof_release(&c.record[i].proof);
+	free(c.record);
+	buf_release(&text);
+}
