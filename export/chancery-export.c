@@ -53,6 +53,8 @@ static const char usage_text[] =
     "       chancery-export prove (-f CONF | --journal PATH) [-o FILE]\n"
     "           [--without-text] SEQ\n"
     "       chancery-export keys (-f CONF | --journal PATH) [-o FILE]\n"
+    "       chancery-export certificate (-f CONF | --journal PATH) [-o FILE]\n"
+    "           [--json] NUMBER\n"
     "       chancery-export anchors (-f CONF | --journal PATH) FOLDER\n"
     "FORMAT: jsonl csv xml text\n"
     "Exit status: 0 written, 1 nothing found, 2 usage, 3 system.\n";

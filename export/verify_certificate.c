@@ -26,6 +26,7 @@ struct certificate {
 	struct verify_report *r;
 	struct record *record; /* the purge is the first */
 	size_t count;
+	struct buf archives, approvals, holds; /* in words */
 };
 
 static void
@@ -165,11 +166,12 @@ check_ack(
 	    number(ack, "last") < number(purge, "last"))
 		verify_report_finding(c->r, VERIFY_PURGES, verify_at(ack->seq),
 		    "this acknowledgement does not release what was purged");
-	verify_report_fact(c->r, "archive",
-	    "%.*s: records %" PRIu64 "-%" PRIu64 ", %.*s, sha256 %.*s, "
+	buf_printf(&c->archives,
+	    "%s%.*s: records %" PRIu64 "-%" PRIu64 ", %.*s, sha256 %.*s, "
 	    "record %" PRIu64,
-	    (int)name.n, (const char *)name.p, number(ack, "first"),
-	    number(ack, "last"), (int)value(ack, "location").n,
+	    c->archives.len > 0 ? "; " : "", (int)name.n, (const char *)name.p,
+	    number(ack, "first"), number(ack, "last"),
+	    (int)value(ack, "location").n,
 	    (const char *)value(ack, "location").p, (int)value(ack, "sha256").n,
 	    (const char *)value(ack, "sha256").p, ack->seq);
 }
@@ -218,8 +220,9 @@ check_approvals(struct certificate *c, const struct verify_leaf *purge,
 			    "the same person");
 		before = by;
 		count++;
-		verify_report_fact(c->r, "approved", "by %.*s, record %" PRIu64,
-		    (int)by.n, (const char *)by.p, a->seq);
+		buf_printf(&c->approvals, "%s%.*s, record %" PRIu64,
+		    count > 1 ? "; " : "", (int)by.n, (const char *)by.p,
+		    a->seq);
 	}
 	if (count != number(policy, "approvals"))
 		finding(c, "the policy asks for another number of approvals");
@@ -240,9 +243,10 @@ say_holds(struct certificate *c, const struct verify_leaf *purge)
 			l->kind == VERIFY_KIND_RELEASE))
 			found = true;
 		if (l->kind == VERIFY_KIND_HOLD && l->seq < purge->seq)
-			verify_report_fact(c->r, "hold",
-			    "%" PRIu64 ", matter %.*s, record %" PRIu64,
-			    number(l, "hold"), (int)value(l, "matter").n,
+			buf_printf(&c->holds,
+			    "%s%" PRIu64 ", matter %.*s, record %" PRIu64,
+			    c->holds.len > 0 ? "; " : "", number(l, "hold"),
+			    (int)value(l, "matter").n,
 			    (const char *)value(l, "matter").p, l->seq);
 	}
 	if (!found)
@@ -268,7 +272,15 @@ say_purge(struct certificate *c, const struct verify_leaf *p)
 	    number(p, "count"), (int)ranges.n, (const char *)ranges.p);
 	verify_report_fact(
 	    c->r, "digest", "%.*s", (int)leaves.n, (const char *)leaves.p);
-	verify_report_fact(c->r, "held back", "%" PRIu64, number(p, "held"));
+	verify_report_fact(c->r, "held", "%" PRIu64, number(p, "held"));
+}
+
+static void
+say(struct certificate *c, const char *fact, const struct buf *words)
+{
+	if (words->len > 0)
+		verify_report_fact(c->r, fact, "%.*s", (int)words->len,
+		    (const char *)words->data);
 }
 
 static void
@@ -291,6 +303,9 @@ judge(struct certificate *c)
 	check_acks(c, purge, policy);
 	check_approvals(c, purge, policy);
 	say_holds(c, purge);
+	say(c, "archives", &c->archives);
+	say(c, "approved", &c->approvals);
+	say(c, "holds", &c->holds);
 	verify_report_note(c->r,
 	    "shown: the journal of this key holds these records; that no "
 	    "newer policy or hold came between, and that the archives hold "
@@ -319,5 +334,8 @@ verify_certificate_run(
 	for (size_t i = 0; i < c.count; i++)
 		verify_proof_release(&c.record[i].proof);
 	free(c.record);
+	buf_release(&c.archives);
+	buf_release(&c.approvals);
+	buf_release(&c.holds);
 	buf_release(&text);
 }

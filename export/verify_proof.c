@@ -161,6 +161,7 @@ struct judge {
 	struct verify_note note;
 	struct verify_leaf leaf;
 	bool noted, leafed;
+	bool one_of; /* several proofs: the file tells the facts */
 };
 
 /* Signed by the key that was given, or by one that its key chain leads to. */
@@ -210,8 +211,9 @@ check_note(struct judge *j, const struct verify_key *key, unsigned lines)
 		    "checkpoint: %s", why);
 		return;
 	}
-	verify_report_fact(j->r, "origin", "%.*s", (int)j->note.origin.n,
-	    (const char *)j->note.origin.p);
+	if (!j->one_of)
+		verify_report_fact(j->r, "origin", "%.*s",
+		    (int)j->note.origin.n, (const char *)j->note.origin.p);
 	key = verify_key_of(key, j->note.origin);
 	if (key != NULL)
 		check_signature(j, key);
@@ -410,7 +412,7 @@ bool
 verify_proof_judge(struct view text, const struct verify_key *key,
     struct verify_report *r, struct verify_proof *p, struct verify_leaf *leaf)
 {
-	struct judge j = {.p = p, .r = r};
+	struct judge j = {.p = p, .r = r, .one_of = true};
 	const char *why;
 	unsigned line;
 

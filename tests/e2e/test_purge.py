@@ -160,6 +160,51 @@ class Purge(unittest.TestCase):
             c.stop()
             self.verify(c)
 
+    def test_certificate(self):
+        """What was purged, for somebody who has nothing but the key."""
+        with Chancery() as c:
+            self.start(c, purge="after-s = 0 approvals = 1")
+            c.start()
+            c.cli("hold", "add", "--matter", "2026/7", "--room", self.desk)
+            self.talk(c, "one", "two")
+            self.store(c)
+            below = c.journal.events("post")[-1]["seq"] + 1
+            c.cli("purge", "approve", "--below", below)
+            c.journal.wait(lambda j: not self.texts(c, self.hall), "hall", 60)
+            purge = c.journal.control("purge")[0]
+            wait_until(lambda: c.cli_json("status")["journal"]["signed"] >
+                       purge["seq"], "the purge is not signed")
+            paths = {}
+            for name, options in (("text", ()), ("json", ("--json",))):
+                paths[name] = c.folder / ("certificate." + name)
+                c.run("chancery-export", "certificate", "-f", c.conf,
+                      *options, "-o", paths[name], 1)
+                done = c.verify(paths[name])
+                for words in (purge["ranges"], purge["leaves"], "sha256",
+                              "2026/7", "approved", "records"):
+                    self.assertIn(words, done.stdout)
+            self.assertEqual(c.run("chancery-export", "certificate", "-f",
+                                   c.conf, 99, check=False).returncode, 1)
+            text = paths["text"].read_text("utf-8")
+            self.assertIn("#   ranges %s\n" % purge["ranges"], text)
+            pieces = text.split("c2sp.org/tlog-proof@v1\n")
+            other = c.folder / "other.text"
+            for i in range(1, len(pieces)):     # a record is left out
+                other.write_text("c2sp.org/tlog-proof@v1\n".join(
+                    pieces[:i] + pieces[i + 1:]), "utf-8")
+                self.assertEqual(c.verify(other, check=False).returncode,
+                                 1, i)
+            data = paths["text"].read_bytes()
+            start = data.index(b"\nextra ") + 9
+            for at in range(start, len(data) - 2, 97):
+                if chr(data[at]).isalnum():
+                    changed = bytearray(data)
+                    changed[at] = ord("B" if data[at] == ord("A") else "A")
+                    other.write_bytes(changed)
+                    self.assertEqual(c.verify(other, check=False).returncode,
+                                     1, (at, data[at - 20:at + 20]))
+            c.stop()
+
     def test_hold_by_user_and_time(self):
         with Chancery() as c:
             self.start(c, purge="after-s = 0")
