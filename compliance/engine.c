@@ -91,7 +91,7 @@ on_evidence(void *arg)
 {
 	struct engine *e = arg;
 
-	purger_kick(e->purger);
+	purger_wake(e->purger);
 }
 
 static void

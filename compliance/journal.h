@@ -94,6 +94,11 @@ struct journal_evidence {
 };
 /* Stores it, unless such is there already: 0, or -1 as journal_append(). */
 int journal_evidence(struct journal *j, const struct journal_evidence *e);
+/*
+ * The field anchor of a beat: hexadecimal SHA-256 of the newest evidence, or
+ * "-" when there is none.
+ */
+void journal_put_anchor(const struct journal *j, struct buf *fields);
 /* Appends the note of a checkpoint row; 1: no such row, -1. */
 int journal_checkpoint_note(struct journal *j, uint64_t size, struct buf *out);
 /*

@@ -2,6 +2,9 @@
 
 #include <inttypes.h>
 
+#include "base/crypto.h"
+#include "base/text.h"
+
 #include "compliance/journal_store.h"
 
 /* What others said of a checkpoint: cosignatures and time-stamps. */
@@ -29,6 +32,27 @@ journal_insert_evidence(struct journal *j, const struct journal_evidence *e)
 		    (int)e->name.n, SQLITE_STATIC);
 	return run(
 	    j, stamp ? S_STAMP : S_COSIG, stamp ? "time-stamp" : "cosignature");
+}
+
+void
+journal_put_anchor(const struct journal *j, struct buf *fields)
+{
+	sqlite3_stmt *s = j->stmt[S_EVIDENCE_NEWEST];
+	uint8_t hash[CRYPTO_SHA256_LEN];
+	struct buf hex;
+
+	buf_init(&hex);
+	if (sqlite3_step(s) == SQLITE_ROW) {
+		crypto_sha256(sqlite3_column_blob(s, 0),
+		    (size_t)sqlite3_column_bytes(s, 0), hash);
+		text_put_hex(&hex, hash, sizeof hash);
+	} else {
+		buf_put_text(&hex, "-");
+	}
+	(void)sqlite3_reset(s); /* a failure is that of the next append, too */
+	leaf_put_field(fields, "anchor", buf_view(&hex));
+	fields->failed |= hex.failed;
+	buf_release(&hex);
 }
 
 int

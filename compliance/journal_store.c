@@ -63,6 +63,12 @@ static const char *const statement_sql[STATEMENTS] = {
 		" (SELECT 1 FROM cosig WHERE size = ?1 AND name = ?4)",
     [S_STAMP] = "INSERT INTO stamp(size, at, token) SELECT ?1, ?2, ?3"
 		" WHERE NOT EXISTS (SELECT 1 FROM stamp WHERE size = ?1)",
+    [S_EVIDENCE_NEWEST] =
+	"SELECT bytes FROM (SELECT size, at, line AS bytes FROM cosig"
+	" WHERE size = (SELECT MAX(size) FROM cosig)"
+	" UNION ALL SELECT size, at, token FROM stamp"
+	" WHERE size = (SELECT MAX(size) FROM stamp))"
+	" ORDER BY size DESC, at DESC LIMIT 1",
 };
 
 int

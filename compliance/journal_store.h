@@ -48,6 +48,7 @@ enum statement {
 	S_BASES,
 	S_COSIG,
 	S_STAMP,
+	S_EVIDENCE_NEWEST,
 	STATEMENTS
 };
 

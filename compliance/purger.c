@@ -235,6 +235,14 @@ purger_kick(struct purger *p)
 	attempt(p);
 }
 
+void
+purger_wake(struct purger *p)
+{
+	p->refusals = 0;
+	p->not_before = 0;
+	attempt(p);
+}
+
 const char *
 purger_failure(const struct purger *p)
 {

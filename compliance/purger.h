@@ -30,6 +30,8 @@ struct purger_env {
 struct purger *purger_new(const struct purger_env *env);
 /* Something was acknowledged, or the keeper is there again. */
 void purger_kick(struct purger *p);
+/* What a refused purge may have waited for is there: no delay runs. */
+void purger_wake(struct purger *p);
 /*
  * Purges all that may go now, and calls when nothing more may: how many
  * purges and records since, and why it ended early, or NULL.

@@ -184,6 +184,27 @@ verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
 	a->told[a->tolds++] = t;
 }
 
+void
+verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l,
+    unsigned field, struct verify_report *r)
+{
+	struct verify_anchors *a = &c->anchors;
+	struct view sha256 = l->field[field].value;
+	struct verify_named n = {.seq = l->seq};
+
+	if (view_is(sha256, "-"))
+		return;
+	if (!verify_hex(sha256, n.sha256, sizeof(n.sha256))) {
+		verify_take_malformed(l, field, r);
+		return;
+	}
+	if (a->nameds > 0 &&
+	    memcmp(a->named[a->nameds - 1].sha256, n.sha256, 32) == 0)
+		return;
+	if (verify_take_room(c, &a->named, a->nameds, sizeof(n)))
+		a->named[a->nameds++] = n;
+}
+
 /* ---- rows ---- */
 
 static void __attribute__((format(printf, 3, 4)))
@@ -401,6 +422,34 @@ is_told(const struct verify_anchors *a, const struct verify_told *t)
 	return false;
 }
 
+static int
+by_sha256(const void *a, const void *b)
+{
+	return memcmp(((const struct verify_evidence *)a)->sha256,
+	    ((const struct verify_evidence *)b)->sha256, 32);
+}
+
+/* Evidence that a beat names is there, and of a checkpoint before it. */
+static void
+judge_beats(const struct verify_anchors *a, struct verify_report *r)
+{
+	for (size_t i = 0; i < a->nameds; i++) {
+		const struct verify_named *n = &a->named[i];
+		struct verify_evidence key = {0};
+		const struct verify_evidence *e = NULL;
+
+		memcpy(key.sha256, n->sha256, sizeof(key.sha256));
+		if (a->evidences > 0)
+			e = bsearch(&key, a->evidence, a->evidences, sizeof(*e),
+			    by_sha256);
+		verify_report_count(r, VERIFY_ANCHORS, 1);
+		if (e == NULL || e->size > n->seq)
+			verify_report_finding(r, VERIFY_ANCHORS,
+			    verify_at(n->seq),
+			    "the evidence that this beat names is not there");
+	}
+}
+
 /* Whether the policy names the witness of that evidence. */
 static bool
 is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
@@ -522,6 +571,10 @@ verify_anchors_judge(struct verify_control *c, struct verify_report *r)
 	if (c->out_of_memory)
 		return;
 	if (a->evidences > 0)
+		qsort(
+		    a->evidence, a->evidences, sizeof(*a->evidence), by_sha256);
+	judge_beats(a, r);
+	if (a->evidences > 0)
 		qsort(a->evidence, a->evidences, sizeof(*a->evidence), by_size);
 	for (size_t i = 0; i < a->tolds; i++) {
 		verify_report_count(r, VERIFY_ANCHORS, 1);
@@ -553,5 +606,6 @@ verify_anchors_release(struct verify_anchors *a)
 	free(a->witness);
 	free(a->evidence);
 	free(a->told);
+	free(a->named);
 	memset(a, 0, sizeof(*a));
 }

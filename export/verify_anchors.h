@@ -36,6 +36,12 @@ struct verify_evidence {
 	bool judged; /* its signature is known to hold */
 };
 
+/* A beat that names evidence which the one before it does not. */
+struct verify_named {
+	uint64_t seq;
+	uint8_t sha256[32];
+};
+
 /* An anchor record that tells of evidence. */
 struct verify_told {
 	uint64_t seq, size, time;
@@ -50,6 +56,8 @@ struct verify_anchors {
 	size_t evidences;
 	struct verify_told *told;
 	size_t tolds;
+	struct verify_named *named;
+	size_t nameds;
 	uint64_t unknown; /* lines by keys that nobody named */
 };
 
@@ -62,6 +70,9 @@ void verify_anchors_policy(struct verify_control *c,
 /* An anchor record. */
 void verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
+/* The field anchor of a beat. */
+void verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l,
+    unsigned field, struct verify_report *r);
 /*
  * Reads the tables of one file, after all control records were taken. False:
  * SQL failed.

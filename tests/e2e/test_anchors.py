@@ -325,6 +325,76 @@ class Witnesses(unittest.TestCase):
             lambda _: (self.cosigned(c) or 0) >= size and self.cosigned(c),
             "not cosigned", 60)
 
+    def test_cosignatures_travel_with_the_note(self):
+        """To the collector, with a second message once they are there."""
+        with Chancery() as c:
+            sink = Rsyslog(c.folder / "rsyslog")
+            c.helpers.append(sink.start())
+            self.start(c, ("one",), quorum=0, more=(
+                'adapter siem { program = "syslog" target = '
+                '"relp://127.0.0.1:%d" interval-s = 3600 }\n' % sink.port))
+            self.talk(c, "a word")
+
+            def carried(_):
+                """A note from the collector with the witness's line."""
+                for word in map(re.compile(r' checkpoint .* note="([^"]*)"'
+                                           ).search, sink.lines()):
+                    note = base64.b64decode(word[1]) if word else b""
+                    if b"\n\xe2\x80\x94 witness.example/one " in note:
+                        return note
+                return None
+
+            note = c.journal.wait(carried, "no cosigned note", 60).decode()
+            body, lines = note.split("\n\n")
+            self.witnesses["one"].cosigned_at(
+                lines.splitlines(keepends=True)[1], body + "\n")
+            c.stop()
+            (c.folder / "note").write_text(note)
+            c.verify("--checkpoint", c.folder / "note", c.journal.path)
+
+    def test_witnesses_learn_new_keys(self):
+        """By /add-key; one that may not learn them fails and says so."""
+        with Chancery() as c:
+            self.start(c, ("one", "two"), quorum=1)
+            opened, = c.journal.control("open")
+            stiff = Witness(c.folder / "stiff", "witness.example/stiff")
+            self.addCleanup(stiff.end, kill=True)
+            stiff.run("add-log", opened["vkey"])    # without the next key
+            stiff.start()
+            c.stop()
+            c.extra += ('witness stiff { url = "%s" vkey = "%s" ca = "%s" }\n'
+                        % (stiff.url, stiff.vkey, stiff.ca))
+            c.write_conf()
+            c.start()           # begins an epoch
+            self.wait_cosigned(c)
+            for _ in range(2):
+                before = len(c.journal.control("key"))
+                c.restart()
+                c.journal.wait(lambda j: len(j.control("key")) > before,
+                               "no key record")
+                self.wait_cosigned(c)
+            self.talk(c, "under the newest key")
+            self.purged(c, "not purged")
+            # Told late of a journal, it learns all keys in one go.
+            late = Witness(c.folder / "late", "witness.example/late")
+            self.addCleanup(late.end, kill=True)
+            late.run("add-log", opened["vkey"], opened["next"])
+            late.start()
+            c.stop()
+            c.extra += ('witness late { url = "%s" vkey = "%s" ca = "%s" }\n'
+                        % (late.url, late.vkey, late.ca))
+            c.write_conf()
+            c.start()
+            c.journal.wait(lambda j: self.states(c, "late") == ["ok"],
+                           "the late one has cosigned nothing", 60)
+            c.journal.wait(lambda j: "failed" in self.states(c, "stiff"),
+                           "the stiff one does not fail", 60)
+            said, = [s for s in c.cli_json("status")["anchors"]["sources"]
+                     if s["name"] == stiff.name]
+            self.assertIn("403", said["failure"])
+            c.stop()
+            c.verify(c.journal.path, c.folder / "out")
+
     def test_restored_state(self):
         """Journal and signer of yesterday agree; the witness knows better."""
         with Chancery() as c:
