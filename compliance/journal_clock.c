@@ -201,14 +201,6 @@ journal_clock_load(struct journal *j)
 
 /* ---- beats ---- */
 
-/* Of the newest evidence from outside; there is none in this version. */
-static void
-put_anchor(const struct journal *j, struct buf *fields)
-{
-	(void)j;
-	leaf_put_field(fields, "anchor", view_text("-"));
-}
-
 void
 journal_put_beat(
     const struct journal *j, unsigned every_s, uint64_t queue, struct buf *out)
@@ -217,7 +209,7 @@ journal_put_beat(
 	leaf_put_number(out, "events", j->events);
 	leaf_put_number(out, "queue", queue);
 	clock_put_state(out);
-	put_anchor(j, out);
+	journal_put_anchor(j, out);
 }
 
 uint64_t

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import chancery_archive
 from chancery_evidence import (Tree, check_anchors, check_part, check_time, choose_key, need,
                                next_key, parse_key, parse_leaf, parse_witness, read_note, sha,
-                               take_anchor, unbase64)
+                               take_anchor, take_beat, unbase64)
 from chancery_segments import check_opens, groups, put_together
 
 
@@ -141,7 +141,7 @@ def on_seal(j, f):
 
 
 RULES = {128: on_open, 136: on_seal, 129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
-         139: on_release, 140: on_recover, 141: take_anchor, 135: on_key,
+         139: on_release, 140: on_recover, 141: take_anchor, 133: take_beat, 135: on_key,
          145: on_approve}
 
 
@@ -178,7 +178,7 @@ def walk(s, db):
     s.tree, s.kinds, s.batches, s.purges, s.opened, found = Tree(), bytearray(), {}, [], {}, 0
     s.policy, s.at, control = {"required": "-", "after": -1}, 0, []
     s.holds, s.newest_hold, s.approvals = [], "-", {}
-    s.witnesses, s.anchors, s.segments, s.sealed = {}, [], [], False
+    s.witnesses, s.anchors, s.named, s.segments, s.sealed = {}, [], {}, [], False
     s.boot, s.offset, s.events = None, None, 0
     for seq, at, kind, data in db.execute("SELECT seq, at, kind, bytes FROM leaf ORDER BY seq"):
         s.seq = seq

@@ -278,6 +278,11 @@ def take_anchor(j, f):
     j.anchors += [f] if stored else []
 
 
+def take_beat(j, f):
+    if f["anchor"] != "-":
+        j.named.setdefault(f["anchor"], f["seq"])
+
+
 def check_anchors(s, db):
     """Cosignatures and time-stamps; what anchor records and purges tell of is there."""
     notes, there, signed = dict(db.execute("SELECT size, note FROM checkpoint")), set(), set()
@@ -293,6 +298,9 @@ def check_anchors(s, db):
     for f in s.anchors:
         name = (f["name"],) if f["what"] == "witness" else ()
         need((f["what"], f["size"], *name, f["time"], f["sha256"]) in there, "anchor: not there")
+    known = {row[-1]: row[1] for row in there}
+    need(all(known.get(sha256, seq + 1) <= seq for sha256, seq in s.named.items()),
+         "beat names evidence that is not there")
     for p in s.purges:
         rule, size = p["rule"], p["anchor"]
         need(size == "-" or sum((int(size), key) in signed for key in rule["keys"]) >=

@@ -31,6 +31,8 @@ enum {
 	ANCHOR_SHA256
 };
 
+#define BEAT_ANCHOR 6 /* place of the field */
+
 static struct verify_witness given[GIVEN_MAX];
 static size_t givens;
 
@@ -184,20 +186,15 @@ verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
 	a->told[a->tolds++] = t;
 }
 
+/* The form is judged elsewhere. */
 void
-verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l,
-    unsigned field, struct verify_report *r)
+verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l)
 {
 	struct verify_anchors *a = &c->anchors;
-	struct view sha256 = l->field[field].value;
 	struct verify_named n = {.seq = l->seq};
 
-	if (view_is(sha256, "-"))
+	if (!verify_hex(l->field[BEAT_ANCHOR].value, n.sha256, 32))
 		return;
-	if (!verify_hex(sha256, n.sha256, sizeof(n.sha256))) {
-		verify_take_malformed(l, field, r);
-		return;
-	}
 	if (a->nameds > 0 &&
 	    memcmp(a->named[a->nameds - 1].sha256, n.sha256, 32) == 0)
 		return;
@@ -468,6 +465,23 @@ is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
 	return false;
 }
 
+/* Of rows that two files of the journal share, the second. */
+static bool
+is_repeat(const struct verify_anchors *a, size_t i)
+{
+	const struct verify_evidence *e = &a->evidence[i];
+
+	for (size_t k = i; k-- > 0 && a->evidence[k].size == e->size;) {
+		const struct verify_evidence *before = &a->evidence[k];
+
+		if (before->name != NULL &&
+		    strcmp(before->name, e->name) == 0 &&
+		    memcmp(before->id, e->id, sizeof(e->id)) == 0)
+			return true;
+	}
+	return false;
+}
+
 static uint64_t
 youngest_ack(const char *acks)
 {
@@ -519,7 +533,8 @@ judge_purge(const struct verify_control *c, const struct verify_purge *p,
 
 		if (e->name == NULL)
 			stamped = true;
-		else if (e->judged && is_of_policy(policy, e))
+		else if (e->judged && is_of_policy(policy, e) &&
+		    !is_repeat(a, i))
 			cosigned++;
 	}
 	if (cosigned < policy->quorum)

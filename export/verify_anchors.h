@@ -71,8 +71,7 @@ void verify_anchors_policy(struct verify_control *c,
 void verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
 /* The field anchor of a beat. */
-void verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l,
-    unsigned field, struct verify_report *r);
+void verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l);
 /*
  * Reads the tables of one file, after all control records were taken. False:
  * SQL failed.

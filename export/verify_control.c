@@ -288,6 +288,14 @@ take_recover(struct verify_control *c, const struct verify_leaf *l,
 	c->out_of_memory |= c->epochs.out_of_memory;
 }
 
+static void
+take_beat(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	verify_clock_form(l, r);
+	verify_anchors_beat(c, l);
+}
+
 void
 verify_control_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -305,6 +313,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_APPROVE - VERIFY_KIND_CONTROL] = verify_hold_approve,
 	    [VERIFY_KIND_ANCHOR - VERIFY_KIND_CONTROL] = verify_anchors_take,
 	    [VERIFY_KIND_SEAL - VERIFY_KIND_CONTROL] = verify_segment_seal,
+	    [VERIFY_KIND_BEAT - VERIFY_KIND_CONTROL] = take_beat,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
 

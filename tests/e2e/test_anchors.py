@@ -162,7 +162,8 @@ class Witnesses(unittest.TestCase):
             w = Witness(c.folder / name, "witness.example/" + name)
             self.addCleanup(w.end, kill=True)
             self.witnesses[name] = w.start()
-        c.extra = ("anchors { quorum = %d interval-s = 1 }\n" % quorum
+        c.extra = ("anchors { quorum = %d interval-s = 1 }\n"
+                   "journal { beat-s = 2 }\n" % quorum
                    + more + "".join(
                        'witness %s { url = "%s" vkey = "%s" ca = "%s" }\n'
                        % (name, w.url, w.vkey, w.ca)
@@ -265,6 +266,7 @@ class Witnesses(unittest.TestCase):
                 lambda j: self.states(c, "two") == ["ok", "failed", "ok"],
                 "no record of the return", 60)
             c.log.wait("anchors: enough witnesses answer again")
+            self.beats(c)
             c.stop()
             c.verify(c.journal.path, c.folder / "out")
             self.assertRegex(
@@ -273,6 +275,14 @@ class Witnesses(unittest.TestCase):
                 r"witness witness\.example/one has cosigned \d+ records at 2")
             self.assertEqual(self.second(c, c.journal.path), 0)
             self.changed_evidence(c)
+
+    def beats(self, c):
+        """The next beat names the newest cosignature: not made before it."""
+        with c.journal.open() as db:
+            lines = {hashlib.sha256(line).hexdigest() for line, in
+                     db.execute("SELECT line FROM cosig")}
+        c.journal.wait(lambda j: j.control("beat")[-1]["anchor"] in lines,
+                       "no beat names a cosignature", 60)
 
     @staticmethod
     def second(c, path):
@@ -297,6 +307,7 @@ class Witnesses(unittest.TestCase):
                  "WHERE name LIKE '%one'", "is wrong"),
                 ("DELETE FROM cosig WHERE size = (SELECT min(size) FROM "
                  "cosig)", "this anchor record tells of is not there"),
+                ("DELETE FROM cosig", "evidence that this beat names"),
                 ("INSERT INTO stamp VALUES(%d, 0, x'3000')" % size,
                  "not of this checkpoint")):
             copy = c.folder / "changed.db"
