@@ -1,0 +1,300 @@
+"""The threat table of chancery-threats(7): what can be done to the files.
+
+Each attack is made on a copy of a journal that a real daemon recorded. What
+reports it is run as an auditor would run it, and its words are compared. For
+a cell that the page calls undetected the attack must really pass, and the
+report must say what it does not know. What is done to a running system is in
+test_threats_live.py.
+"""
+
+import contextlib
+import re
+import secrets
+import shutil
+import sqlite3
+import unittest
+
+import test_threats_live
+from chancery import ROOT
+from forge import Key, Tree, unguard
+from threats import (CHECKED, ELSEWHERE, KEY, POST, Evidence, cell,
+                     page)
+
+assert test_threats_live  # its cells are counted here
+
+
+class Page(unittest.TestCase):
+    def test_every_cell_has_its_test(self):
+        self.maxDiff = None
+        self.assertGreater(len(page()), 40)
+        self.assertEqual(sorted(page()), sorted([*CHECKED, *ELSEWHERE]))
+
+    def test_tests_elsewhere_are_there(self):
+        for cell_, place in ELSEWHERE.items():
+            path, _, name = place.partition(": ")
+            self.assertIn(name + "(", (ROOT / path).read_text(), cell_)
+
+
+class Whole(Evidence):
+    def test_nothing_was_done(self):
+        """Without an attack all holds: what is reported has a cause."""
+        self.assertEqual(self.verify("--checkpoint", self.outside,
+                                     *self.archives), 0, self.report)
+        self.forgery.write()
+        self.assertEqual(self.verify("--checkpoint", self.outside,
+                                     *self.archives), 0, self.report)
+
+
+class Administrator(Evidence):
+    who = "Database administrator"
+
+    @cell(who, "alter past", "detected")
+    def test_alter(self):
+        self.forgery.say(self.newest(), 1, b'{"v":1,"text":"never said"}')
+        self.forgery.write()
+        self.assertReported("root")
+
+    @cell(who, "delete past", "detected")
+    def test_delete(self):
+        seq = self.newest()
+        with contextlib.closing(sqlite3.connect(self.copy)) as db, db:
+            unguard(db)
+            db.execute("DELETE FROM body WHERE id >> 8 = ?", (seq,))
+        self.assertReported("record %d.*purge" % seq)
+
+    @cell(who, "reorder or insert", "detected")
+    def test_reorder(self):
+        f, a = self.forgery, self.newest()
+        times = [re.search(rb"\nt (\d+) ", leaf)[1] for leaf in f.leaves]
+        f.leaves.insert(a, f.leaves[a])
+        f.renumber()
+        for seq in range(a, len(f.leaves)):
+            at = int(times[seq - 1]) + 1 if seq > a else int(times[a - 1]) + 1
+            f.edit(seq, rb"\nt \d+ ", b"\nt %d " % at)
+        f.write()
+        self.assertReported("root")
+
+    @cell(who, "truncate tail", "detected")
+    def test_truncate(self):
+        """A cut at a signed checkpoint holds by itself, with the note that
+        its freshness is unknown; a newer checkpoint shows the loss. What the
+        signer does is in test_recover.py."""
+        f = self.forgery
+        f.cut(sorted(f.checkpoints)[-4])
+        f.write()
+        self.assertPasses()
+        self.assertReported("outside", "--checkpoint", self.outside)
+
+    @cell(who, "fork", "prevented")
+    def test_fork(self):
+        """Any other history lacks a signature; a key of his own is none."""
+        f = self.forgery
+        f.say(self.whole(POST)[-1], 1, b'{"v":1,"text":"never said"}')
+        f.sign(Key(self.stolen().name, secrets.token_bytes(32)))
+        f.write()
+        self.assertReported("sign")
+
+    @cell(who, "backdate", "detected")
+    def test_backdate(self):
+        f, seq = self.forgery, self.newest()
+        at = int(re.search(rb"\nt (\d+) ", f.leaves[seq])[1])
+        f.edit(seq, rb"\nt \d+ ", b"\nt %d " % (at - 1))
+        f.write()
+        self.assertReported("root")
+
+    @cell(who, "forge a purged payload", "detected")
+    def test_purged_payload(self):
+        f = self.forgery
+        seq = next(s for s in f.find_all(POST) if 256 * s not in f.bodies)
+        payload = b'{"v":1,"text":"x"}'
+        with contextlib.closing(sqlite3.connect(self.copy)) as db:
+            with self.assertRaisesRegex(sqlite3.Error, "new leaf"):
+                db.execute("INSERT INTO body VALUES (?, ?, ?)",
+                           (256 * seq + 1, secrets.token_bytes(32), payload))
+            unguard(db)
+            db.execute("INSERT INTO body VALUES (?, ?, ?)",
+                       (256 * seq + 1, secrets.token_bytes(32), payload))
+            db.commit()
+        self.assertReported("record %d" % seq)
+
+
+class Root(Evidence):
+    who = "Root with the current key"
+
+    @cell(who, "alter an earlier epoch", "detected")
+    def test_earlier_epoch(self):
+        f = self.forgery
+        f.deny(self.earlier())
+        f.sign(self.stolen())
+        f.write()
+        self.assertReported("epoch|signed by")
+
+    @cell(who, "alter the current epoch", "undetected")
+    def test_current_epoch(self):
+        f = self.forgery
+        f.say(self.newest(), 1, b'{"v":1,"text":"never said"}')
+        closing = f.find(KEY, -1) + 1
+        f.sign(self.stolen(), [n for n in f.checkpoints if n > closing])
+        f.write()
+        self.assertPasses()
+
+    @cell(who, "alter what is anchored", "detected")
+    def test_anchored(self):
+        self.test_current_epoch()
+        self.assertReported("outside", "--checkpoint", self.outside)
+
+    @cell(who, "truncate tail", "detected")
+    def test_truncate(self):
+        """Signed anew at a size of his choice."""
+        f = self.forgery
+        size = self.newest() - 3
+        f.checkpoints = {n: t for n, t in f.checkpoints.items() if n <= size}
+        f.checkpoints[size] = self.stolen().note(
+            size, Tree(f.leaves).root(size))
+        f.cut(size)
+        f.write()
+        self.assertPasses()
+        self.assertReported("outside", "--checkpoint", self.outside)
+
+
+class Successor(Evidence):
+    who = "Root after the fact"
+
+    @cell(who, "rotate to another key", "detected")
+    def test_rotate(self):
+        """Before the newest key record he puts in his own key."""
+        f, own = self.forgery, Key(self.stolen().name, secrets.token_bytes(32))
+        rotated = f.find(KEY, -1)
+        f.edit(rotated, rb"\nvkey [^\n]*", b"\nvkey " + own.vkey.encode())
+        f.sign(own, [n for n in f.checkpoints if n > rotated])
+        f.write()
+        self.assertReported("announced")
+
+    @cell(who, "alter past", "detected")
+    def test_alter(self):
+        f = self.forgery
+        f.say(self.newest(), 1, b'{"v":1,"text":"never said"}')
+        f.sign(Key(self.stolen().name, secrets.token_bytes(32)))
+        f.write()
+        self.assertReported("sign")
+
+
+class Thief(Evidence):
+    who = "Thief of the current key"
+
+    @cell(who, "counterfeit an earlier epoch", "detected")
+    def test_earlier(self):
+        f = self.forgery
+        f.deny(self.earlier())
+        rotated = f.find(KEY, -1)
+        f.sign(self.stolen(), [n for n in f.checkpoints if n > rotated + 1])
+        f.checkpoints = {n: t for n, t in f.checkpoints.items()
+                         if n > rotated + 1 or n <= self.earlier()}
+        f.write()
+        self.assertReported("epoch|closing|root")
+
+    @cell(who, "counterfeit the newest records", "undetected")
+    def test_newest(self):
+        f = self.forgery
+        f.say(self.whole(POST)[-1], 1, b'{"v":1,"text":"never said"}')
+        closing = f.find(KEY, -1) + 1
+        f.sign(self.stolen(), [n for n in f.checkpoints if n > closing])
+        f.write()
+        self.assertPasses()
+
+    @cell("Thief of the current and the next key", "rotate in a counterfeit",
+          "undetected")
+    def test_rotation(self):
+        """He goes on with the announced key, and after it with his own."""
+        f, now, announced = self.forgery, self.stolen(), self.stolen("next")
+        own = Key(now.name, secrets.token_bytes(32))
+        f.rotate(now, announced, own)
+        f.write()
+        self.assertPasses()
+        self.assertIn(announced.vkey.encode(), f.leaves[-1])
+
+
+class Collusion(Evidence):
+    who = "Operator in collusion"
+
+    @cell(who, "alter what is anchored", "detected")
+    def test_anchored(self):
+        """With every key that is left, and the next one."""
+        f = self.forgery
+        f.say(self.newest(), 1, b'{"v":1,"text":"never said"}')
+        closing = f.find(KEY, -1) + 1
+        f.sign(self.stolen(), [n for n in f.checkpoints if n > closing])
+        f.rotate(self.stolen(), self.stolen("next"),
+                 Key(self.stolen().name, secrets.token_bytes(32)))
+        f.write()
+        self.assertReported("outside", "--checkpoint", self.outside)
+
+    @cell(who, "purge against the rules", "detected")
+    def test_purge(self):
+        """Payloads go that no archive has, by a signed purge record."""
+        f, seq = self.forgery, self.whole(POST)[-1]
+        f.purge(seq, seq)
+        f.sign(self.stolen(), [])
+        f.write()
+        self.assertReported("required adapter \\w+ had not stored")
+
+    @cell(who, "acknowledge a false archive", "detected")
+    def test_false_archive(self):
+        """What the acknowledgement names is another file."""
+        false = self.c.folder / "false"
+        shutil.rmtree(false, ignore_errors=True)
+        shutil.copytree(self.c.folder / "out", false)
+        archive = sorted(false.rglob("*.tar.zst"))[0]
+        data = bytearray(archive.read_bytes())
+        data[-1] ^= 1
+        archive.write_bytes(bytes(data))
+        self.assertReported("archive", false)
+
+    @cell(who, "own all witnesses", "undetected")
+    def test_all_witnesses(self):
+        """Two histories, each whole with its own checkpoint from outside."""
+        self.assertEqual(
+            self.verify("--checkpoint", self.outside), 0, self.report)
+        f = self.forgery
+        f.say(self.newest(), 1, b'{"v":1,"text":"never said"}')
+        closing = f.find(KEY, -1) + 1
+        f.sign(self.stolen(), [n for n in f.checkpoints if n > closing])
+        f.write()
+        other = self.c.folder / "other.note"
+        other.write_text(f.note)
+        self.assertEqual(self.verify("--checkpoint", other), 0, self.report)
+
+
+class Archives(Evidence):
+    who = "Archive operator"
+
+    @cell(who, "alter an archive", "detected")
+    def test_alter(self):
+        changed = self.c.folder / "changed.xml"
+        xml = next(p for p in self.archives if p.suffix == ".xml")
+        text = xml.read_bytes()
+        changed.write_bytes(text.replace(b'seq="', b'seq="1', 1))
+        self.assertNotEqual(text, changed.read_bytes())
+        self.assertReported("changed.xml", changed)
+
+    @cell(who, "lose an archive", "detected")
+    def test_lose(self):
+        """The vault without its last archive, and no other."""
+        few = sorted(p for p in self.archives if p.suffix == ".zst")[:-1]
+        self.assertTrue(few)
+        self.assertReported("purged", *few)
+
+
+class Damage(Evidence):
+    @cell("Faulty parts", "disk damages the file", "detected")
+    def test_damage(self):
+        """A sector of zeroes in the middle; test_flips takes every bit."""
+        data = bytearray(self.copy.read_bytes())
+        at = data.index(b"word 400") // 512 * 512
+        data[at:at + 512] = bytes(512)
+        self.copy.write_bytes(bytes(data))
+        self.assertReported("commitment|payload|read")
+
+
+if __name__ == "__main__":
+    unittest.main()
