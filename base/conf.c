@@ -267,6 +267,7 @@ static cfg_opt_t top_options[] = {
     CFG_SEC("adapter", adapter_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("purge", purge_options, CFGF_NONE),
+    CFG_STR_LIST("officers", NULL, CFGF_NONE),
     CFG_SEC("retention", conf_retention_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("journal", journal_options, CFGF_NONE),
@@ -601,6 +602,8 @@ conf_check_system(const struct conf *c, struct buf *errors)
 
 	for (size_t i = 0; geteuid() == 0 && i < COUNT(users); i++)
 		ok &= check_user(c, users[i], errors);
+	for (size_t i = 0; i < c->officer_count; i++)
+		ok &= check_user(c, c->officers[i], errors);
 	if (geteuid() == 0 && conf_anchored(c))
 		ok &= check_user(c, c->user_anchor, errors);
 	ok &= conf_anchors_check_system(c, errors);

@@ -66,6 +66,8 @@ struct conf {
 	size_t adapter_count;
 	int64_t purge_after_s;    /* of records in no class; -1: never */
 	unsigned purge_approvals; /* persons that must release them first */
+	char **officers; /* users who may place holds and approve purges */
+	size_t officer_count;
 	struct conf_retention *retentions;
 	size_t retention_count;
 	/* When the journal goes on in another file. */

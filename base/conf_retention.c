@@ -91,11 +91,31 @@ room_uri(const struct conf *c, const char *name)
 	return (char *)buf_take(&b, &len);
 }
 
+static bool
+take_officers(struct conf *c, cfg_t *cfg)
+{
+	unsigned count = cfg_size(cfg, "officers");
+
+	c->officers = calloc(count + 1, sizeof *c->officers);
+	if (c->officers == NULL)
+		return false;
+	for (unsigned i = 0; i < count; i++) {
+		char *name = strdup(cfg_getnstr(cfg, "officers", i));
+
+		if (name == NULL)
+			return false;
+		c->officers[c->officer_count++] = name;
+	}
+	return true;
+}
+
 bool
 conf_retention_take(struct conf *c, cfg_t *cfg)
 {
 	unsigned count = cfg_size(cfg, "retention");
 
+	if (!take_officers(c, cfg))
+		return false;
 	c->retentions = calloc(count + 1, sizeof *c->retentions);
 	if (c->retentions == NULL)
 		return false;
@@ -126,6 +146,9 @@ conf_retention_take(struct conf *c, cfg_t *cfg)
 void
 conf_retention_print(const struct conf *c, struct buf *out)
 {
+	for (size_t i = 0; i < c->officer_count; i++)
+		buf_printf(out, "%s\"%s\"%s", i == 0 ? "officers = {" : ", ",
+		    c->officers[i], i + 1 == c->officer_count ? "}\n" : "");
 	for (size_t i = 0; i < c->retention_count; i++) {
 		const struct conf_retention *r = &c->retentions[i];
 		const char *comma = "";
@@ -155,6 +178,9 @@ conf_retention_print(const struct conf *c, struct buf *out)
 void
 conf_retention_free(struct conf *c)
 {
+	for (size_t i = 0; i < c->officer_count; i++)
+		free(c->officers[i]);
+	free(c->officers);
 	for (size_t i = 0; i < c->retention_count; i++) {
 		struct conf_retention *r = &c->retentions[i];
 

@@ -1,7 +1,7 @@
 #ifndef BASE_CONF_RETENTION_H
 #define BASE_CONF_RETENTION_H
 
-/* The section `retention` of chancery.conf(5); for base/conf.c alone. */
+/* `retention` and `officers` of chancery.conf(5); for base/conf.c alone. */
 
 #include <confuse.h>
 #include <stdbool.h>

@@ -355,25 +355,26 @@ static const struct {
 	/* NULL: for the server */
 	void (*run)(
 	    struct engine *e, struct control_request *r, const json_t *args);
+	bool officer; /* officers may give it */
 } commands[] = {
-    {"adapter.list", run_adapter_list},
-    {"adapter.run", run_adapter},
-    {"audit.run", command_audit_run},
-    {"audit.status", command_audit_status},
-    {"hold.add", command_hold_add},
-    {"hold.list", command_hold_list},
-    {"hold.release", command_hold_release},
-    {"key.rotate", command_key_rotate},
-    {"purge.approve", command_purge_approve},
-    {"purge.dry-run", command_purge_dry},
-    {"purge.run", command_purge_now},
-    {"status", run_status},
-    {"status.server", NULL},
-    {"user.add", NULL},
-    {"user.list", NULL},
-    {"room.add", NULL},
-    {"room.list", NULL},
-    {"room.member.add", NULL},
+    {"adapter.list", run_adapter_list, false},
+    {"adapter.run", run_adapter, false},
+    {"audit.run", command_audit_run, false},
+    {"audit.status", command_audit_status, true},
+    {"hold.add", command_hold_add, true},
+    {"hold.list", command_hold_list, true},
+    {"hold.release", command_hold_release, true},
+    {"key.rotate", command_key_rotate, false},
+    {"purge.approve", command_purge_approve, true},
+    {"purge.dry-run", command_purge_dry, true},
+    {"purge.run", command_purge_now, true},
+    {"status", run_status, true},
+    {"status.server", NULL, false},
+    {"user.add", NULL, false},
+    {"user.list", NULL, false},
+    {"room.add", NULL, false},
+    {"room.list", NULL, false},
+    {"room.member.add", NULL, false},
 };
 
 void
@@ -385,7 +386,10 @@ command_run(void *arg, struct control_request *r, const char *command,
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
 		if (strcmp(commands[i].name, command) != 0)
 			continue;
-		if (commands[i].run == NULL)
+		if (control_request_is_officer(r) && !commands[i].officer)
+			control_reply_error(
+			    r, "%s: not a command for officers", command);
+		else if (commands[i].run == NULL)
 			forward(e, r, command, args);
 		else if (e->ledger == NULL)
 			control_reply_failure(r, "the journal is not open yet");

@@ -25,12 +25,15 @@ struct control {
 	void *arg;
 	struct connection *connections;
 	unsigned count;
+	uid_t *officers; /* allowed besides root and owner */
+	size_t officer_count;
 };
 
 /* One request at a time: reading stops until it is answered. */
 struct control_request {
 	struct connection *connection; /* NULL when it is gone */
 	uid_t uid;
+	bool officer; /* and nothing else */
 };
 
 struct connection {
@@ -87,6 +90,12 @@ close_connection(struct connection *c)
 		c->request->connection = NULL;
 	line_io_free(c->io);
 	free(c);
+}
+
+bool
+control_request_is_officer(const struct control_request *r)
+{
+	return r->officer;
 }
 
 uid_t
@@ -188,6 +197,7 @@ on_line(void *arg, struct view line)
 	}
 	r->connection = c;
 	r->uid = c->uid;
+	r->officer = c->uid != 0 && c->uid != c->control->owner;
 	c->request = r;
 	line_io_read(c->io, false);
 	json = json_loadb(
@@ -209,6 +219,30 @@ static const struct line_io_events io_events = {
     .closed = on_closed,
 };
 
+static bool
+is_officer(const struct control *c, uid_t uid)
+{
+	for (size_t i = 0; i < c->officer_count; i++)
+		if (c->officers[i] == uid)
+			return true;
+	return false;
+}
+
+bool
+control_set_officers(struct control *c, const uid_t *uids, size_t count)
+{
+	uid_t *copy = calloc(count + 1, sizeof *copy);
+
+	if (copy == NULL)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		copy[i] = uids[i];
+	free(c->officers);
+	c->officers = copy;
+	c->officer_count = count;
+	return true;
+}
+
 static void
 add_connection(struct control *c, int fd)
 {
@@ -217,7 +251,8 @@ add_connection(struct control *c, int fd)
 	socklen_t len = sizeof peer;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 ||
-	    (peer.uid != 0 && peer.uid != c->owner)) {
+	    (peer.uid != 0 && peer.uid != c->owner &&
+		!is_officer(c, peer.uid))) {
 		log_warn("control socket: uid %u is not allowed",
 		    (unsigned)peer.uid);
 		(void)close(fd); /* nothing was written */
@@ -284,6 +319,7 @@ on_poll_closed(uv_handle_t *handle)
 	struct control *c = handle->data;
 
 	(void)close(c->fd); /* a listening socket */
+	free(c->officers);
 	free(c);
 }
 

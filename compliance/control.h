@@ -8,6 +8,7 @@
  * fault is not in the request.
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -35,6 +36,10 @@ int control_bind(
 /* Serves a bound socket, which it takes over. owner: allowed beside root. */
 struct control *control_new(uv_loop_t *loop, int fd, uid_t owner,
     control_command_cb *on_command, void *arg);
+/* Users who may connect besides; the array is copied. False: no memory. */
+bool control_set_officers(struct control *c, const uid_t *uids, size_t count);
+/* Whether the peer is only that. */
+bool control_request_is_officer(const struct control_request *r);
 /* The peer's, as the kernel tells it (SO_PEERCRED). */
 uid_t control_request_uid(const struct control_request *r);
 /* Takes the reference to result. */

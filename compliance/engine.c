@@ -199,6 +199,28 @@ make_parts(struct engine *e)
 		    "anchors: out of memory, or a witness's key is wrong");
 }
 
+/* They connect to the socket, too, which serves them some commands. */
+static void
+admit_officers(struct engine *e, const char *path)
+{
+	const struct conf *conf = e->conf;
+	uid_t *uids = calloc(conf->officer_count + 1, sizeof *uids);
+	gid_t gid;
+
+	if (uids == NULL)
+		log_fatal("out of memory");
+	for (size_t i = 0; i < conf->officer_count; i++)
+		if (process_user(conf->officers[i], &uids[i], &gid) != 0)
+			log_fatal("officer %s: %s", conf->officers[i],
+			    strerror(errno));
+	/* Who may do what is told by the peer's user id, not by the mode. */
+	if (conf->officer_count > 0 && chmod(path, 0666) != 0)
+		log_fatal("%s: %s", path, strerror(errno));
+	if (!control_set_officers(e->control, uids, conf->officer_count))
+		log_fatal("out of memory");
+	free(uids);
+}
+
 /* Bound while we may still write to the state's folder. */
 static void
 make_control(struct engine *e)
@@ -219,10 +241,11 @@ make_control(struct engine *e)
 	fd = control_bind(path, uid, gid, why, sizeof why);
 	if (fd < 0)
 		log_fatal("%s", why);
-	free(path);
 	e->control = control_new(&e->loop, fd, st.st_uid, command_run, e);
 	if (e->control == NULL)
 		log_fatal("out of memory");
+	admit_officers(e, path);
+	free(path);
 }
 
 int

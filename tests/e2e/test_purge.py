@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from chancery import DOMAIN, ROOT, Chancery, wait_until
+from chancery import DOMAIN, ROOT, Chancery, program, wait_until
 
 ADAPTER = ('adapter records { program = "xml" directory = "out" '
            'required = true interval-s = 3600 }\n')
@@ -275,6 +275,49 @@ class Purge(unittest.TestCase):
                                    check=False).returncode, 1)
             self.assertEqual(c.cli("purge", "approve",
                                    check=False).returncode, 2)
+            self.verify(c)
+
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root acts as others")
+    def test_two_persons(self):
+        """Officers hold, approve and see; a second one must agree."""
+        def as_user(uid, *args):
+            return subprocess.run(
+                [str(program("chancery")), "-f", str(c.conf), *map(str, args)],
+                user=uid, group=uid, extra_groups=[], capture_output=True,
+                text=True, timeout=60)
+        with Chancery() as c:
+            self.start(c, purge="after-s = 0 approvals = 2",
+                       extra='officers = {"#61020", "#61021"}\n')
+            c.start()
+            self.assertEqual(as_user(61020, "status").returncode, 0)
+            self.assertEqual(as_user(61022, "status").returncode, 3)
+            refused = as_user(61020, "user", "list")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("not a command for officers", refused.stderr)
+            held = as_user(61020, "hold", "add", "--matter", "m", "--room",
+                           self.desk)
+            self.assertEqual(held.returncode, 0, held.stderr)
+            self.talk(c, "one")
+            self.store(c)
+            below = c.journal.events("post")[-1]["seq"] + 1
+            for uid in (61020, 61020):
+                done = as_user(uid, "purge", "approve", "--below", below)
+                self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(c.cli_json("purge", "run")["purges"], 0)
+            as_user(61021, "purge", "approve", "--below", below)
+            c.journal.wait(lambda j: not self.texts(c, self.hall), "hall", 60)
+            self.assertEqual(self.texts(c, self.desk), ["one"])
+            again = as_user(61020, "hold", "release", "1")
+            self.assertEqual(again.returncode, 1)
+            self.assertIn("another person", again.stderr)
+            self.assertEqual(as_user(61021, "hold", "release", "1").returncode,
+                             0)
+            c.journal.wait(lambda j: not j.events("post"), "posts", 60)
+            listed, = c.cli_json("hold", "list")
+            self.assertEqual((listed["by"], listed["released_by"]),
+                             ("uid:61020", "uid:61021"))
+            c.stop()
             self.verify(c)
 
 

@@ -297,6 +297,8 @@ test_print(void **state)
 	assert_non_null(strstr(buf_text(&first), "text-bytes = 1000"));
 	assert_non_null(strstr(buf_text(&first), "after-s = 5"));
 	assert_non_null(strstr(buf_text(&first), "approvals = 2"));
+	assert_non_null(
+	    strstr(buf_text(&first), "\nofficers = {\"ann\", \"#1004\"}\n"));
 	assert_non_null(strstr(buf_text(&first),
 	    "retention desk {\n\trooms = {\"ma-chan://example.test/1\", "
 	    "\"ma-chan://x/2\"}\n\tkinds = {\"join\", \"post\"}\n"
