@@ -154,6 +154,8 @@ int journal_last_fields(struct journal *j, unsigned kind, struct buf *out);
 /* The same of the newest one before a record, and its number. */
 int journal_fields_before(struct journal *j, unsigned kind, uint64_t before,
     uint64_t *seq, struct buf *out);
+/* Puts the vkey that signs checkpoints of that size. 0, or -1. */
+int journal_key_at(struct journal *j, uint64_t size, struct buf *vkey);
 /* Whether there is a checkpoint row of that size: 1, 0, or -1. */
 int journal_has_checkpoint(struct journal *j, uint64_t size);
 

@@ -226,13 +226,22 @@ journal_note_holds(
     struct journal *j, struct view text, struct note *note, const char **why)
 {
 	struct note_vkey key;
+	struct buf vkey;
+	bool holds;
 
 	if (!note_parse(text, note, why))
 		return false;
+	buf_init(&vkey);
+	if (journal_key_at(j, note->size, &vkey) != 0) {
+		buf_clear(&vkey);
+		buf_put_text(&vkey, journal_vkey(j));
+	}
 	*why = "it is of another journal";
-	return view_is(note->origin, journal_origin(j)) &&
-	    note_parse_vkey(view_text(journal_vkey(j)), &key) &&
+	holds = view_is(note->origin, journal_origin(j)) &&
+	    note_parse_vkey(buf_view(&vkey), &key) &&
 	    note_verify(note, &key, why);
+	buf_release(&vkey);
+	return holds;
 }
 
 /* The head moves along: a checkpoint row is never ahead of it. */

@@ -239,6 +239,18 @@ keeper_keys_compare(struct keeper *k)
 	return true;
 }
 
+uint64_t
+keeper_keys_since(struct keeper *k)
+{
+	struct told first = {.seq = 0};
+	struct buf fields;
+
+	buf_init(&fields);
+	(void)look_up_first(k, INT64_MAX, &first, &fields); /* 0 is as well */
+	buf_release(&fields);
+	return first.seq;
+}
+
 void
 keeper_keys_turn(struct keeper *k, const char *reason, bool clean)
 {

@@ -49,7 +49,8 @@ doom_keys(struct keeper *k)
 
 	doom(k,
 	    "%s belongs to the key %s and those announced after it, but the "
-	    "signer has %s, epoch %" PRIu64 ". Nothing is recorded. Put the "
+	    "signer has %s, epoch %" PRIu64
+	    ". Nothing is recorded. Next: put the "
 	    "journal and the signer's folder of the same installation "
 	    "together, both the newest, or go on with new keys: chancery "
 	    "recover --new-incarnation --reason signer",
@@ -97,7 +98,8 @@ keeper_compare(struct keeper *k)
 		    k->path, s->size);
 		return;
 	}
-	if (journal_signed_size(k->journal) > s->size) {
+	if (journal_signed_size(k->journal) > s->size &&
+	    journal_signed_size(k->journal) > keeper_keys_since(k)) {
 		doom(k,
 		    "%s has a signature over %" PRIu64 " records, but the "
 		    "signer knows of %" PRIu64 " only: its folder is an old "

@@ -283,6 +283,8 @@ bool keeper_on_fork(struct keeper *k, struct view payload);
  * finds out what is under way between them.
  */
 bool keeper_keys_compare(struct keeper *k);
+/* The record that the journal's present name began with. */
+uint64_t keeper_keys_since(struct keeper *k);
 /* True when the key may sign new records; else the turn to another goes on. */
 bool keeper_keys_ready(struct keeper *k);
 /* The journal begins: its key has not signed yet. */
