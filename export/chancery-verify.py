@@ -2,147 +2,25 @@
 """The second verifier of Chancery, for those who read what judges their evidence.
 
 It was written from chancery-journal(5) and chancery-adapter(7), shares no line with
-chancery-verify(1), and consists of three files: this one judges a journal, chancery_evidence.py
-knows its bytes, and chancery_archive.py archives. It stops reading a file at the first thing
-that does not hold. It needs the commands openssl (signatures) and zstd (tarballs).
+chancery-verify(1), and consists of five files: this one reads a journal, chancery_evidence.py
+knows its bytes, chancery_rules.py what control records mean, chancery_segments.py its files, and
+chancery_archive.py archives and proofs. It stops reading a file at the first thing that does not hold. It needs the commands
+openssl (signatures) and zstd (tarballs).
 Exit status: 0 all holds, 1 something does not hold, 2 usage, 3 the system failed.
 """
 import argparse
 import contextlib
 import itertools
 import os
-import re
 import sqlite3
 import sys
 from types import SimpleNamespace
 
 import chancery_archive
-from chancery_evidence import (Tree, check_anchors, check_part, check_time, choose_key, need,
-                               next_key, parse_key, parse_leaf, parse_witness, read_note, sha,
-                               take_anchor, take_beat, unbase64)
+from chancery_evidence import (Tree, check_part, choose_key, need, next_key, parse_key, parse_leaf,
+                               read_note, sha, unbase64)
+from chancery_rules import RULES, check_anchors, check_beyond, check_time
 from chancery_segments import check_opens, groups, put_together
-
-
-# ---- CONTROL RECORDS: each follows from those before it ----
-
-def on_batch(j, f):
-    known = j.batches.setdefault(f["adapter"], [])
-    begin = known[-1]["last"] + 1 if known else 0
-    need(f["batch"] == len(known) + 1 and f["first"] == begin <= f["last"] < f["size"] <= f["seq"]
-         and f["count"] == f["last"] - f["first"] + 1, "batch breaks its rules")
-    need(j.tree.root(f["size"]) == unbase64(f["root"]), "batch states another root")
-    known.append(dict(f, ack=None))
-
-
-def on_ack(j, f):
-    known, n = j.batches.get(f["adapter"], []), f["batch"]
-    need(1 <= n <= len(known) and not known[n - 1]["ack"] and (n == 1 or known[n - 2]["ack"]) and
-         all(f[name] == known[n - 1][name] for name in ("first", "last")),
-         "acknowledgement of no batch, or out of order, or a second one")
-    known[n - 1]["ack"] = f
-
-
-def on_key(j, f):
-    j.names[-1].keys = next_key(j.names[-1].keys, f)
-
-
-def on_policy(j, f):
-    f["keys"] = dict(map(parse_witness, f["witnesses"].split(","))) if f["witnesses"] != "-" else {}
-    j.policy, j.witnesses = f, {**j.witnesses, **f["keys"]}
-
-
-def on_hold(j, f):
-    need(f["hold"] == len(j.holds) + 1, "hold: its number")
-    j.holds.append(dict(f, released=None))
-    j.newest_hold = str(f["seq"])
-
-
-def on_release(j, f):
-    hold, = [h for h in j.holds if h["hold"] == f["hold"] and h["released"] is None]
-    need(j.policy.get("approvals") != "2" or hold["by"] != f["by"], "release by the same person")
-    hold["released"], j.newest_hold = f["seq"], str(f["seq"])
-
-
-def on_approve(j, f):
-    need(f["below"] <= f["seq"], "approval of what comes after it")
-    j.approvals[str(f["seq"])] = f
-
-
-def runs(numbers):
-    """Ascending numbers as in 3-9,12,20-31."""
-    pieces = [[n for _, n in run] for _, run in itertools.groupby(
-        enumerate(numbers), lambda pair: pair[1] - pair[0])]
-    return ",".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in pieces)
-
-
-def on_purge(j, f):
-    first, last, acks = f["first"], f["last"], []
-    f["spans"] = [[*map(int, run.split("-"))] * 2 for run in f["ranges"].split(",")]
-    f["spans"] = [(span[0], span[-1]) for span in f["spans"]]
-    need(f["purge"] == len(j.purges) + 1 and first <= last < f["seq"] and last - first < 10000
-         and all(first <= low <= high <= last for low, high in f["spans"]), "purge: its ranges")
-    taken = [seq for low, high in f["spans"] for seq in range(low, high + 1)]
-    need((taken[0], taken[-1], runs(taken)) == (first, last, f["ranges"]), "purge: its ranges")
-    need(all(high < c or d < low for p in j.purges for c, d in p["spans"]
-             for low, high in f["spans"]), "purge overlaps another")
-    need(f["policy"] == j.policy.get("seq"), "purge names another policy")
-    need(f["hold"] == j.newest_hold, "purge names another hold")
-    names = f["approvals"].split(",") if f["approvals"] != "-" else []
-    need(len(names) == int(j.policy["approvals"]) == len({j.approvals[n]["by"] for n in names})
-         and names == sorted(names, key=int), "purge: its approvals")
-    need(all(j.approvals[n]["below"] > last for n in names), "purge: approved is less")
-    need(j.policy["required"] != "-" and j.policy["after"] >= 0, "purge against the policy")
-    for name in j.policy["required"].split(","):
-        over = [b for b in j.batches.get(name, []) if b["first"] <= last and first <= b["last"]]
-        need(over and over[-1]["last"] >= last and all(
-            b["ack"] and b["ack"]["state"] == "stored" for b in over), f"purge: {name} has it not")
-        need(f["at"] >= over[-1]["ack"]["at"] + j.policy["after"] * 1000000, "purge: too early")
-        acks.append(f"{name}:{over[-1]['ack']['seq']}")
-    need(f["acks"] == ",".join(acks), "purge names other acknowledgements")
-    youngest, demanded = max(int(a.split(":")[1]) for a in acks), j.policy["stamp"] == "yes"
-    need(youngest < int(f["anchor"]) <= f["seq"] if j.policy["quorum"] or demanded else
-         f["anchor"] == "-", "purge: its anchor")
-    f["rule"] = j.policy
-    need(f["count"] == sum(j.kinds[seq] < 128 for seq in taken) and f["leaves"] == sha(
-        *(j.tree.nodes(0, seq, 1) for seq in taken)).hex(), "purge: count or digest of leaves")
-    j.purges.append(f)
-
-
-def on_recover(j, f):
-    """One name of the journal ends, another begins; signed records may be lost between."""
-    old, key = j.names[-1], parse_key(f["vkey"])
-    need(f["old"] == old.key.name and f["origin"] == key.name
-         and key.name not in [name.key.name for name in j.names]
-         and re.fullmatch(re.escape(old.key.name[:-8]) + "[0-9a-f]{8}", key.name),
-         "recover: its names")
-    lost, told = f["size"] - f["seq"], f"(reason {f['reason']}, {f['by']})"
-    need(f["reason"] != "lost" or lost > 0, "recover: nothing is lost")
-    need(f["reason"] == "fork" or lost > 0 or j.tree.root(f["size"]) == unbase64(f["root"]),
-         "recover states another root")
-    j.notes.append(f"gap, declared {told}: of {f['size']} records signed as {f['old']}, {lost} are"
-                   f" lost; it goes on as {key.name}" if lost > 0 else
-                   f"new name, declared {told}: {f['old']} goes on as {key.name}")
-    old.end = f
-    j.names.append(SimpleNamespace(key=key, next=f["next"], end=old.endless,
-                                   endless=old.endless, told=sha(key.public).hex() == old.next,
-                                   keys=next_key([], f)))
-
-def on_open(j, f):
-    need(f["segment"] == len(j.segments) and (f["note"] == "-") == (f["seq"] == 0) and
-         (f["journal"], f["origin"]) == (j.opened["journal"], j.names[-1].key.name), "open: not of this place")
-    j.sealed = False
-    j.segments.append(f)
-
-
-def on_seal(j, f):
-    need((f["segment"], f["first"]) == (len(j.segments) - 1, j.segments[-1]["seq"])
-         and f["count"] == f["seq"] + 1 - f["first"] and (f["seq"] + 1) % 256 == 0, "seal: not of this file")
-    j.sealed = True
-
-
-RULES = {128: on_open, 136: on_seal, 129: on_batch, 130: on_ack, 131: on_purge, 134: on_policy, 138: on_hold,
-         139: on_release, 140: on_recover, 141: take_anchor, 133: take_beat, 135: on_key,
-         145: on_approve}
 
 
 # ---- TABLES ----
@@ -213,12 +91,6 @@ def walk(s, db):
     need(sum(p["count"] for p in s.purges) == s.kinds.count(0), "payloads missing and not purged")
 
 
-def check_beyond(end, size, root):
-    """A checkpoint of a former name may be of records that were declared lost, and of no more."""
-    need(size <= end["size"] and (size < end["size"] or root == unbase64(end["root"])),
-         f"more, or something else, was signed as {end['old']} than was declared")
-
-
 def check_tree(s, db, archives):
     tiles = [(level // 8, i, s.tree.nodes(level, 256 * i, 256)) for level in range(0, 56, 8)
              for i in range(s.tree.size >> level + 8)]
@@ -281,9 +153,10 @@ def check_tables(s, db):
             f',"{name}":{value}' if isinstance(value, int) else f',"{name}":"{value.decode()}"'
             for name, value in names if value is not None) + "}"
         lost = salt is selector is None
-        need((b'{"v":1}' if lost else selector).lower().decode() == text and (lost or len(salt) == 32
-             and sha(b"part/1\n", salt, selector) == unbase64(s.holds[n - 1]["selector"])),
-             f"hold {n}: not what its record commits to")
+        need((b'{"v":1}' if lost else selector).lower().decode() == text and (
+            lost or len(salt) == 32 and
+            sha(b"part/1\n", salt, selector) == unbase64(s.holds[n - 1]["selector"])),
+            f"hold {n}: not what its record commits to")
 
 
 def read_keys(s, later):

@@ -39,8 +39,9 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
 NUMBER, NAME = "(?:0|[1-9][0-9]{0,18})", "[^\0- +\x7f]{1,255}"
 PLAIN, HASH = "[A-Za-z0-9._:/+=@,-]", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 VALUE = f"(?:{PLAIN}|%[0-9A-F]{{2}})+"
-FORMS = {"": VALUE, "n": NUMBER, "n-": f"{NUMBER}|-1", "n|-": f"{NUMBER}|-", "i": "0|-?[1-9][0-9]{0,18}", "name": "[a-z0-9-]{1,32}", "hash": HASH,
-         "hex": "[0-9a-f]{64}", "hex-": "[0-9a-f]{64}|-"}
+FORMS = {"": VALUE, "n": NUMBER, "n-": f"{NUMBER}|-1", "n|-": f"{NUMBER}|-", "hash": HASH,
+         "i": "0|-?[1-9][0-9]{0,18}", "name": "[a-z0-9-]{1,32}", "hex": "[0-9a-f]{64}",
+         "hex-": "[0-9a-f]{64}|-"}
 FIELDS = {kind: [word.partition("=")[::2] for word in text.split()[1:]]
           for kind, text in CONTROL.items()}
 HEAD = re.compile(f"leaf/1 ({NUMBER}) ({NUMBER})\nt ({NUMBER}) ({NUMBER}) ([0-9a-f]{{8}}) ([01])\n")
@@ -51,7 +52,6 @@ KNOWN = {kind: re.compile("".join(f"{name} ({FORMS.get(form, form)})\n" for name
          for kind, fields in FIELDS.items()}
 NOTE = re.compile(f"(({NAME})\n({NUMBER})\n({HASH})\n)\n((?:\u2014 {NAME} .{{8,}}\n){{1,100}})")
 VKEY = re.compile(f"({NAME})\\+([0-9a-f]{{8}})\\+(A[Q-Za-f][A-Za-z0-9+/]{{42}})\n?")
-
 NO_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{} \t\r\n"]+')     # of a JSON text
 
 
@@ -105,25 +105,6 @@ def parse_leaf(data):
             form in ("n", "n-")) else -number(value[1:]) if form == "i" and value[0] == "-" else (
             number(value)) if form == "i" else urllib.parse.unquote(value, errors="replace")
     return leaf
-
-
-def check_time(j, leaf):
-    """The clock moves, against boot time, by more than 250 ms only in a record that tells of it;
-    a beat counts the events since the last."""
-    known, j.boot, f = j.offset if leaf.boot == j.boot else None, leaf.boot, leaf.fields
-    if leaf.kind == 137:
-        need(leaf.held or f["new"] == leaf.offset, "clock record is not of its own time")
-        need(f["old"] == f["new"] if known is None else
-             f["old"] == known and abs(f["new"] - known) > 250000, "clock record breaks its rules")
-        j.offset = f["new"]
-    elif leaf.held or leaf.kind in (128, 136):
-        j.offset = known
-    else:
-        need(known is None or abs(leaf.offset - known) <= 250000, "the clock was set unsaid")
-        j.offset = leaf.offset
-    need(leaf.kind != 133 or f["events"] == j.events, "beat counts other events since the last")
-    need(leaf.kind != 144 or f["first"] <= f["last"] < leaf.seq, "audit of what was not there")
-    j.events = 0 if leaf.kind in (128, 133) else j.events + (leaf.kind < 128)
 
 
 def check_part(leaf, i, salt, data):
@@ -248,62 +229,3 @@ def read_note(data, keys):
                 k.key.public, found[1].encode(), blob[4:]) for k in keys), "signed in two epochs")
     need(own, f"checkpoint of size {found[3]}: not signed by the key")
     return number(found[3]), unbase64(found[4])
-
-
-# ---- ANCHORS ----
-
-def parse_witness(text):
-    """Name, key id and public key of a witness (cosignature/v1)."""
-    found = re.fullmatch(f"({NAME})\\+([0-9a-f]{{8}})\\+(B[A-P][A-Za-z0-9+/]{{42}})", text)
-    need(found, "key of a witness malformed")
-    public = unbase64(found[3], 33)
-    need(sha(found[1].encode(), b"\n", public)[:4].hex() == found[2], "witness: key id")
-    return (found[1], bytes.fromhex(found[2])), public[1:]
-
-
-def read_cosignature(line, note, keys):
-    """Name, key id, time, and whether a known key made it; a wrong one raises."""
-    found = re.fullmatch(f"\u2014 ({NAME}) ([A-Za-z0-9+/=]{{104}})\n", line.decode("utf-8"))
-    need(found, "cosignature line malformed")
-    blob, body = unbase64(found[2], 76), NOTE.fullmatch(note.decode("utf-8"))[1].encode()
-    at, key = int.from_bytes(blob[4:12], "big"), keys.get((found[1], blob[:4]))
-    need(not key or ed25519(key, b"cosignature/v1\ntime %d\n" % at + body, blob[12:]),
-         f"the cosignature of {found[1]} is wrong")
-    return found[1], blob[:4], at, bool(key)
-
-
-def take_anchor(j, f):
-    stored = f["state"] == "ok" and f["what"] != "syslog"
-    need(f["size"] <= f["seq"] and stored == (f["sha256"] != "-"), "anchor record")
-    j.anchors += [f] if stored else []
-
-
-def take_beat(j, f):
-    if f["anchor"] != "-":
-        j.named.setdefault(f["anchor"], f["seq"])
-
-
-def check_anchors(s, db):
-    """Cosignatures and time-stamps; what anchor records and purges tell of is there."""
-    notes, there, signed = dict(db.execute("SELECT size, note FROM checkpoint")), set(), set()
-    for size, name, line, at in db.execute("SELECT size, name, line, at FROM cosig"):
-        need(size in notes, "cosignature of no checkpoint")
-        who, key, when, known = read_cosignature(line, notes[size], s.witnesses)
-        need((name.decode("utf-8", "replace"), at) == (who, when), "cosig row and line differ")
-        there.add(("witness", size, who, at, sha(line).hex()))
-        signed |= {(size, (who, key))} if known else set()
-    for size, at, token in db.execute("SELECT size, at, token FROM stamp"):
-        need(size in notes and token[:1] == b"0" and sha(notes[size]) in token, "time-stamp")
-        there.add(("stamp", size, at, sha(token).hex()))
-    for f in s.anchors:
-        name = (f["name"],) if f["what"] == "witness" else ()
-        need((f["what"], f["size"], *name, f["time"], f["sha256"]) in there, "anchor: not there")
-    known = {row[-1]: row[1] for row in there}
-    need(all(known.get(sha256, seq + 1) <= seq for sha256, seq in s.named.items()),
-         "beat names evidence that is not there")
-    for p in s.purges:
-        rule, size = p["rule"], p["anchor"]
-        need(size == "-" or sum((int(size), key) in signed for key in rule["keys"]) >=
-             rule["quorum"], "purge before enough witnesses had cosigned")
-        need(rule["stamp"] == "no" or any(row[:2] == ("stamp", int(size)) for row in there),
-             "purge without a time-stamp")
