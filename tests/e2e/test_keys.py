@@ -5,13 +5,16 @@ import base64
 import hashlib
 import os
 import pathlib
+import random
+import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from chancery import ROOT, Chancery  # noqa: E402
+from chancery import ROOT, Chancery, program, wait_until  # noqa: E402
 
 
 def second(c, *paths):
@@ -100,6 +103,46 @@ class Keys(unittest.TestCase):
             done = c.cli("key", "rotate", check=False)
             self.assertEqual(done.returncode, 3)
             self.assertIn("chanceryd is not running", done.stderr)
+
+    def test_killed_while_the_key_changes(self):
+        """The key changes every second and on demand, and signer, keeper or
+        both are killed in the middle of it."""
+        chance = random.Random(int(os.environ.get("CHANCERY_SEED", "1")))
+        with Chancery(extra="keys { rotate-s = 1 }\n") as c:
+            c.init().add_users("ann")
+            hall = c.add_room("Hall")
+            c.start()
+            ann = c.sign_in("ann")
+            ann.join(hall)
+            said = []
+            for i in range(12):
+                roles = wait_until(
+                    lambda: {"signer", "keeper"} <= (r := c.roles()).keys()
+                    and r, "both roles")
+                asked = subprocess.Popen(
+                    [program("chancery"), "-f", str(c.conf), "key", "rotate"]
+                    + ["--compromised"] * (i % 4 == 3),
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                threading.Event().wait(chance.random() / 100)
+                for role in chance.choice((["signer"], ["keeper"],
+                                           ["signer", "keeper"])):
+                    os.kill(roles[role], signal.SIGKILL)
+                asked.wait(60)
+                text = "after kill %d" % i
+                wait_until(lambda: ann.post(hall, text) == 200,
+                           "recording goes on", 60)
+                said.append(text)
+            c.stop()
+            found = self.chain(c)
+            self.assertGreater(len(found), 6)
+            posts = c.journal.posts()
+            self.assertEqual([t for t in posts if t in said], said)
+            report = self.both_hold(c)
+            self.assertNotIn("about to begin", report)
+            self.assertEqual(
+                sorted(p.name for p in (c.state / "signer").iterdir()
+                       if p.name not in ("after", "closing")),
+                ["key", "next", "state"])
 
     def test_archives_of_later_epochs(self):
         with Chancery() as c:
