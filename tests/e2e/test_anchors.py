@@ -156,14 +156,16 @@ class SyslogAnchor(unittest.TestCase):
 class Witnesses(unittest.TestCase):
     """2 of 3 witnesses must have cosigned before anything is purged."""
 
-    def start(self, c, names=("one", "two", "three"), quorum=2, more=""):
+    def start(self, c, names=("one", "two", "three"), quorum=2, more="",
+              segment=50000000, purge=0):
         self.witnesses = {}
         for name in names:
             w = Witness(c.folder / name, "witness.example/" + name)
             self.addCleanup(w.end, kill=True)
             self.witnesses[name] = w.start()
         c.extra = ("anchors { quorum = %d interval-s = 1 }\n"
-                   "journal { beat-s = 2 }\n" % quorum
+                   "journal { beat-s = 2 segment-records = %d }\n"
+                   % (quorum, segment)
                    + more + "".join(
                        'witness %s { url = "%s" vkey = "%s" ca = "%s" }\n'
                        % (name, w.url, w.vkey, w.ca)
@@ -171,7 +173,7 @@ class Witnesses(unittest.TestCase):
         c.adapters = ('adapter records { program = "xml" directory = "%s" '
                       "interval-s = 3600 required = true }\n"
                       % (c.folder / "out"))
-        c.purge = 0
+        c.purge = purge
         c.init().add_users("ann")
         self.hall = c.add_room("Hall")
         c.start()
@@ -405,6 +407,27 @@ class Witnesses(unittest.TestCase):
             self.assertIn("403", said["failure"])
             c.stop()
             c.verify(c.journal.path, c.folder / "out")
+
+    def test_the_next_file_goes_on(self):
+        """Witnesses see one log, whatever file its records are in."""
+        with Chancery() as c:
+            self.start(c, ("one", "two"), quorum=2, segment=512,
+                       purge=-1)
+            ann = c.sign_in("ann")
+            ann.join(self.hall)
+            later = c.state / "journal" / "journal-0001.db"
+            for n in range(700):
+                self.assertEqual(ann.post(self.hall, "post %d" % n), 200)
+                if later.exists():
+                    break
+            self.assertTrue(later.exists())
+            ann.sign_off()
+            c.journal.path = later
+            self.wait_cosigned(c)
+            c.cli("adapter", "run", "records")
+            self.assertEqual(self.states(c, "one"), ["ok"])
+            c.stop()
+            c.verify(c.state / "journal", c.folder / "out")
 
     def test_restored_state(self):
         """Journal and signer of yesterday agree; the witness knows better."""
