@@ -3,9 +3,9 @@
 
 It was written from chancery-journal(5) and chancery-adapter(7), shares no line with
 chancery-verify(1), and consists of five files: this one reads a journal, chancery_evidence.py
-knows its bytes, chancery_rules.py what control records mean, chancery_segments.py its files, and
-chancery_archive.py archives and proofs. It stops reading a file at the first thing that does not hold. It needs the commands
-openssl (signatures) and zstd (tarballs).
+knows its bytes, chancery_rules.py what control records mean, chancery_segments.py how a journal
+lies in several files, and chancery_archive.py archives and proofs. It stops reading a file at the
+first thing that does not hold. It needs the commands openssl (signatures) and zstd (tarballs).
 Exit status: 0 all holds, 1 something does not hold, 2 usage, 3 the system failed.
 """
 import argparse
@@ -64,7 +64,8 @@ def walk(s, db):
         need(leaf.seq == s.tree.size, f"record {s.tree.size} is expected here")
         need((leaf.seq, leaf.at, leaf.kind) == (seq, at, kind), "columns and text differ")
         need(leaf.at > s.at and (not leaf.held or leaf.at == s.at + 1 or not seq), "time")
-        need((leaf.kind == 128) == (seq == 0 or s.sealed), "open is the first record of a file and no other")
+        need((leaf.kind == 128) == (seq == 0 or s.sealed),
+             "open is the first record of a file and no other")
         parts = db.execute("SELECT id, salt, data FROM body WHERE id BETWEEN ? AND ? ORDER BY id",
                            (256 * seq, 256 * seq + 255)).fetchall()
         need(len(parts) in (0, len(leaf.parts)), "payloads are missing")
@@ -214,12 +215,14 @@ def main(words):
     for path in sorted(set(given.file)):
         side = path.removesuffix(".xml") + ".evidence.xml"
         path = side if path.endswith(".xml") and os.path.exists(side) else path
-        subjects.append(SimpleNamespace(file=path, files=[path], kind=kind_of(path), seq=None, origin=None,
-                                        finding=None, failure=None, notes=[], later=later))
+        subjects.append(SimpleNamespace(file=path, files=[path], kind=kind_of(path), seq=None,
+                                        origin=None, finding=None, failure=None, notes=[],
+                                        later=later))
     together = groups([s.file for s in subjects if s.kind == ".db"])
     for s in subjects:
         s.files = next((files for files in together if files[0] == s.file), s.files)
-    subjects = [s for s in subjects if s.kind != ".db" or s.file == s.files[0] and s.files in together]
+    subjects = [s for s in subjects
+                if s.kind != ".db" or s.file == s.files[0] and s.files in together]
     archives = [s for s in subjects if s.kind in (".xml", ".tar.zst")]
     for s in subjects:
         with contextlib.suppress(Exception):    # read_journal() tells

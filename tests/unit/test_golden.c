@@ -18,6 +18,7 @@
 #include "base/crypto.h"
 #include "base/text.h"
 
+#include "compliance/event.h"
 #include "compliance/leaf.h"
 #include "compliance/note.h"
 #include "compliance/tree.h"
@@ -105,6 +106,31 @@ leaves(void **state)
 		verify_leaf_hash(text, hash);
 		assert_hex(hash, member(item, "hash"));
 	}
+}
+
+/* Whoever adds a kind of control record adds its bytes. */
+static void
+every_control_kind(void **state)
+{
+	const json_t *list = member(vectors, "leaves"), *item;
+	bool seen[256] = {false};
+	size_t i;
+
+	(void)state;
+	json_array_foreach(list, i, item)
+	{
+		struct verify_leaf leaf;
+		const char *why;
+		unsigned line;
+
+		assert_true(verify_leaf_parse(
+		    text_of(member(item, "text")), &leaf, &line, &why));
+		seen[leaf.kind] = true;
+	}
+	for (unsigned kind = EVENT_CONTROL; kind < 256; kind++)
+		if (event_name(kind) != NULL && !seen[kind])
+			fail_msg(
+			    "no vector of kind %u, %s", kind, event_name(kind));
 }
 
 static void
@@ -261,6 +287,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(leaves),
+	    cmocka_unit_test(every_control_kind),
 	    cmocka_unit_test(bad_leaves),
 	    cmocka_unit_test(commitment),
 	    cmocka_unit_test(roots),
