@@ -10,38 +10,6 @@
 #include "tests/unit/verify_fixture.h"
 #include "tests/unit/verify_run.h"
 
-/* Journals whose control records break the rules, otherwise sound. */
-static void
-check_story(void (*story)(struct fix *), const char *check, int64_t seq,
-    const char *words)
-{
-	struct fix f;
-	char folder[64], path[160];
-	json_t *o;
-
-	snprintf(folder, sizeof(folder), "/tmp/verify.XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/story.db", folder);
-	fix_init(&f, 7);
-	fix_open(&f);
-	story(&f);
-	f.note_size = f.n;
-	fix_write(&f, path);
-	o = run_journal(path, f.vkey, NULL, 0);
-	if (check == NULL
-		? run_status(o) != 0
-		: run_status(o) != 1 || !run_found(o, check, seq, words)) {
-		run_print(o);
-		fail_msg("expected %s at %lld: %s",
-		    check == NULL ? "no finding" : check, (long long)seq,
-		    words == NULL ? "" : words);
-	}
-	json_decref(o);
-	unlink(path);
-	rmdir(folder);
-	fix_free(&f);
-}
-
 static const char sha[] =
     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -277,36 +245,36 @@ static void
 test_rule_kept(void **in)
 {
 	(void)in;
-	check_story(purge_sound, NULL, -1, NULL);
+	run_story(purge_sound, NULL, -1, NULL);
 }
 
 static void
 test_stories(void **in)
 {
 	(void)in;
-	check_story(purge_unacked, "purges", 6, "adapter xml had not");
-	check_story(purge_beyond, "purges", 6, "had not stored");
-	check_story(purge_never, "purges", 5, "never to purge");
-	check_story(purge_early, "purges", 5, "3600 s");
-	check_story(purge_wrong_ack, "purges", 5, "youngest");
-	check_story(purge_old_ack, "purges", 8, "youngest");
-	check_story(purge_more_acks, "purges", 7, "youngest");
-	check_story(purge_too_many, "purges", 10004, "over more than 10000");
-	check_story(ack_before, "control", 4, "before the one before");
-	check_story(adapter_named, "control", 2, "malformed");
-	check_story(beat_field, "syntax", 1, "another field");
-	check_story(meta_row, "tables", -1, "meta");
-	check_story(purge_twice, "purges", 6, "overlaps");
-	check_story(purge_miscounted, "purges", 5, "hold 1");
-	check_story(purge_miscounted, "purges", 5, "digest");
-	check_story(ack_unknown, "control", 1, "was not cut");
-	check_story(batch_gap, "control", 3, "does not begin");
-	check_story(batch_root, "roots", 2, "this batch record");
-	check_story(second_open, "control", 1, "not the first");
-	check_story(wrong_type, "payloads", 1, "type");
-	check_story(not_json, "payloads", 1, "JSON");
-	check_story(time_back, "time", 2, "not after");
-	check_story(time_held, "time", 1, "held back");
+	run_story(purge_unacked, "purges", 6, "adapter xml had not");
+	run_story(purge_beyond, "purges", 6, "had not stored");
+	run_story(purge_never, "purges", 5, "never to purge");
+	run_story(purge_early, "purges", 5, "3600 s");
+	run_story(purge_wrong_ack, "purges", 5, "youngest");
+	run_story(purge_old_ack, "purges", 8, "youngest");
+	run_story(purge_more_acks, "purges", 7, "youngest");
+	run_story(purge_too_many, "purges", 10004, "over more than 10000");
+	run_story(ack_before, "control", 4, "before the one before");
+	run_story(adapter_named, "control", 2, "malformed");
+	run_story(beat_field, "syntax", 1, "another field");
+	run_story(meta_row, "tables", -1, "meta");
+	run_story(purge_twice, "purges", 6, "overlaps");
+	run_story(purge_miscounted, "purges", 5, "hold 1");
+	run_story(purge_miscounted, "purges", 5, "digest");
+	run_story(ack_unknown, "control", 1, "was not cut");
+	run_story(batch_gap, "control", 3, "does not begin");
+	run_story(batch_root, "roots", 2, "this batch record");
+	run_story(second_open, "control", 1, "not the first");
+	run_story(wrong_type, "payloads", 1, "type");
+	run_story(not_json, "payloads", 1, "JSON");
+	run_story(time_back, "time", 2, "not after");
+	run_story(time_held, "time", 1, "held back");
 }
 
 int

@@ -336,8 +336,8 @@ fix_ack(struct fix *f, const char *adapter, uint64_t n, uint64_t first,
 
 /* Purges the range: the record, the row, and the bodies are left out. */
 static inline void
-fix_purge(
-    struct fix *f, uint64_t n, uint64_t first, uint64_t last, const char *acks)
+fix_purge_on(struct fix *f, uint64_t n, uint64_t first, uint64_t last,
+    const char *acks, const char *hold, const char *approvals)
 {
 	struct buf b, hex;
 	uint8_t digest[32];
@@ -362,11 +362,19 @@ fix_purge(
 	fix_control(f, 131,
 	    "purge %" PRIu64 "\nfirst %" PRIu64 "\nlast %" PRIu64
 	    "\ncount %" PRIu64 "\nranges %" PRIu64 "-%" PRIu64
-	    "\nleaves %s\nacks %s\nheld 0\nhold -\napprovals -\nanchor -\n"
+	    "\nleaves %s\nacks %s\nheld 0\nhold %s\napprovals %s\nanchor -\n"
 	    "policy %" PRIu64 "\n",
-	    n, first, last, count, first, last, buf_text(&hex), acks, policy);
+	    n, first, last, count, first, last, buf_text(&hex), acks, hold,
+	    approvals, policy);
 	buf_release(&b);
 	buf_release(&hex);
+}
+
+static inline void
+fix_purge(
+    struct fix *f, uint64_t n, uint64_t first, uint64_t last, const char *acks)
+{
+	fix_purge_on(f, n, first, last, acks, "-", "-");
 }
 
 static inline void
