@@ -9,6 +9,7 @@
 #include "compliance/hold.h"
 #include "compliance/ledger.h"
 #include "compliance/plan.h"
+#include "compliance/quorum.h"
 #include "compliance/reach.h"
 #include "compliance/retention.h"
 #include "compliance/scan.h"
@@ -16,13 +17,21 @@
 #define STEP_RECORDS 2000
 #define GROUPS_MAX 256
 
+/* Reaches besides those of the times. */
+enum extra {
+	EXTRA_STORED,
+	EXTRA_SIGNED,
+	EXTRA_OUTSIDE, /* a checkpoint is in other hands */
+	EXTRAS
+};
+
 struct survey {
 	const struct conf *conf;
 	struct scan *scan;
 	struct ledger *ledger;
 	struct holds holds;
 	uint64_t approved;
-	struct reach *reach; /* by time, then stored, then signed */
+	struct reach *reach; /* by time, then by EXTRA_* */
 	uint64_t *end;
 	size_t times;
 	uint64_t next, size;
@@ -41,7 +50,7 @@ on_closed(uv_handle_t *handle)
 {
 	struct survey *s = handle->data;
 
-	for (size_t i = 0; s->reach != NULL && i < s->times + 2; i++)
+	for (size_t i = 0; s->reach != NULL && i < s->times + EXTRAS; i++)
 		reach_release(&s->reach[i]);
 	holds_release(&s->holds);
 	scan_close(s->scan);
@@ -115,7 +124,8 @@ reason_of(const struct survey *s, const struct scan_record *r, char *detail,
 	struct view envelope = r->part[0].data;
 	struct retention_class c = retention_of(s->conf, r->kind, envelope);
 	const struct hold *hold = holds_match(&s->holds, r->at, envelope);
-	const char *lacks = adapter_without(&s->reach[s->times], r->seq);
+	const char *lacks =
+	    adapter_without(&s->reach[s->times + EXTRA_STORED], r->seq);
 
 	(void)snprintf(detail, len, "%s", c.name);
 	if (c.after_s < 0)
@@ -124,13 +134,13 @@ reason_of(const struct survey *s, const struct scan_record *r, char *detail,
 		(void)snprintf(detail, len, "%" PRIu64, hold->n);
 		return "held";
 	}
-	if (s->reach[s->times].count == 0)
+	if (s->reach[s->times + EXTRA_STORED].count == 0)
 		return "no adapter is required";
 	if (lacks != NULL) {
 		(void)snprintf(detail, len, "%s", lacks);
 		return "not stored";
 	}
-	lacks = adapter_without(&s->reach[s->times + 1], r->seq);
+	lacks = adapter_without(&s->reach[s->times + EXTRA_SIGNED], r->seq);
 	if (lacks != NULL) {
 		(void)snprintf(detail, len, "%s", lacks);
 		return "acknowledgement not signed";
@@ -140,6 +150,8 @@ reason_of(const struct survey *s, const struct scan_record *r, char *detail,
 	detail[0] = '\0';
 	if (r->seq >= s->approved)
 		return "not approved";
+	if (r->seq >= s->end[s->times + EXTRA_OUTSIDE])
+		return "no checkpoint outside";
 	return NULL;
 }
 
@@ -206,7 +218,7 @@ on_step(uv_timer_t *timer)
 static int
 measure(struct survey *s)
 {
-	uint64_t from = scan_purged_to(s->scan), signed_size;
+	uint64_t from = scan_purged_to(s->scan), signed_size, outside = 0;
 	struct approvals approvals = {0};
 	struct sqlite3 *db = ledger_db(s->ledger);
 	struct reach_stop stop;
@@ -217,14 +229,19 @@ measure(struct survey *s)
 	r = scan_note(s->scan, &signed_size, &note);
 	buf_release(&note);
 	if (r != 0 || db == NULL || holds_read(&s->holds, db) != 0 ||
-	    approvals_read(&approvals, db) != 0)
+	    approvals_read(&approvals, db) != 0 ||
+	    quorum_find(db, s->conf, s->conf->stamp.required, 0, &outside) < 0)
 		r = -1;
+	if (s->conf->anchors.quorum == 0 && !s->conf->stamp.required)
+		outside = UINT64_MAX;
 	s->approved = approvals_below(&approvals, s->conf->purge_approvals);
 	approvals_release(&approvals);
-	for (size_t i = 0; r == 0 && i < s->times + 2; i++)
+	for (size_t i = 0; r == 0 && i < s->times + EXTRAS; i++)
 		r = reach_extend(&s->reach[i], s->scan, s->ledger, from,
-		    i == s->times ? UINT64_MAX : signed_size, &s->end[i],
-		    &stop);
+		    i == s->times + EXTRA_STORED        ? UINT64_MAX
+			: i == s->times + EXTRA_OUTSIDE ? outside
+							: signed_size,
+		    &s->end[i], &stop);
 	s->next = from;
 	s->size = scan_size(s->scan);
 	return r;
@@ -238,11 +255,11 @@ prepare(struct survey *s, const char *journal)
 
 	(void)snprintf(s->why, sizeof s->why, "out of memory");
 	s->times = ok ? retention_times(s->conf, times) : 0;
-	s->reach = calloc(s->times + 2, sizeof *s->reach);
-	s->end = calloc(s->times + 2, sizeof *s->end);
+	s->reach = calloc(s->times + EXTRAS, sizeof *s->reach);
+	s->end = calloc(s->times + EXTRAS, sizeof *s->end);
 	s->found.range = calloc(PURGE_RULES_SPAN, sizeof *s->found.range);
 	ok = ok && s->reach != NULL && s->end != NULL && s->found.range != NULL;
-	for (size_t i = 0; ok && i < s->times + 2; i++)
+	for (size_t i = 0; ok && i < s->times + EXTRAS; i++)
 		ok = reach_init(
 		    &s->reach[i], s->conf, i < s->times ? times[i] : 0);
 	free(times);
