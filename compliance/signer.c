@@ -169,7 +169,8 @@ read_state(struct signer *s, char *why, size_t why_len)
 		r = fail(why, why_len,
 		    "%s: the signer's folder is of another machine, and the "
 		    "one there may sign with the same key. When that one is "
-		    "gone for good: chancery recover --moved",
+		    "gone for good, move this file aside and make it anew: "
+		    "chancery recover --signer-state NOTE",
 		    s->state_path);
 	} else {
 		s->size = body.size;

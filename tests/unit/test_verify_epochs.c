@@ -480,7 +480,14 @@ newest_epoch_rewritten(void **state)
 		tell(&s);
 		assert_int_equal(sqlite3_close(s.db), SQLITE_OK);
 		assert_int_equal(unlink(s.path), 0);
-		s.f.n = s.turn[1] + 1;
+		while (s.f.n > s.turn[1] + 1) {
+			struct fix_record *last = &s.f.rec[--s.f.n];
+
+			free(last->leaf);
+			free(last->part[0].data);
+			free(last->part[1].data);
+			memset(last, 0, sizeof(*last));
+		}
 		for (unsigned i = 0; i < 4; i++)
 			fix_post(&s.f, "what was never said");
 		fix_write(&s.f, s.path);
