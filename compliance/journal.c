@@ -340,10 +340,9 @@ journal_import(struct journal *j, struct journal_import *import)
 
 /* Adds the leaf hashes of the range, and counts its user events. */
 static int
-digest_range(
-    struct journal *j, struct range r, struct crypto_hash *h, uint64_t *events)
+digest_range(struct journal *j, sqlite3_stmt *s, struct range r,
+    struct crypto_hash *h, uint64_t *events)
 {
-	sqlite3_stmt *s = j->stmt[S_LEAVES];
 	uint8_t hash[TREE_HASH_LEN];
 	uint64_t n = 0;
 
@@ -362,19 +361,26 @@ digest_range(
 	    : journal_fail(j, "leaf %" PRIu64 " cannot be read", r.first + n);
 }
 
+/* both: NULL, or what has the sealed file of the records. */
 static int
-digest_ranges(struct journal *j, const struct journal_purge *p,
+digest_ranges(struct journal *j, sqlite3 *both, const struct journal_purge *p,
     uint8_t out[CRYPTO_SHA256_LEN], uint64_t *events)
 {
+	sqlite3_stmt *s = both == NULL
+	    ? j->stmt[S_LEAVES]
+	    : db_prepare(both,
+		  "SELECT bytes, kind FROM old.leaf"
+		  " WHERE seq >= ? AND seq < ? ORDER BY seq");
 	struct crypto_hash *h = crypto_hash_new();
-	int r = 0;
+	int r = s != NULL && h != NULL ? 0 : journal_fail(j, "out of memory");
 
-	if (h == NULL)
-		return journal_fail(j, "out of memory");
 	for (size_t i = 0; i < p->count && r == 0; i++)
-		r = digest_range(j, p->ranges[i], h, events);
-	crypto_hash_get(h, out);
+		r = digest_range(j, s, p->ranges[i], h, events);
+	if (h != NULL)
+		crypto_hash_get(h, out);
 	crypto_hash_free(h);
+	if (both != NULL)
+		(void)sqlite3_finalize(s); /* r tells */
 	return r;
 }
 
@@ -419,7 +425,7 @@ put_purge(struct buf *b, const struct journal_purge *p,
 
 /* 0; 1: they do not fit a record; -1. */
 static int
-purge_fields(struct journal *j, const struct journal_purge *p,
+purge_fields(struct journal *j, sqlite3 *both, const struct journal_purge *p,
     const struct purge_facts *facts, struct change *c, struct buf *fields)
 {
 	uint8_t digest[CRYPTO_SHA256_LEN];
@@ -431,7 +437,7 @@ purge_fields(struct journal *j, const struct journal_purge *p,
 	(void)sqlite3_reset(j->stmt[S_RANGE_NEXT]); /* 0 is refused below */
 	if (c->purge_number == 0)
 		return journal_fail_sql(j, "purge number");
-	if (digest_ranges(j, p, digest, &events) != 0)
+	if (digest_ranges(j, both, p, digest, &events) != 0)
 		return -1;
 	if (put_purge(fields, p, facts, c->purge_number, events, digest) != 0)
 		return journal_fail(j, "out of memory");
@@ -458,25 +464,38 @@ journal_purge(
 	};
 	struct change c = {.events = out, .count = 1, .purge = p};
 	struct purge_facts facts;
+	sqlite3 *both = NULL;
 	struct buf fields;
-	int r = 1;
+	unsigned segment;
+	int r = 1, old;
 
 	if (!j->writable)
 		return -1;
+	old = journal_sealed_span(
+	    j, p->ranges[0].first, p->ranges[p->count - 1].last, &segment);
+	if (old > 0)
+		both = journal_open_both(j, segment, p->ranges[0].first,
+		    p->ranges[p->count - 1].last);
+	if (old < 0 || (old > 0 && both == NULL))
+		return 1;
 	purge_facts_init(&facts);
 	buf_init(&fields);
-	if (!purge_rules_check(
-		j->db, &rules, &facts, j->error, sizeof j->error))
+	if (!purge_rules_check(both != NULL ? both : j->db, &rules, &facts,
+		j->error, sizeof j->error))
 		goto done;
-	r = purge_fields(j, p, &facts, &c, &fields);
+	r = purge_fields(j, both, p, &facts, &c, &fields);
 	if (r != 0)
 		goto done;
 	memset(out, 0, sizeof *out);
 	out->kind = EVENT_PURGE;
 	out->fields = buf_view(&fields);
+	db_close(both);
+	both = NULL;
 	r = journal_commit(j, &c);
 	out->fields = view_of(NULL, 0);
+	j->undone = r == 0 && old > 0;
 done:
+	db_close(both);
 	buf_release(&fields);
 	purge_facts_release(&facts);
 	return r;

@@ -206,6 +206,7 @@ turn_to(struct journal *j, struct journal *n)
 	char *const names[] = {n->uuid, n->origin, n->vkey};
 
 	*j = *n;
+	j->undone = old.undone;
 	j->offset = old.offset;
 	j->offset_known = old.offset_known;
 	j->uuid = old.uuid; /* callers may hold these */
@@ -274,9 +275,9 @@ journal_close_old(struct journal *j)
 	j->old = NULL;
 }
 
-/* The segment that holds a record before this one: opens are copied. */
-static int
-segment_of(struct journal *j, uint64_t seq, unsigned *out)
+/* Open records are copied, and each begins a file. */
+int
+journal_segment_of(struct journal *j, uint64_t seq, unsigned *out)
 {
 	sqlite3_stmt *s = j->stmt[S_BASES];
 	int r;
@@ -298,7 +299,7 @@ journal_old_db(struct journal *j, uint64_t seq)
 	char why[256];
 	char *path;
 
-	if (segment_of(j, seq, &segment) != 0)
+	if (journal_segment_of(j, seq, &segment) != 0)
 		return NULL;
 	if (j->old != NULL && j->old_segment == segment)
 		return j->old;

@@ -379,6 +379,8 @@ journal_checkpoint(struct journal *j)
 int
 journal_truncate(struct journal *j)
 {
+	if (journal_finish_purge(j) != 0)
+		return -1;
 	if (db_checkpoint_truncate(j->db) != 0)
 		return journal_fail_sql(j, "truncation of the WAL");
 	j->wal_pages = 0;
@@ -704,6 +706,7 @@ journal_open_file(const char *path, const char *file, char *why, size_t why_len)
 		return NULL;
 	}
 	j->writable = true;
+	j->undone = j->segment > 0;
 	return j;
 }
 

@@ -58,6 +58,7 @@ struct journal {
 	unsigned segment;
 	uint64_t first; /* of this segment */
 	bool sealed;
+	bool undone;  /* the newest purge is perhaps not carried out yet */
 	sqlite3 *old; /* a sealed file that was needed, NULL when none */
 	unsigned old_segment;
 	sqlite3 *db;
@@ -149,6 +150,19 @@ int journal_old_tile(
     struct journal *j, uint64_t index, uint8_t out[TREE_TILE_LEN]);
 /* The sealed file that holds a record; kept open. NULL: it cannot be read. */
 sqlite3 *journal_old_db(struct journal *j, uint64_t seq);
+/* The segment that holds a record before this one's: 0, or -1. */
+int journal_segment_of(struct journal *j, uint64_t seq, unsigned *out);
+/*
+ * Whether a purge is of records in a sealed file: 1 and which; 0; or -1 when
+ * it cannot be, with the reason.
+ */
+int journal_sealed_span(
+    struct journal *j, uint64_t first, uint64_t last, unsigned *segment);
+/* Payloads and events of such a file in the place of ours; to be closed. */
+sqlite3 *journal_open_both(
+    struct journal *j, unsigned segment, uint64_t first, uint64_t last);
+/* Removes in its file what the newest purge record says, if that is due. */
+int journal_finish_purge(struct journal *j);
 /* What journal_old_tile() keeps open is closed. */
 void journal_close_old(struct journal *j);
 

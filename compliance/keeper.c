@@ -598,6 +598,8 @@ keeper_main(const struct conf *conf, int parent_fd)
 	k->journal = journal_open(k->path, why, sizeof why);
 	if (k->journal == NULL)
 		log_fatal("%s", why);
+	/* A purge in a sealed file may have been interrupted. */
+	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
 	explain(k);
 	role_ready(k->role);
 	(void)uv_run(&k->loop, UV_RUN_DEFAULT); /* until on_stop() */

@@ -123,6 +123,7 @@ turn(struct keeper *k)
 		return false;
 	k->wal_mark = 0;
 	k->roll.year_end = 0;
+	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
 	log_info("%s goes on in file %u, made in %" PRIu64 " ms", k->path,
 	    journal_segment(k->journal), (uv_hrtime() - begun) / 1000000);
 	return true;

@@ -136,6 +136,10 @@ look(struct plan *p, struct pass *pass, struct scan *scan, uint64_t end,
 		purged = rec.purged ? purged + 1 : 0;
 		if (rec.purged || !goes(p, pass, &rec)) {
 			p->found.joined = false;
+		} else if (p->found.count > 0 &&
+		    rec.seq >= scan_file_end(scan, p->found.range[0].first)) {
+			r = 1; /* no purge reaches over the end of a file */
+			break;
 		} else if (!plan_ranges_add(&p->found, rec.seq)) {
 			r = 1;
 			break;

@@ -669,6 +669,16 @@ scan_first(struct scan *s)
 	return s->first;
 }
 
+uint64_t
+scan_file_end(struct scan *s, uint64_t seq)
+{
+	for (unsigned i = s->alone ? 0 : s->newest.segment; i > 0; i--)
+		if (seq >= s->base[i])
+			return i == s->newest.segment ? UINT64_MAX
+						      : s->base[i + 1];
+	return s->alone || s->newest.segment == 0 ? UINT64_MAX : s->base[1];
+}
+
 unsigned
 scan_segments(struct scan *s, uint64_t *first)
 {

@@ -44,6 +44,8 @@ struct scan *scan_open(const char *path, bool copy, char *why, size_t why_len);
 const char *scan_meta(struct scan *s, const char *name);
 /* The first record that can be read: 0 but in a later segment alone. */
 uint64_t scan_first(struct scan *s);
+/* Where the file that holds a record ends; UINT64_MAX for the newest. */
+uint64_t scan_file_end(struct scan *s, uint64_t seq);
 /* How many files the journal has, and where the newest begins. */
 unsigned scan_segments(struct scan *s, uint64_t *first);
 /* Number of durable records now (first free sequence number). */

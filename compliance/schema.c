@@ -17,6 +17,14 @@
 	"CREATE TRIGGER " name " BEFORE " event " WHEN " condition             \
 	" BEGIN SELECT RAISE(ROLLBACK, '" reason "'); END;"
 
+/*
+ * In a sealed file a purge leaves rows whose record is in a later file, which
+ * has judged it.
+ */
+#define HERE(condition)                                                        \
+	"COALESCE((SELECT kind = 136 AND NEW.seq > seq FROM leaf"              \
+	" ORDER BY seq DESC LIMIT 1), 0) = 0 AND (" condition ")"
+
 /* clang-format off */
 const char schema_tables_sql[] =
 "CREATE TABLE meta("
@@ -236,35 +244,40 @@ GUARD("purge_insert", "INSERT ON purge_range",
 	"purge overlaps another or its own record")
 /* All ranges of a purge are of the record that was made last. */
 GUARD("purge_order", "INSERT ON purge_range",
+	HERE(
 	"NOT EXISTS (SELECT 1 FROM purge WHERE seq = NEW.seq AND n = NEW.n"
 	" AND first <= NEW.first AND last >= NEW.last)"
 	" OR NEW.n NOT BETWEEN (SELECT COALESCE(MAX(n), 1) FROM purge_range)"
-	" AND (SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range)",
+	" AND (SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range)"),
 	"purge range is not of the newest purge record")
 GUARD("purge_held", "INSERT ON purge_range",
+	HERE(
 	"EXISTS (SELECT 1 FROM hold h CROSS JOIN body b"
 	" ON b.id BETWEEN NEW.first << 8 AND NEW.last << 8 | 255"
 	" AND b.id & 255 = 0 CROSS JOIN leaf l ON l.seq = b.id >> 8"
-	" WHERE h.released IS NULL AND " HOLD_MATCH ")",
+	" WHERE h.released IS NULL AND " HOLD_MATCH ")"),
 	"purge of records that a hold keeps")
 /* Once for a purge, which reaches to its last record. */
 GUARD("purge_approved", "INSERT ON purge_range",
+	HERE(
 	"NOT EXISTS (SELECT 1 FROM purge_range WHERE n = NEW.n)"
 	" AND (SELECT approvals FROM policy) > 0"
 	" AND (SELECT COUNT(DISTINCT person) FROM approval"
 	" WHERE seq < NEW.seq AND below > (SELECT last FROM purge))"
-	" < (SELECT approvals FROM policy)",
+	" < (SELECT approvals FROM policy)"),
 	"purge of records that too few persons approved")
 GUARD("purge_time", "INSERT ON purge_range",
+	HERE(
 	"NOT EXISTS (SELECT 1 FROM policy WHERE after >= 0)"
 	" OR EXISTS (SELECT 1 FROM required r WHERE (SELECT l.at FROM batch b"
 	" JOIN ack a ON a.adapter = b.adapter AND a.n = b.n"
 	" JOIN leaf l ON l.seq = a.seq WHERE b.adapter = r.name"
 	" AND b.first <= NEW.last ORDER BY b.first DESC LIMIT 1)"
-	" + (SELECT after FROM policy) * 1000000 > (SELECT at FROM purge))",
+	" + (SELECT after FROM policy) * 1000000 > (SELECT at FROM purge))"),
 	"purge before its time")
 /* Batches of an adapter leave no gaps, so the last one tells the reach. */
 GUARD("purge_acked", "INSERT ON purge_range",
+	HERE(
 	"NOT EXISTS (SELECT 1 FROM required)"
 	" OR EXISTS (SELECT 1 FROM required r WHERE"
 	" COALESCE((SELECT last FROM batch WHERE adapter = r.name"
@@ -274,7 +287,7 @@ GUARD("purge_acked", "INSERT ON purge_range",
 	" WHERE adapter = r.name AND first <= NEW.first"
 	" ORDER BY first DESC LIMIT 1)"
 	" AND NOT EXISTS (SELECT 1 FROM ack a WHERE a.adapter = b.adapter"
-	" AND a.n = b.n AND a.state = 'stored' AND a.seq < NEW.seq)))",
+	" AND a.n = b.n AND a.state = 'stored' AND a.seq < NEW.seq)))"),
 	"purge of records that a required adapter has not stored")
 
 "CREATE TRIGGER hold_delete BEFORE DELETE ON hold"

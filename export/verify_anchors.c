@@ -593,13 +593,14 @@ verify_anchors_judge(struct verify_control *c, struct verify_report *r)
 		qsort(a->evidence, a->evidences, sizeof(*a->evidence), by_size);
 	for (size_t i = 0; i < a->tolds; i++) {
 		verify_report_count(r, VERIFY_ANCHORS, 1);
-		if (!is_told(a, &a->told[i]))
+		if (a->told[i].size > c->from && !is_told(a, &a->told[i]))
 			verify_report_finding(r, VERIFY_ANCHORS,
 			    verify_at(a->told[i].seq),
 			    "what this anchor record tells of is not there");
 	}
 	for (size_t i = 0; i < c->purges; i++)
-		judge_purge(c, &c->purge[i], r);
+		if (!c->purge[i].later)
+			judge_purge(c, &c->purge[i], r);
 	if (a->unknown > 0)
 		verify_report_note(r,
 		    "%" PRIu64

@@ -91,6 +91,7 @@ struct verify_segment {
 };
 
 struct verify_control {
+	uint64_t from; /* records before it were not given */
 	struct verify_segment *segment;
 	size_t segments;
 	struct verify_adapter *adapter;

@@ -129,6 +129,7 @@ read_control(struct check *c)
 	struct verify_control *control = &c->j->control;
 	uint64_t end = 0;
 
+	control->from = c->files.file[0].first;
 	for (size_t i = 0; i < c->files.count; i++) {
 		if (!read_control_of(c, &c->files.file[i], end))
 			return false;

@@ -113,7 +113,7 @@ follow_purge(
 	const struct verify_purge *p = &w->in->control->purge[i];
 	struct open_purge *open = &w->purge[i];
 
-	if (seq == p->first && open->hash == NULL)
+	if (seq == p->first && open->hash == NULL && !p->later)
 		open->hash = crypto_hash_new();
 	if (open->hash == NULL)
 		return;

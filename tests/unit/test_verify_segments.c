@@ -1,5 +1,7 @@
 #include "tests/unit/segments_fixture.h"
 
+#include "base/conf.h"
+
 #include "tests/unit/verify_run.h"
 
 /* Several files verified as one journal, and every way to tamper with them. */
@@ -324,6 +326,114 @@ what_was_changed_is_named(void **state)
 	}
 }
 
+static unsigned
+count_bytes(const char *path, const char *suffix, const char *needle)
+{
+	char name[200];
+	unsigned n = 0;
+	struct buf b;
+
+	(void)snprintf(name, sizeof name, "%s%s", path, suffix);
+	buf_init(&b);
+	if (access(name, F_OK) == 0)
+		assert_int_equal(file_read(name, 64U << 20, &b), 0);
+	for (size_t at = 0; at < b.len; n++) {
+		const uint8_t *hit =
+		    memmem(b.data + at, b.len - at, needle, strlen(needle));
+
+		if (hit == NULL)
+			break;
+		at = (size_t)(hit - b.data) + 1;
+	}
+	buf_release(&b);
+	return n;
+}
+
+static int
+purge(struct fixture *f, uint64_t first, uint64_t last)
+{
+	static const char *const required[] = {"records"};
+	const struct range range = {first, last};
+	const struct conf conf = {.purge_after_s = 0};
+	const struct journal_purge p = {.ranges = &range,
+	    .count = 1,
+	    .applied = UINT64_MAX,
+	    .conf = &conf,
+	    .required = required,
+	    .required_count = 1};
+	struct journal_event e;
+
+	return journal_purge(f->j, &p, &e);
+}
+
+static void
+purges_in_sealed_files(void **state)
+{
+	static const unsigned first[] = {0}, both[] = {0, 1};
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	memset(&s, 0, sizeof s);
+	new_fixture(&s.f);
+	(void)snprintf(s.path[0], sizeof s.path[0], "%s", s.f.path);
+	(void)snprintf(
+	    s.path[1], sizeof s.path[1], "%s/journal-0001.db", s.f.dir);
+	append_open(&s.f);
+	assert_int_equal(append_text(&s.f, EVENT_POLICY,
+			     "required records\nafter 0\n" POLICY_REST, NULL),
+	    0);
+	roll(&s.f, 512);
+	append_posts(&s.f, 87);
+	assert_int_equal(append_batch(&s.f, "records", 1, 0, 599), 0);
+	assert_int_equal(append_ack(&s.f, "records", 1, 0, 599, "stored"), 0);
+	sign_head(&s.f, true);
+	assert_int_equal(purge(&s.f, 500, 520), 1);
+	assert_non_null(strstr(journal_error(s.f.j), "over the end of a file"));
+	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 509);
+	assert_int_equal(purge(&s.f, 2, 300), 0);
+	/* Recorded, and not carried out: as after a crash. */
+	sign_head(&s.f, true);
+	assert_int_equal(purge(&s.f, 301, 301), 1);
+	o = run_some(&s, both, 2, true);
+	assert_true(run_noted(o, "is not carried out yet"));
+	assert_holds(o);
+	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 509);
+	reopen(&s.f);
+	assert_int_equal(journal_truncate(s.f.j), 0);
+	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 210);
+	assert_int_equal(count_bytes(s.path[0], "-wal", "CANARY-93b1"), 0);
+	/* Once more, and in the file that is written. */
+	assert_int_equal(purge(&s.f, 2, 2), 1);
+	assert_int_equal(purge(&s.f, 301, 510), 0);
+	assert_int_equal(journal_truncate(s.f.j), 0);
+	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 0);
+	assert_int_equal(purge(&s.f, 513, 520), 0);
+	assert_int_equal(journal_truncate(s.f.j), 0);
+	sign_head(&s.f, true);
+	assert_holds(run_some(&s, both, 2, true));
+	o = run_some(&s, first, 1, false);
+	assert_true(run_noted(o, "were purged by records in later files"));
+	assert_holds(o);
+	roll(&s.f, 768);
+	(void)snprintf(
+	    s.path[2], sizeof s.path[2], "%s/journal-0002.db", s.f.dir);
+	assert_int_equal(purge(&s.f, 530, 540), 0);
+	assert_int_equal(journal_truncate(s.f.j), 0);
+	sign_head(&s.f, true);
+	journal_close(s.f.j);
+	s.f.j = NULL;
+	{
+		static const unsigned all[] = {0, 1, 2};
+
+		assert_holds(run_some(&s, all, 3, true));
+	}
+	/* Payloads that went without a record, and rows without one. */
+	change(s.path[0], "DELETE FROM purge_range WHERE first = 2");
+	assert_found(run_some(&s, both, 2, true), "tables", -1, "purge_range");
+	end_segments(&s.f);
+}
+
 int
 main(void)
 {
@@ -333,6 +443,7 @@ main(void)
 	    cmocka_unit_test(files_that_are_missing),
 	    cmocka_unit_test(files_that_are_swapped),
 	    cmocka_unit_test(what_was_changed_is_named),
+	    cmocka_unit_test(purges_in_sealed_files),
 	};
 
 	crypto_init();
