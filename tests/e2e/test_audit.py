@@ -76,6 +76,17 @@ class Audit(unittest.TestCase):
             c.stop()
             c.verify()
 
+    def test_all_files_of_a_journal_are_read(self):
+        extra = "journal { beat-s = 1 segment-records = 512 }\n"
+        with Chancery(extra=extra) as c:
+            fill(c, 1100)
+            c.journal.wait(lambda j: (
+                j.path.parent / "journal-0002.db").exists(), "no third file")
+            done = c.cli("audit", "run").stdout
+            self.assertGreater(int(re.search(r"whole: (\d+) ", done)[1]), 1100)
+            c.stop()
+            c.verify(c.journal.path.parent)
+
     def test_purged_payloads_are_no_finding(self):
         adapter = 'adapter records { program = "xml" directory = "out" ' \
                   'interval-s = 1 required = true }\n'

@@ -100,6 +100,9 @@ test_mistakes(void **state)
 	} cases[] = {
 	    {"colour = 1\n", ":5: ", "colour"},
 	    {"purge { after-s = -2 }\n", ":5: ", "after-s is -2"},
+	    {"journal { beat-s = 0 }\n", ":5: ", "beat-s is 0"},
+	    {"journal { beat-s = 3601 }\n", ":5: ", "beat-s is 3601"},
+	    {"audit { period-s = -1 }\n", ":5: ", "period-s is -1"},
 	    {"purge { approvals = 3 }\n", ":5: ", "approvals is 3"},
 	    {"retention A { after-s = 1 }\n", ":5: ", "a-z, 0-9"},
 	    {"retention a { }\n", ":5: ", "after-s is missing"},
