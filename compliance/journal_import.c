@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compliance/event.h"
@@ -15,8 +16,10 @@
 struct work {
 	struct journal *j;
 	struct journal_import *in;
-	uint64_t start; /* size before */
-	bool met;       /* the signed size was met with its root */
+	uint64_t start;      /* size before */
+	bool met;            /* the signed size was met with its root */
+	uint64_t closing;    /* a checkpoint of that size ends an epoch, or 0 */
+	uint64_t extra_size; /* 0: there is none */
 };
 
 static int __attribute__((format(printf, 2, 3)))
@@ -135,6 +138,7 @@ derive(struct work *w, const struct leaf *leaf)
 	struct journal *j = w->j;
 	struct rules_batch batch;
 	struct rules_ack ack;
+	struct view clean;
 
 	switch (leaf->head.kind) {
 	case EVENT_BATCH:
@@ -153,6 +157,11 @@ derive(struct work *w, const struct leaf *leaf)
 		return journal_put_hold(j, leaf->fields, leaf->head.seq);
 	case EVENT_RELEASE:
 		return journal_put_release(j, leaf->fields, leaf->head.seq);
+	case EVENT_KEY:
+		if (leaf_field(leaf->fields, "clean", &clean) &&
+		    view_is(clean, "yes"))
+			w->closing = leaf->head.seq + 1;
+		return 0;
 	case EVENT_SEAL:
 		j->sealed = true;
 		return 0;
@@ -175,6 +184,9 @@ take_record(struct work *w, const struct journal_record *r)
 		return compare(w, r);
 	if (r->seq > j->tree->size)
 		return miss(w->in, j->tree->size);
+	/* The first record behind it: it did not come. */
+	if (w->closing != 0 && r->seq == w->closing)
+		w->in->unclosed++;
 	if (j->sealed)
 		return refuse(w->in,
 		    "record %" PRIu64 " belongs into another file than record "
@@ -279,7 +291,10 @@ take_note(struct work *w, struct view text)
 		return 0;
 	if (put_checkpoint(j, note.size, root, text) != 0)
 		return -1;
-	if (!w->in->partial)
+	if (note.size == w->closing)
+		w->closing = 0;
+	/* An epoch without its end would not hold. */
+	if (!w->in->partial || w->in->unclosed > 0)
 		return 0;
 	if (db_exec(j->db, "RELEASE good") != 0 ||
 	    db_exec(j->db, "SAVEPOINT good") != 0)
@@ -352,7 +367,9 @@ journal_import_apply(struct journal *j, struct journal_import *in)
 	struct work w = {.j = j, .in = in, .start = j->size};
 	struct journal_record record;
 	uint8_t root[TREE_HASH_LEN];
+	struct note extra;
 	struct view note;
+	const char *why;
 	int r = meet(&w);
 
 	if (r == 0 && j->size > in->size) {
@@ -367,6 +384,8 @@ journal_import_apply(struct journal *j, struct journal_import *in)
 	}
 	if (in->partial && db_exec(j->db, "SAVEPOINT good") != 0)
 		return journal_fail_sql(j, "savepoint");
+	if (note_parse(in->extra, &extra, &why))
+		w.extra_size = extra.size;
 	while (r == 0) {
 		enum journal_import_item item = in->next(in, &record, &note);
 
@@ -378,6 +397,9 @@ journal_import_apply(struct journal *j, struct journal_import *in)
 			r = take_note(&w, note);
 		else
 			r = take_record(&w, &record);
+		if (r == 0 && item == IMPORT_RECORD &&
+		    w.extra_size == j->tree->size)
+			r = take_note(&w, in->extra);
 		if (r == 0)
 			r = meet(&w);
 	}

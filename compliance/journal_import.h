@@ -45,9 +45,12 @@ struct journal_import {
 	 * last checkpoint of the sources that the journal's key signed.
 	 */
 	bool partial;
+	/* A checkpoint from elsewhere, taken when the records reach it. */
+	struct view extra;
 	/* Results. */
 	uint64_t appended;
-	bool misses; /* refused: `missing` is in none of the sources */
+	uint64_t unclosed; /* epochs whose closing checkpoint did not come */
+	bool misses;       /* refused: `missing` is in none of the sources */
 	uint64_t missing;
 	char why[256];
 };

@@ -120,9 +120,10 @@ parse_state(struct view text, struct note *body, struct view *machine)
 	    view_of(text.p, (size_t)(at + 1 - text.p)), body);
 }
 
-int
-signer_init(const char *dir, const char *origin, struct buf *vkey, char *why,
-    size_t why_len)
+/* announced NULL: all keys are new. */
+static int
+make_folder(const char *dir, const char *origin, const char *from,
+    const uint8_t *announced, struct buf *vkey, char *why, size_t why_len)
 {
 	char *state_path = file_join(dir, "state");
 	char machine[2 * CRYPTO_SHA256_LEN + 1];
@@ -135,12 +136,67 @@ signer_init(const char *dir, const char *origin, struct buf *vkey, char *why,
 		r = fail(why, why_len, "out of memory");
 	else if (!note_name_valid(view_text(origin)))
 		r = fail(why, why_len, "%s: not an origin", origin);
+	else if (announced != NULL)
+		r = signer_keys_follow(
+		    dir, origin, from, announced, vkey, why, why_len);
 	else
 		r = signer_keys_make(dir, origin, 0, vkey, why, why_len);
 	if (r == 0 &&
 	    write_state(state_path, origin, 0, root, machine, false) != 0)
 		r = fail(why, why_len, "%s: %s", state_path, strerror(errno));
 	free(state_path);
+	return r;
+}
+
+int
+signer_init(const char *dir, const char *origin, struct buf *vkey, char *why,
+    size_t why_len)
+{
+	return make_folder(dir, origin, NULL, NULL, vkey, why, why_len);
+}
+
+int
+signer_follow(const char *dir, const char *origin, const char *from,
+    const char *announced, struct buf *vkey, char *why, size_t why_len)
+{
+	uint8_t digest[CRYPTO_SHA256_LEN];
+	bool known = text_get_hex(view_text(announced), digest, sizeof digest);
+
+	return make_folder(
+	    dir, origin, from, known ? digest : NULL, vkey, why, why_len);
+}
+
+/* ---- recovery ---- */
+
+int
+signer_move(const char *dir, bool *moved, char *why, size_t why_len)
+{
+	char machine[2 * CRYPTO_SHA256_LEN + 1];
+	char *path = file_join(dir, "state"), *origin = NULL;
+	struct view told;
+	struct note body;
+	struct buf text;
+	int r = -1;
+
+	read_machine(machine);
+	buf_init(&text);
+	if (path == NULL)
+		(void)fail(why, why_len, "out of memory");
+	else if (file_read(path, FILE_MAX, &text) != 0)
+		(void)fail(why, why_len, "%s: %s", path, strerror(errno));
+	else if (!parse_state(buf_view(&text), &body, &told) ||
+	    (origin = view_dup(body.origin)) == NULL)
+		(void)fail(why, why_len, "%s: damaged", path);
+	else if (!(*moved = !view_is(told, machine)))
+		r = 0;
+	else if (write_state(
+		     path, origin, body.size, body.root, machine, true) != 0)
+		(void)fail(why, why_len, "%s: %s", path, strerror(errno));
+	else
+		r = 0;
+	buf_release(&text);
+	free(origin);
+	free(path);
 	return r;
 }
 
@@ -169,8 +225,7 @@ read_state(struct signer *s, char *why, size_t why_len)
 		r = fail(why, why_len,
 		    "%s: the signer's folder is of another machine, and the "
 		    "one there may sign with the same key. When that one is "
-		    "gone for good, move this file aside and make it anew: "
-		    "chancery recover --signer-state NOTE",
+		    "gone for good: chancery recover --moved",
 		    s->state_path);
 	} else {
 		s->size = body.size;

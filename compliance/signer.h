@@ -8,6 +8,7 @@
  * epoch ends, its key signs the last checkpoint and is erased.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,19 @@ int signer_init(const char *dir, const char *origin, struct buf *vkey,
 
 /* The last line of a state file: the machine that this is. */
 void signer_put_machine(struct buf *out);
+/*
+ * The same for a new name of a journal. from: the folder of its last signer,
+ * whose key of the announced digest (hexadecimal) becomes the first one, if
+ * it is there.
+ */
+int signer_follow(const char *dir, const char *origin, const char *from,
+    const char *announced, struct buf *vkey, char *why, size_t why_len);
+/*
+ * Makes a folder that is of another machine one of this, while no signer
+ * runs; *moved tells. 0, or -1 with the reason.
+ */
+int signer_move(const char *dir, bool *moved, char *why, size_t why_len);
+
 /*
  * Takes key and state, and a lock that keeps a second signer out. NULL with
  * the reason.

@@ -47,20 +47,18 @@ wipe_buf(struct buf *b)
 
 /* ---- making ---- */
 
-/* A new key in a file of its own; its public half into *out. */
+/* A key in a file of its own; its public half into *out. */
 static int
-make_key(const char *path, const char *name, const char *origin, uint64_t epoch,
-    struct signer_public *out, char *why, size_t why_len)
+put_key(const char *path, const char *name, const char *origin, uint64_t epoch,
+    const uint8_t seed[CRYPTO_SEED_LEN], struct signer_public *out, char *why,
+    size_t why_len)
 {
 	char *file = file_join(path, name);
-	uint8_t seed[CRYPTO_SEED_LEN];
-	struct crypto_key *key;
+	struct crypto_key *key = crypto_key_new(seed);
 	struct buf text;
 	int r = 0;
 
 	buf_init(&text);
-	crypto_random(seed, sizeof seed);
-	key = crypto_key_new(seed);
 	if (key == NULL || file == NULL || !buf_reserve(&text, KEY_MAX)) {
 		r = fail(why, why_len, "no key can be made");
 		goto done;
@@ -75,10 +73,22 @@ make_key(const char *path, const char *name, const char *origin, uint64_t epoch,
 	else if (file_create(file, buf_view(&text), 0600) != 0)
 		r = fail(why, why_len, "%s: %s", file, strerror(errno));
 done:
-	crypto_wipe(seed, sizeof seed);
 	wipe_buf(&text);
 	crypto_key_free(key);
 	free(file);
+	return r;
+}
+
+static int
+make_key(const char *path, const char *name, const char *origin, uint64_t epoch,
+    struct signer_public *out, char *why, size_t why_len)
+{
+	uint8_t seed[CRYPTO_SEED_LEN];
+	int r;
+
+	crypto_random(seed, sizeof seed);
+	r = put_key(path, name, origin, epoch, seed, out, why, why_len);
+	crypto_wipe(seed, sizeof seed);
 	return r;
 }
 
@@ -176,6 +186,58 @@ read_key(struct signer_keys *k, const char *file, struct signer_public *out,
 	else
 		crypto_key_free(made);
 	return r;
+}
+
+/* Whether a file of a folder is the key of that digest, and its seed. */
+static bool
+find_seed(const char *from, const char *name,
+    const uint8_t announced[CRYPTO_SHA256_LEN], uint8_t seed[CRYPTO_SEED_LEN])
+{
+	struct signer_public found = {.there = false};
+	struct crypto_key *key = NULL;
+	char *file = file_join(from, name);
+	uint8_t digest[CRYPTO_SHA256_LEN];
+	struct view origin;
+	struct buf text;
+	uint64_t epoch;
+	uint32_t id;
+	bool same = false;
+
+	buf_init(&text);
+	if (file != NULL && buf_reserve(&text, KEY_MAX + 32768) &&
+	    file_read(file, KEY_MAX, &text) == 0 &&
+	    parse_key(buf_view(&text), &origin, &epoch, &id, seed) &&
+	    (key = crypto_key_new(seed)) != NULL) {
+		crypto_key_public(key, found.public);
+		signer_keys_digest(&found, digest);
+		same = memcmp(digest, announced, sizeof digest) == 0;
+	}
+	wipe_buf(&text);
+	crypto_key_free(key);
+	free(file);
+	return same;
+}
+
+int
+signer_keys_follow(const char *path, const char *origin, const char *from,
+    const uint8_t announced[CRYPTO_SHA256_LEN], struct buf *vkey, char *why,
+    size_t why_len)
+{
+	struct signer_public key, next;
+	uint8_t seed[CRYPTO_SEED_LEN];
+	int r;
+
+	if (!find_seed(from, "next", announced, seed) &&
+	    !find_seed(from, "after", announced, seed) &&
+	    !find_seed(from, "key", announced, seed))
+		crypto_random(seed, sizeof seed);
+	r = put_key(path, "key", origin, 0, seed, &key, why, why_len);
+	crypto_wipe(seed, sizeof seed);
+	if (r != 0 ||
+	    make_key(path, "next", origin, 1, &next, why, why_len) != 0)
+		return -1;
+	note_put_vkey(vkey, view_text(origin), key.public);
+	return vkey->failed ? fail(why, why_len, "out of memory") : 0;
 }
 
 static bool

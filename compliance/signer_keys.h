@@ -38,6 +38,13 @@ struct signer_keys {
 int signer_keys_make(const char *path, const char *origin, uint64_t epoch,
     struct buf *vkey, char *why, size_t why_len);
 /*
+ * The same for a new name of a journal: the first key is the one that was
+ * announced by its digest, when the folder `from` has it, or else a new one.
+ */
+int signer_keys_follow(const char *path, const char *origin, const char *from,
+    const uint8_t announced[CRYPTO_SHA256_LEN], struct buf *vkey, char *why,
+    size_t why_len);
+/*
  * Takes the folder with its lock, goes on with what was under way, and reads
  * the keys. -1 with the reason; to be closed in any case.
  */

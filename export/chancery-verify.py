@@ -36,8 +36,8 @@ def read_journal(s, given, archives):
         if not any(k.key in given for k in s.names[0].keys):        # where trust begins
             choose_key(s, given, s.opened["vkey"])
         others = [key.name for key in given]
-        need(not given or all(name.key in given or name.told and name.key.name not in others
-                              for name in s.names[1:]),
+        need(not given or all(any(k.key in given for k in name.keys) or name.told
+                              and name.key.name not in others for name in s.names[1:]),
              "nobody announced the key of the new name: give it by a further --key")
         check_tree(s, db, archives)
         check_tables(s, db)
@@ -74,7 +74,7 @@ def walk(s, db):
             check_part(leaf, i, salt, part)
         if seq == 0:
             s.opened, endless = leaf.fields, {"seq": 2**63}
-            s.names = [SimpleNamespace(key=parse_key(s.opened["vkey"]), next="-", end=endless,
+            s.names = [SimpleNamespace(key=parse_key(s.opened["vkey"]), end=endless,
                                        endless=endless, keys=next_key([], s.opened))]
         check_time(s, leaf)
         RULES.get(leaf.kind, lambda s, fields: None)(s, leaf.fields)
@@ -166,7 +166,9 @@ def read_keys(s, later):
     for data, in db.execute("SELECT bytes FROM leaf WHERE seq = 0 OR kind IN (135, 140) ORDER BY"
                             " seq"):
         leaf = parse_leaf(data)
-        keys = next_key(keys if leaf.kind == 135 else [], leaf.fields)
+        old, keys = keys, next_key(keys if leaf.kind == 135 else [], leaf.fields)
+        if leaf.kind == 140 and sha(keys[0].key.public).hex() == old[-1].next:
+            keys[0].before = old        # announced it, under another name
         later[keys[0].key.name] = keys
     db.close()
 

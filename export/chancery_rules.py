@@ -108,8 +108,8 @@ def on_recover(j, f):
                    f" lost; it goes on as {key.name}" if lost > 0 else
                    f"new name, declared {told}: {f['old']} goes on as {key.name}")
     old.end = f
-    j.names.append(SimpleNamespace(key=key, next=f["next"], end=old.endless,
-                                   endless=old.endless, told=sha(key.public).hex() == old.next,
+    j.names.append(SimpleNamespace(key=key, end=old.endless, endless=old.endless,
+                                   told=sha(key.public).hex() == old.keys[-1].next,
                                    keys=next_key([], f)))
 
 

@@ -16,7 +16,8 @@
 
 struct verify_chain_epoch {
 	uint64_t epoch;
-	uint64_t from; /* smallest checkpoint that this key may sign */
+	uint64_t from;  /* smallest checkpoint that this key may sign */
+	bool announced; /* by the one before, which may have another name */
 	struct verify_key key;
 };
 

@@ -70,6 +70,15 @@ reason_known(struct view v)
 	    view_is(v, "demand") || view_is(v, "compromise");
 }
 
+static bool
+is_announced(const struct verify_epoch *before, const struct verify_key *key)
+{
+	uint8_t digest[32];
+
+	crypto_sha256(key->public, 32, digest);
+	return before->announces && memcmp(digest, before->next, 32) == 0;
+}
+
 /* The record goes on from the epoch before. */
 static void
 check_turn(const struct verify_epoch *before, const struct verify_epoch *e,
@@ -77,7 +86,6 @@ check_turn(const struct verify_epoch *before, const struct verify_epoch *e,
 {
 	struct verify_place at = verify_at(l->seq);
 	uint64_t number;
-	uint8_t digest[32];
 
 	if (!verify_leaf_number(l, KEY_EPOCH, &number) || number != expected)
 		verify_report_finding(r, VERIFY_EPOCHS, at,
@@ -100,8 +108,7 @@ check_turn(const struct verify_epoch *before, const struct verify_epoch *e,
 		verify_report_finding(r, VERIFY_EPOCHS, at,
 		    "the key of epoch %" PRIu64 " is of another origin",
 		    expected);
-	crypto_sha256(e->key.public, 32, digest);
-	if (!before->announces || memcmp(digest, before->next, 32) != 0)
+	if (!is_announced(before, &e->key))
 		verify_report_finding(r, VERIFY_EPOCHS, at,
 		    "the key of epoch %" PRIu64
 		    " is not the one that record %" PRIu64 " announced",
@@ -327,6 +334,8 @@ verify_epochs_chain(const struct verify_epochs *e, struct verify_chain *out)
 		out->epoch[i].epoch = e->epoch[i].number;
 		out->epoch[i].from = e->epoch[i].from;
 		out->epoch[i].key = e->epoch[i].key;
+		out->epoch[i].announced =
+		    i > 0 && is_announced(&e->epoch[i - 1], &e->epoch[i].key);
 		out->count++;
 	}
 	return true;

@@ -171,14 +171,19 @@ given_for(const struct verify_key *given, const char *origin)
 	return NULL;
 }
 
+/* By the record that told the key before. */
 static bool
-is_announced(const char *next, const struct verify_key *key)
+is_announced(const struct verify_control *c, const struct verify_recover *v)
 {
-	uint8_t digest[32], announced[32];
+	const struct verify_epochs *e = &c->epochs;
+	const struct verify_epoch *before = NULL;
+	uint8_t digest[32];
 
-	crypto_sha256(key->public, sizeof(key->public), digest);
-	return next != NULL && verify_hex(view_text(next), announced, 32) &&
-	    memcmp(digest, announced, 32) == 0;
+	for (size_t i = 0; i < e->count && e->epoch[i].seq < v->seq; i++)
+		before = &e->epoch[i];
+	crypto_sha256(v->key.public, sizeof(v->key.public), digest);
+	return before != NULL && before->announces &&
+	    memcmp(digest, before->next, 32) == 0;
 }
 
 void
@@ -187,18 +192,18 @@ verify_recover_keys(struct verify_control *c, const struct verify_key *given,
 {
 	for (size_t i = 0; i < c->recovers; i++) {
 		const struct verify_recover *v = &c->recover[i];
-		const char *next = i > 0 ? c->recover[i - 1].next : NULL;
 		const struct verify_key *known = given_for(given, v->origin);
 
 		if (given == NULL || !v->has_key)
 			continue; /* said already */
 		verify_report_count(r, VERIFY_KEY, 1);
-		if (known != NULL && !verify_key_equal(known, &v->key))
+		if (known != NULL &&
+		    verify_epochs_find(&c->epochs, known) == c->epochs.count)
 			verify_report_finding(r, VERIFY_KEY, verify_at(v->seq),
 			    "the journal names another key than the one "
 			    "given: %s",
 			    v->vkey);
-		else if (known == NULL && !is_announced(next, &v->key))
+		else if (known == NULL && !is_announced(c, v))
 			verify_report_finding(r, VERIFY_KEY, verify_at(v->seq),
 			    "nobody announced the key of the new name: give "
 			    "the one that you were told by a further --key; "

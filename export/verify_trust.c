@@ -3,25 +3,41 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The newest key of that name for the size, if a given key is of the name. */
+static bool
+is_given(const struct verify_key *given, const struct verify_key *key)
+{
+	for (; given != NULL; given = given->more)
+		if (verify_key_equal(key, given))
+			return true;
+	return false;
+}
+
+/*
+ * The newest key of that name for the size, if one of the name's keys was
+ * given, or its first one was announced under a name of which that is so.
+ */
 static const struct verify_key *
 look(const struct verify_chain *c, const struct verify_key *given,
     const char *origin, uint64_t size)
 {
 	const struct verify_key *key = NULL;
-	bool trusted = given == NULL;
+	bool trusted = given == NULL, found = false;
 
 	for (size_t i = 0; i < c->count; i++) {
 		const struct verify_chain_epoch *e = &c->epoch[i];
 
-		if (strcmp(e->key.name, origin) != 0)
-			continue;
-		if (e->from <= size)
+		if (i > 0 && strcmp(e->key.name, e[-1].key.name) != 0) {
+			if (found)
+				break;
+			trusted = given == NULL || (trusted && e->announced);
+			key = NULL;
+		}
+		trusted |= is_given(given, &e->key);
+		found = strcmp(e->key.name, origin) == 0;
+		if (found && e->from <= size)
 			key = &e->key;
-		for (const struct verify_key *k = given; k != NULL; k = k->more)
-			trusted |= verify_key_equal(&e->key, k);
 	}
-	return trusted ? key : NULL;
+	return trusted && found ? key : NULL;
 }
 
 const struct verify_key *

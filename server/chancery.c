@@ -42,6 +42,7 @@ enum option_id {
 	OPTION_ID,
 	OPTION_JSON,
 	OPTION_MATTER,
+	OPTION_MOVED,
 	OPTION_NAME,
 	OPTION_NEW_INCARNATION,
 	OPTION_PASSWORD_STDIN,
@@ -70,6 +71,7 @@ static const struct option option_table[] = {
     {"id", required_argument, NULL, OPTION_ID},
     {"json", no_argument, NULL, OPTION_JSON},
     {"matter", required_argument, NULL, OPTION_MATTER},
+    {"moved", no_argument, NULL, OPTION_MOVED},
     {"name", required_argument, NULL, OPTION_NAME},
     {"new-incarnation", no_argument, NULL, OPTION_NEW_INCARNATION},
     {"password-stdin", no_argument, NULL, OPTION_PASSWORD_STDIN},
@@ -391,13 +393,13 @@ static const struct command {
     {{"adapter", "list"}, "", 0, 0, 0, false, run_adapter_list},
     {{"adapter", "run"}, " NAME", 1, 1, 0, false, run_adapter_run},
     {{"recover"},
-	" --from FILE | --signer-state NOTE |"
+	" --from FILE | --signer-state NOTE | --moved |"
 	" --new-incarnation --reason lost|signer|fork|compromise"
 	" [--from FILE] [--checkpoint NOTE]",
 	0, 0,
 	OPTION_BIT(OPTION_FROM) | OPTION_BIT(OPTION_NEW_INCARNATION) |
 	    OPTION_BIT(OPTION_REASON) | OPTION_BIT(OPTION_CHECKPOINT) |
-	    OPTION_BIT(OPTION_SIGNER_STATE),
+	    OPTION_BIT(OPTION_SIGNER_STATE) | OPTION_BIT(OPTION_MOVED),
 	true, run_recover},
     {{"key", "show"}, "", 0, 0, 0, true, cli_key_show},
     {{"key", "rotate"}, " [--compromised]", 0, 0,
@@ -540,6 +542,9 @@ take_option(struct cli *cli, int o)
 		break;
 	case OPTION_SIGNER_STATE:
 		cli->recover.signer_state = optarg;
+		break;
+	case OPTION_MOVED:
+		cli->recover.moved = true;
 		break;
 	case OPTION_NEW_INCARNATION:
 		cli->recover.incarnation = true;

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "compliance/event.h"
+#include "compliance/note.h"
 #include "server/recover_state.h"
 
 int
@@ -167,8 +168,12 @@ int
 recover_import(struct recover *r, struct recover_source *source,
     struct journal_import *import)
 {
+	char *path = file_join(r->signer_path, "closing");
 	int result;
 
+	if (path != NULL && file_read(path, NOTE_MAX, &r->closing) == 0)
+		import->extra = buf_view(&r->closing);
+	free(path);
 	recover_source_feed(source, import);
 	result = journal_import(r->journal, import);
 	if (result < 0)
@@ -245,9 +250,10 @@ recover_lossless(struct recover *r, json_t **result)
 	}
 	recover_source_close(source);
 	if (status == 0)
-		*result = json_pack("{s:I,s:I,s:I}", "recovered",
+		*result = json_pack("{s:I,s:I,s:I,s:I}", "recovered",
 		    (json_int_t)import.appended, "size", (json_int_t)size,
-		    "signed", (json_int_t)r->signer.size);
+		    "signed", (json_int_t)r->signer.size, "unclosed",
+		    (json_int_t)import.unclosed);
 	return status;
 }
 
@@ -282,8 +288,9 @@ static bool
 is_order(const struct recover_order *o)
 {
 	if (o->incarnation)
-		return o->reason != NULL && o->signer_state == NULL;
-	return (o->from != NULL) != (o->signer_state != NULL) &&
+		return o->reason != NULL && o->signer_state == NULL &&
+		    !o->moved;
+	return (o->from != NULL) + (o->signer_state != NULL) + o->moved == 1 &&
 	    o->reason == NULL && o->checkpoint == NULL;
 }
 
@@ -292,6 +299,8 @@ run(struct recover *r, json_t **result)
 {
 	if (r->order->incarnation)
 		return recover_incarnation(r, result);
+	if (r->order->moved)
+		return recover_moved(r, result);
 	if (r->order->signer_state != NULL)
 		return recover_signer_state(r, result);
 	return recover_lossless(r, result);
@@ -308,7 +317,7 @@ recover_run(const struct conf *conf, const struct recover_order *order,
 	*result = NULL;
 	if (!is_order(order))
 		return recover_say(&r, 2,
-		    "say how: --from, --signer-state, or --new-incarnation "
+		    "say how: --from, --signer-state, --moved, or --new-incarnation "
 		    "with --reason");
 	lock = lock_state(&r);
 	if (lock < 0)
@@ -324,6 +333,7 @@ recover_run(const struct conf *conf, const struct recover_order *order,
 	journal_close(r.journal);
 	if (r.rebuilt != NULL && status != 0)
 		remove_rebuilt(&r);
+	buf_release(&r.closing);
 	free(r.rebuilt);
 	free(r.journal_path);
 	free(r.signer_path);

@@ -20,6 +20,7 @@ struct recover_order {
 	const char *reason;       /* why */
 	const char *checkpoint;   /* a note that proves what was signed */
 	const char *signer_state; /* a note to make the signer's state of */
+	bool moved;               /* the state is of another machine */
 	bool progress;
 };
 

@@ -225,10 +225,44 @@ give_fresh(struct turn *t)
 	return recover_give(t->r, t->fresh, user, NULL, 0700);
 }
 
+/*
+ * Digest of the key that the newest record of a key announces; "-" when all
+ * keys of the old folder are in other hands.
+ */
+static void
+announced(struct turn *t, char out[2 * CRYPTO_SHA256_LEN + 1])
+{
+	static const unsigned kinds[] = {EVENT_OPEN, EVENT_KEY, EVENT_RECOVER};
+	uint64_t newest = 0, seq;
+	struct buf fields;
+
+	(void)snprintf(out, 2, "-");
+	if (strcmp(t->r->order->reason, "compromise") == 0)
+		return;
+	buf_init(&fields);
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		char *next;
+
+		buf_clear(&fields);
+		if (journal_fields_before(t->r->journal, kinds[i],
+			kinds[i] == EVENT_OPEN ? 1 : INT64_MAX, &seq,
+			&fields) != 1 ||
+		    seq < newest)
+			continue;
+		newest = seq;
+		next = leaf_field_dup(buf_view(&fields), "next");
+		if (next != NULL && strlen(next) == 2 * CRYPTO_SHA256_LEN)
+			memcpy(out, next, 2 * CRYPTO_SHA256_LEN + 1);
+		free(next);
+	}
+	buf_release(&fields);
+}
+
 static int
 make_signer(struct turn *t)
 {
 	struct recover *r = t->r;
+	char next[2 * CRYPTO_SHA256_LEN + 1];
 	struct buf vkey;
 	int result = choose_origin(t);
 
@@ -239,7 +273,9 @@ make_signer(struct turn *t)
 	if (mkdir(t->fresh, 0700) != 0)
 		return recover_say(r, -1, "%s: %s", t->fresh, strerror(errno));
 	buf_init(&vkey);
-	result = signer_init(t->fresh, t->origin, &vkey, r->why, r->why_len);
+	announced(t, next);
+	result = signer_follow(t->fresh, t->origin, r->signer_path, next, &vkey,
+	    r->why, r->why_len);
 	if (result == 0 && buf_text(&vkey) != NULL)
 		(void)snprintf(t->vkey, sizeof t->vkey, "%s", buf_text(&vkey));
 	buf_release(&vkey);

@@ -44,6 +44,11 @@ show_recovery(const json_t *result)
 	if (json_object_get(result, "recovered") != NULL)
 		(void)printf(
 		    "%lld records recovered.\n", number(result, "recovered"));
+	if (number(result, "unclosed") > 0)
+		(void)printf("%lld epochs lack the checkpoint that closes "
+			     "them, and do not hold: give a copy of the "
+			     "journal that has it as a source, too.\n",
+		    number(result, "unclosed"));
 	if (json_object_get(result, "origin") != NULL)
 		show_incarnation(result);
 	else if (json_object_get(result, "size") != NULL)

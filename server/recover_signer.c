@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "compliance/note.h"
+#include "compliance/signer.h"
 #include "server/recover_state.h"
 
 /* The signer's state, made anew of what others hold. */
@@ -110,4 +111,27 @@ recover_signer_state(struct recover *r, json_t **result)
 	if (status == 0)
 		*result = json_pack("{s:I}", "signed", (json_int_t)size);
 	return status;
+}
+
+int
+recover_moved(struct recover *r, json_t **result)
+{
+	bool moved = false;
+
+	if (signer_look(r->signer_path, &r->signer, r->why, r->why_len) != 0)
+		return -1;
+	if (!r->signer.key || !r->signer.state)
+		return recover_say(r, 1,
+		    "%s: key or state is missing. Next: move the whole folder",
+		    r->signer_path);
+	if (signer_move(r->signer_path, &moved, r->why, r->why_len) != 0)
+		return -1;
+	if (!moved)
+		return recover_say(r, 1,
+		    "%s/state: it is of this machine. Nothing was changed",
+		    r->signer_path);
+	if (give_state(r) != 0)
+		return -1;
+	*result = json_pack("{s:I}", "signed", (json_int_t)r->signer.size);
+	return 0;
 }

@@ -16,6 +16,7 @@ struct recover {
 	struct journal *journal;
 	char *rebuilt; /* the journal is made anew under this name */
 	struct signer_seen signer;
+	struct buf closing; /* the signer's last checkpoint of an epoch */
 	char *why;
 	size_t why_len;
 };
@@ -45,5 +46,6 @@ int recover_give(struct recover *r, const char *path, const char *user,
 int recover_incarnation(struct recover *r, json_t **result);
 /* recover_signer.c */
 int recover_signer_state(struct recover *r, json_t **result);
+int recover_moved(struct recover *r, json_t **result);
 
 #endif

@@ -370,8 +370,7 @@ folders_that_are_refused(void **state)
 		/* The same folder on another machine. */
 		line[9] = line[9] == '0' ? '1' : '0';
 		put(&f, "state", buf_view(&text));
-		refuse(&f, "of another machine",
-		    "chancery recover --signer-state");
+		refuse(&f, "of another machine", "chancery recover --moved");
 		line[9] = '-';
 		line[10] = '\n';
 		put(&f, "state",
