@@ -1,0 +1,84 @@
+"""A journal that goes on in file after file, under load and kill -9."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import unittest
+
+from chancery import ROOT, Chancery, wait_until
+from load import Load
+
+USERS = ["u%d" % i for i in range(4)]
+SMALL = "journal { segment-records = 512 }\n"
+SECOND = ROOT / "export" / "chancery-verify.py"
+
+
+def files(c):
+    return sorted(c.journal.path.parent.glob("journal*.db"))
+
+
+class Segments(unittest.TestCase):
+    def second(self, c, paths):
+        return subprocess.run([sys.executable, SECOND, "--key", c.vkey,
+                               *map(str, paths)], capture_output=True,
+                              text=True, timeout=200)
+
+    def check(self, c):
+        """Both verifiers say that all files are one journal that holds."""
+        folder = c.journal.path.parent
+        self.assertIn("segments", c.verify(folder).stdout)
+        done = self.second(c, files(c))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_rolls_under_load_and_kills(self):
+        with Chancery(extra=SMALL) as c:
+            c.init().add_users(*USERS)
+            room = c.add_room("Desk")
+            c.start()
+            load = Load(c, USERS, [room]).start()
+            chance = random.Random(20261122)
+            for count in range(1, 6):
+                wait_until(lambda: len(files(c)) > count, "no other file", 60)
+                old = c.roles()[chance.choice(["keeper", "signer"])]
+                os.kill(old, signal.SIGKILL)
+            load.finish()
+            c.stop()
+            self.check(c)
+            exported = c.export("--format", "jsonl", "--type", "post").stdout
+            for poster in load.posters:
+                for text, status in poster.outcomes.items():
+                    if status == 200:
+                        self.assertIn('"%s"' % text, exported)
+            missing = files(c)[1]
+            missing.rename(missing.with_suffix(".away"))
+            done = c.verify(c.journal.path.parent, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("is missing", done.stdout)
+            self.assertEqual(self.second(c, files(c)).returncode, 1)
+
+    def test_purge_in_earlier_files(self):
+        with Chancery(extra=SMALL) as c:
+            vault = c.folder / "vault"
+            vault.mkdir(mode=0o777)
+            vault.chmod(0o777)
+            c.adapters = (
+                'adapter vault { program = "tarball" directory = "%s" '
+                'interval-s = 1 required = true }\n' % vault)
+            c.purge = 0
+            c.init().add_users(*USERS)
+            room = c.add_room("Desk")
+            c.start()
+            load = Load(c, USERS, [room]).start()
+            wait_until(lambda: len(files(c)) > 3, "no other file", 60)
+            load.finish()
+            c.cli("adapter", "run", "vault")
+            wait_until(lambda: b"u1-1\"" not in files(c)[0].read_bytes(),
+                       "the first file is not purged", 60)
+            c.stop()
+            self.check(c)
+
+
+if __name__ == "__main__":
+    unittest.main()
