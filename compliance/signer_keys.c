@@ -346,6 +346,7 @@ erase_temporaries(const struct signer_keys *k)
 			(void)close(fd); /* nothing was done with it */
 		return -1;
 	}
+	// cppcheck-suppress readdirCalled ; one thread in each process
 	while ((e = readdir(d)) != NULL)
 		if (is_temporary(e->d_name) && erase(k, e->d_name) != 0)
 			r = -1;

@@ -12,7 +12,7 @@
 #include "base/text.h"
 
 #include "tests/unit/verify_fixture.h"
-#include "tests/unit/verify_run.h"
+#include "tests/unit/verify_story.h"
 
 static const char sha[] =
     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/verify_fixture.h"
-#include "tests/unit/verify_run.h"
+#include "tests/unit/verify_story.h"
 
 static const char sha[] =
     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

@@ -166,36 +166,4 @@ run_print(const json_t *o)
 	fputc('\n', stderr);
 }
 
-/* Journals whose control records break the rules, otherwise sound. */
-static inline void
-run_story(void (*story)(struct fix *), const char *check, int64_t seq,
-    const char *words)
-{
-	struct fix f;
-	char folder[64], path[160];
-	json_t *o;
-
-	snprintf(folder, sizeof(folder), "/tmp/verify.XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/story.db", folder);
-	fix_init(&f, 7);
-	fix_open(&f);
-	story(&f);
-	f.note_size = f.n;
-	fix_write(&f, path);
-	o = run_journal(path, f.vkey, NULL, 0);
-	if (check == NULL
-		? run_status(o) != 0
-		: run_status(o) != 1 || !run_found(o, check, seq, words)) {
-		run_print(o);
-		fail_msg("expected %s at %lld: %s",
-		    check == NULL ? "no finding" : check, (long long)seq,
-		    words == NULL ? "" : words);
-	}
-	json_decref(o);
-	unlink(path);
-	rmdir(folder);
-	fix_free(&f);
-}
-
 #endif
