@@ -57,6 +57,8 @@ static json_t *
 journal_status(struct engine *e, uint64_t *signed_size)
 {
 	json_t *o = json_object();
+	uint64_t file_first = 0;
+	unsigned files = scan_segments(e->scan, &file_first);
 	struct buf note;
 
 	buf_init(&note);
@@ -67,6 +69,8 @@ journal_status(struct engine *e, uint64_t *signed_size)
 	set(o, "vkey", json_string(scan_meta(e->scan, "vkey")));
 	set(o, "size", number(scan_size(e->scan)));
 	set(o, "signed", number(*signed_size));
+	set(o, "files", number(files));
+	set(o, "file_first", number(file_first));
 	set(o, "purged_to", number(scan_purged_to(e->scan)));
 	set(o, "purge_failure", words(purger_failure(e->purger)));
 	return o;

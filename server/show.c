@@ -191,6 +191,10 @@ show_status(const json_t *result)
 	(void)printf("journal %s\n", text(journal, "origin"));
 	(void)printf("\tsize          %lld records, %lld signed\n",
 	    number(journal, "size"), number(journal, "signed"));
+	if (number(journal, "files") > 1)
+		(void)printf(
+		    "\tfiles         %lld, the newest from record %lld\n",
+		    number(journal, "files"), number(journal, "file_first"));
 	if (number(journal, "purged_to") < number(journal, "size"))
 		(void)printf("\tpayloads      from record %lld\n",
 		    number(journal, "purged_to"));

@@ -32,6 +32,11 @@ class Segments(unittest.TestCase):
         done = self.second(c, files(c))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def told(self, c):
+        """What status says of the journal, when it says it of all files."""
+        journal = c.cli_json("status")["journal"]
+        return journal if journal["files"] == len(files(c)) else None
+
     def test_rolls_under_load_and_kills(self):
         with Chancery(extra=SMALL) as c:
             c.init().add_users(*USERS)
@@ -44,6 +49,12 @@ class Segments(unittest.TestCase):
                 old = c.roles()[chance.choice(["keeper", "signer"])]
                 os.kill(old, signal.SIGKILL)
             load.finish()
+            told = wait_until(lambda: self.told(c), "status")
+            self.assertEqual(told["files"], len(files(c)))
+            self.assertGreater(told["file_first"], 512)
+            self.assertEqual(told["file_first"] % 256, 0)
+            self.assertIn("files         %d, the newest from" % len(files(c)),
+                          c.cli("status").stdout)
             c.stop()
             self.check(c)
             exported = c.export("--format", "jsonl", "--type", "post").stdout
