@@ -221,8 +221,10 @@ leaf_text(sqlite3_stmt *s, int column, const char *name)
 static json_t *
 hold_row(sqlite3_stmt *s)
 {
+	const char *selector = (const char *)sqlite3_column_text(s, 2);
+	/* Without one, as after a recovery, it keeps everything. */
 	json_t *o =
-	    json_loads((const char *)sqlite3_column_text(s, 2), 0, NULL);
+	    selector == NULL ? json_object() : json_loads(selector, 0, NULL);
 
 	(void)json_object_del(o, "v"); /* not of interest */
 	if (json_object_get(o, "from") != NULL)

@@ -369,14 +369,17 @@ int
 certificate_main(int argc, char **argv)
 {
 	struct options o = {0};
-	char *configured = NULL;
+	char *named;
 	int status = parse_options(argc, argv, &o);
 
 	if (status >= 0)
 		return status;
 	if (o.journal == NULL)
-		o.journal = configured = locate_journal(o.conf);
-	status = o.journal == NULL ? EXIT_USAGE : certify(&o);
-	free(configured);
+		named = locate_journal(o.conf);
+	else if ((named = segments_named(o.journal)) == NULL)
+		return say(EXIT_SYSTEM, "out of memory");
+	o.journal = named;
+	status = named == NULL ? EXIT_USAGE : certify(&o);
+	free(named);
 	return status;
 }

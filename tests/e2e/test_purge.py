@@ -185,6 +185,9 @@ class Purge(unittest.TestCase):
                     self.assertIn(words, done.stdout)
             self.assertEqual(c.run("chancery-export", "certificate", "-f",
                                    c.conf, 99, check=False).returncode, 1)
+            c.run("chancery-export", "certificate", "--journal",
+                  c.journal.path.parent, "-o", c.folder / "by-folder", 1)
+            c.verify(c.folder / "by-folder")
             text = paths["text"].read_text("utf-8")
             self.assertIn("#   ranges %s\n" % purge["ranges"], text)
             pieces = text.split("c2sp.org/tlog-proof@v1\n")
