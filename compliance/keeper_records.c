@@ -213,6 +213,11 @@ on_recover(uv_timer_t *timer)
 	log_info("%s can be written again", k->path);
 	keeper_compare(k);
 	keeper_roll(k);
+	/* Storage may have failed between a new file and its first record. */
+	if (k->in_service && !keeper_rolling(k) && keeper_open_file(k) != 0) {
+		keeper_storage_failed(k);
+		return;
+	}
 	keeper_enter_service(k);
 	keeper_end_outage(k);
 	keeper_update(k);
