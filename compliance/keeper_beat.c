@@ -96,6 +96,20 @@ append(struct keeper *k, struct group *g)
 	return 0;
 }
 
+static void on_beat(uv_timer_t *timer);
+static void on_drops(uv_timer_t *timer);
+
+/* Nothing is appended to a sealed file: the next one is there in a moment. */
+static void
+record_later(struct keeper *k, bool beat)
+{
+	if (beat)
+		(void)uv_timer_start(&k->beat_timer, on_beat, OWN_MS,
+		    (uint64_t)k->conf->beat_s * 1000);
+	else
+		(void)uv_timer_start(&k->drop_timer, on_drops, OWN_MS, 0);
+}
+
 /* Drops and, at its time, the beat, in one transaction. */
 static void
 record(struct keeper *k, bool beat)
@@ -105,6 +119,10 @@ record(struct keeper *k, bool beat)
 
 	if (!keeper_writable(k))
 		return;
+	if (keeper_rolling(k)) {
+		record_later(k, beat);
+		return;
+	}
 	buf_init(&g.fields);
 	add_drops(&g, &k->drops);
 	if (beat) {
