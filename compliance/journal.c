@@ -478,6 +478,9 @@ journal_purge(
 		    p->ranges[p->count - 1].last);
 	if (old < 0 || (old > 0 && both == NULL))
 		return 1;
+	/* Once this is the newest, nobody looks for the one before. */
+	if (old == 0 && journal_finish_purge(j) != 0)
+		return 1;
 	purge_facts_init(&facts);
 	buf_init(&fields);
 	if (!purge_rules_check(both != NULL ? both : j->db, &rules, &facts,
