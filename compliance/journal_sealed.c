@@ -9,6 +9,8 @@
 #include "compliance/journal.h"
 #include "compliance/segments.h"
 
+#define BUSY_MS 20 /* for readers of a sealed file: events wait meanwhile */
+
 int
 journal_sealed_span(
     struct journal *j, uint64_t first, uint64_t last, unsigned *segment)
@@ -163,7 +165,8 @@ finish(struct journal *j, sqlite3_stmt *ranges)
 	    : db_open(path, DB_WRITE, DB_SYNC_FULL, why, sizeof why);
 	if (db == NULL)
 		(void)journal_fail(j, "%s", path == NULL ? "memory" : why);
-	else if (db_keep_wal(db) == 0)
+	else if (sqlite3_busy_timeout(db, BUSY_MS) == SQLITE_OK &&
+	    db_keep_wal(db) == 0)
 		r = remove_ranges(j, db, ranges);
 	db_close(db);
 	free(path);
