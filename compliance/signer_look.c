@@ -26,7 +26,11 @@ read_file(const char *dir, const char *name, struct buf *out, char *why,
 		(void)snprintf(why, why_len, "out of memory");
 		return -1;
 	}
-	if (file_read(path, FILE_MAX, out) != 0) {
+	/* In one piece: a buffer that grows leaves copies of a key behind. */
+	if (!buf_reserve(out, FILE_MAX + 32768)) {
+		r = -1;
+		(void)snprintf(why, why_len, "out of memory");
+	} else if (file_read(path, FILE_MAX, out) != 0) {
 		r = errno == ENOENT ? 0 : -1;
 		(void)snprintf(why, why_len, "%s: %s", path, strerror(errno));
 	}
