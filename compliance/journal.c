@@ -545,7 +545,8 @@ journal_note(struct journal *j, uint64_t size, struct view note, bool publish)
 	buf_put_view(&j->note, note);
 	j->note_waits = !j->note.failed;
 	j->note_publish = publish || carry;
-	j->note_size = size;
+	if (j->note_waits)
+		j->note_size = size;
 }
 
 void

@@ -379,12 +379,13 @@ journal_checkpoint(struct journal *j)
 int
 journal_truncate(struct journal *j)
 {
-	if (journal_finish_purge(j) != 0)
-		return -1;
+	int finished = journal_finish_purge(j);
+
+	/* What was purged here goes, whatever became of another file. */
 	if (db_checkpoint_truncate(j->db) != 0)
 		return journal_fail_sql(j, "truncation of the WAL");
 	j->wal_pages = 0;
-	return 0;
+	return finished;
 }
 
 /* ---- making and opening ---- */
