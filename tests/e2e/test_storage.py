@@ -192,12 +192,16 @@ class FullStorage(unittest.TestCase):
             c.kill()
             c.start()
             ann = c.sign_in("ann")
-            self.assertEqual(ann.join(hall).code, 500)
-            self.assertNotEqual(ann.post(hall, "no"), 200)
+            # The log that the start moved into the database may leave room.
+            if ann.join(hall).code == 200:
+                self.until_refused(ann, hall)
+            else:
+                self.assertNotEqual(ann.post(hall, "no"), 200)
             filler.unlink()
             wait_until(lambda: ann.join(hall).code == 200,
                        "no recovery", timeout=60)
-            self.assertEqual(ann.post(hall, "yes"), 200)
+            wait_until(lambda: ann.post(hall, "yes") == 200,
+                       "no posts", timeout=60)
             reasons = [e["reason"] for e in c.journal.events("leave")]
             self.assertEqual(reasons, ["restart"])
             c.stop()

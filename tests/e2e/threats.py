@@ -16,7 +16,7 @@ ADAPTERS = "".join(
     'adapter %s { program = "%s" directory = "out/%s" interval-s = 900 '
     "required = true }\n" % row for row in (
         ("records", "xml", "records"), ("vault", "tarball", "vault")))
-POST, KEY = 3, 135
+POST, PURGE, KEY = 3, 131, 135
 CHECKED = []
 #: Cells whose attack is made by a test that has other work, too.
 ELSEWHERE = {
