@@ -263,7 +263,9 @@ merge(struct run *run)
 			if (run->input[i].source != NULL &&
 			    run->input[i].record.seq < seq)
 				seq = run->input[i].record.seq;
-		if (seq == UINT64_MAX && run->opened < run->count)
+		/* Of a record that was unsound it may have another copy. */
+		if (run->opened < run->count &&
+		    run->input[run->opened].first < seq)
 			seq = run->input[run->opened].first;
 		if (seq == UINT64_MAX)
 			return;
