@@ -276,3 +276,30 @@ db_close(sqlite3 *db)
 	/* Statements left open keep a zombie, never lose data. */
 	(void)sqlite3_close_v2(db);
 }
+
+int
+db_row(sqlite3 *db, const char *sql, const char *text, const uint64_t *args,
+    size_t arg_count, uint64_t *out, int out_count)
+{
+	sqlite3_stmt *s = db_prepare(db, sql);
+	int at = 1, r = -1;
+
+	if (s == NULL)
+		return -1;
+	if (text != NULL)
+		(void)sqlite3_bind_text(s, at++, text, -1, SQLITE_STATIC);
+	for (size_t i = 0; i < arg_count; i++)
+		(void)sqlite3_bind_int64(s, at++, (sqlite3_int64)args[i]);
+	switch (sqlite3_step(s)) {
+	case SQLITE_ROW:
+		for (int i = 0; i < out_count; i++)
+			out[i] = (uint64_t)sqlite3_column_int64(s, i);
+		r = 1;
+		break;
+	case SQLITE_DONE:
+		r = 0;
+		break;
+	}
+	(void)sqlite3_finalize(s); /* the step has told what there is to tell */
+	return r;
+}

@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum db_mode {
 	DB_CREATE,   /* must not exist yet */
@@ -54,5 +55,12 @@ int db_checkpoint_passive(sqlite3 *db, int *wal_frames);
 int db_keep_wal(sqlite3 *db);
 /* NULL is allowed. */
 void db_close(sqlite3 *db);
+
+/*
+ * Runs a query with a text (NULL: none) and numbers; its row's columns go to
+ * out. 1 row, 0 no row, -1 failed.
+ */
+int db_row(sqlite3 *db, const char *sql, const char *text, const uint64_t *args,
+    size_t arg_count, uint64_t *out, int out_count);
 
 #endif

@@ -24,37 +24,6 @@ fail(char *why, size_t why_len, const char *fmt, ...)
 	return false;
 }
 
-/*
- * Runs a query with one text and numbers; its row's columns go to out.
- * 1 row, 0 no row, -1 failed.
- */
-static int
-query(sqlite3 *db, const char *sql, const char *adapter, const uint64_t *args,
-    size_t arg_count, uint64_t *out, int out_count)
-{
-	sqlite3_stmt *s = db_prepare(db, sql);
-	int at = 1, r = -1;
-
-	if (s == NULL)
-		return -1;
-	if (adapter != NULL)
-		(void)sqlite3_bind_text(s, at++, adapter, -1, SQLITE_STATIC);
-	for (size_t i = 0; i < arg_count; i++)
-		(void)sqlite3_bind_int64(s, at++, (sqlite3_int64)args[i]);
-	switch (sqlite3_step(s)) {
-	case SQLITE_ROW:
-		for (int i = 0; i < out_count; i++)
-			out[i] = (uint64_t)sqlite3_column_int64(s, i);
-		r = 1;
-		break;
-	case SQLITE_DONE:
-		r = 0;
-		break;
-	}
-	(void)sqlite3_finalize(s); /* the step has told what there is to tell */
-	return r;
-}
-
 /* First and last record that are to go. */
 static uint64_t
 first_of(const struct purge_rules *p)
@@ -78,7 +47,7 @@ find_ack(sqlite3 *db, const struct purge_rules *p, const char *adapter,
 	int r;
 
 	/* Batches leave no gaps: the one over `last` and those below it. */
-	r = query(db,
+	r = db_row(db,
 	    "SELECT b.n FROM batch b LEFT JOIN ack a ON a.adapter = b.adapter"
 	    " AND a.n = b.n WHERE b.adapter = ?1 AND b.first >= (SELECT first"
 	    " FROM batch WHERE adapter = ?1 AND first <= ?2"
@@ -90,7 +59,7 @@ find_ack(sqlite3 *db, const struct purge_rules *p, const char *adapter,
 	if (r == 1)
 		return fail(why, why_len,
 		    "%s has not stored its batch %" PRIu64, adapter, row[0]);
-	r = query(db,
+	r = db_row(db,
 	    "SELECT a.seq, l.at, b.last FROM batch b JOIN ack a ON"
 	    " a.adapter = b.adapter AND a.n = b.n JOIN leaf l ON l.seq = a.seq"
 	    " WHERE b.adapter = ?1 AND b.first <= ?2"
@@ -145,7 +114,7 @@ lacks_record(sqlite3 *db, const struct purge_rules *p)
 
 	if (last_of(p) < p->applied)
 		return 0;
-	return query(db,
+	return db_row(db,
 	    "SELECT seq FROM leaf WHERE seq BETWEEN ? AND ? AND kind < 128"
 	    " LIMIT 1",
 	    NULL, args, 2, &seq, 1);
@@ -178,7 +147,7 @@ check_overlaps(
 {
 	for (size_t i = 0; i < p->count; i++) {
 		uint64_t end = 0;
-		int r = query(db,
+		int r = db_row(db,
 		    "SELECT last FROM purge_range WHERE first <= ?"
 		    " ORDER BY first DESC LIMIT 1",
 		    NULL, &p->ranges[i].last, 1, &end, 1);
@@ -321,7 +290,7 @@ check_holds(sqlite3 *db, const struct purge_rules *p, struct purge_facts *out,
 	struct held held = {.p = p};
 
 	if (hold_each(db, first_of(p), last_of(p), on_held, &held) != 0 ||
-	    query(db,
+	    db_row(db,
 		"SELECT MAX(COALESCE((SELECT seq FROM leaf WHERE kind = 138"
 		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0),"
 		" COALESCE((SELECT seq FROM leaf WHERE kind = 139"
@@ -377,7 +346,7 @@ purge_rules_check(sqlite3 *db, const struct purge_rules *p,
 		    why, why_len, "the configuration keeps all records");
 	if (p->required_count == 0)
 		return fail(why, why_len, "no adapter is required");
-	if (query(db,
+	if (db_row(db,
 		"SELECT seq FROM leaf WHERE kind = 134 AND kind >= 128"
 		" ORDER BY seq DESC LIMIT 1",
 		NULL, NULL, 0, &out->policy, 1) != 1)

@@ -146,37 +146,6 @@ copy_word(char *out, size_t len, struct view v)
 	(void)snprintf(out, len, "%.*s", (int)v.n, (const char *)v.p);
 }
 
-/*
- * Runs a query with one text and up to two numbers; its row's columns go to
- * out. 1 row, 0 no row, -1 failed.
- */
-static int
-query(sqlite3 *db, const char *sql, const char *adapter, const uint64_t *args,
-    size_t arg_count, uint64_t *out, int out_count)
-{
-	sqlite3_stmt *s = db_prepare(db, sql);
-	int at = 1, r = -1;
-
-	if (s == NULL)
-		return -1;
-	if (adapter != NULL)
-		(void)sqlite3_bind_text(s, at++, adapter, -1, SQLITE_STATIC);
-	for (size_t i = 0; i < arg_count; i++)
-		(void)sqlite3_bind_int64(s, at++, (sqlite3_int64)args[i]);
-	switch (sqlite3_step(s)) {
-	case SQLITE_ROW:
-		for (int i = 0; i < out_count; i++)
-			out[i] = (uint64_t)sqlite3_column_int64(s, i);
-		r = 1;
-		break;
-	case SQLITE_DONE:
-		r = 0;
-		break;
-	}
-	(void)sqlite3_finalize(s); /* the step has told what there is to tell */
-	return r;
-}
-
 bool
 rules_read_batch(sqlite3 *db, struct view fields, uint64_t size,
     struct rules_batch *out, char *why, size_t why_len)
@@ -202,7 +171,7 @@ rules_read_batch(sqlite3 *db, struct view fields, uint64_t size,
 		    "tree size %" PRIu64 " does not cover the batch, or is "
 		    "ahead of the journal's %" PRIu64,
 		    out->size, size);
-	r = query(db,
+	r = db_row(db,
 	    "SELECT n, last + 1 FROM batch WHERE adapter = ?"
 	    " ORDER BY n DESC LIMIT 1",
 	    out->adapter, NULL, 0, before, 2);
@@ -231,7 +200,7 @@ rules_read_ack(sqlite3 *db, struct view fields, struct rules_ack *out,
 	copy_word(out->adapter, sizeof out->adapter, v[0]);
 	out->n = number[1];
 	copy_word(out->state, sizeof out->state, v[4]);
-	r = query(db,
+	r = db_row(db,
 	    "SELECT first, last FROM batch WHERE adapter = ? AND n = ?",
 	    out->adapter, &out->n, 1, range, 2);
 	if (r < 0)
@@ -241,7 +210,7 @@ rules_read_ack(sqlite3 *db, struct view fields, struct rules_ack *out,
 		    "batch %" PRIu64 " from %" PRIu64 " to %" PRIu64
 		    " of %s was never sent",
 		    out->n, number[2], number[3], out->adapter);
-	if (query(db,
+	if (db_row(db,
 		"SELECT n FROM ack WHERE adapter = ? ORDER BY n DESC LIMIT 1",
 		out->adapter, NULL, 0, last, 1) < 0)
 		return fail(why, why_len, "%s", sqlite3_errmsg(db));
