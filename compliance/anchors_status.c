@@ -1,4 +1,5 @@
 #include "compliance/anchors_state.h"
+#include "compliance/control.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -16,16 +17,6 @@ static json_t *
 number(uint64_t n)
 {
 	return json_integer((json_int_t)n);
-}
-
-static json_t *
-words(const char *text)
-{
-	size_t n = strlen(text);
-
-	while (n > 0 && !text_utf8_valid(view_of(text, n)))
-		n--;
-	return json_stringn(text, n);
 }
 
 static const char *
@@ -47,7 +38,7 @@ source_status(const struct anchor_source *s)
 	struct buf at;
 
 	set(o, "what", json_string(s->what));
-	set(o, "name", words(s->name));
+	set(o, "name", control_words(s->name));
 	set(o, "state", json_string(state_name(s)));
 	set(o, "size", number(s->size));
 	buf_init(&at);
@@ -57,7 +48,7 @@ source_status(const struct anchor_source *s)
 	    at.len > 0 ? json_stringn((const char *)at.data, at.len)
 		       : json_null());
 	buf_release(&at);
-	set(o, "failure", words(s->failure));
+	set(o, "failure", control_words(s->failure));
 	return o;
 }
 
@@ -92,7 +83,8 @@ anchors_status(struct anchors *a)
 	set(o, "quorum", number(conf->anchors.quorum));
 	set(o, "anchored", number(size));
 	set(o, "alarm", json_boolean(alarm));
-	set(o, "fork", a->fork[0] != '\0' ? words(a->fork) : json_null());
+	set(o, "fork",
+	    a->fork[0] != '\0' ? control_words(a->fork) : json_null());
 	set(o, "sources", list);
 	return o;
 }

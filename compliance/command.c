@@ -14,32 +14,6 @@
 /* ---- what the status tells ---- */
 
 static json_t *
-time_text(uint64_t us)
-{
-	struct buf b;
-	json_t *text;
-
-	if (us == 0)
-		return json_null();
-	buf_init(&b);
-	text_put_time(&b, us);
-	text = json_stringn((const char *)b.data, b.len);
-	buf_release(&b);
-	return text;
-}
-
-/* Words for people, which may have been cut within a character. */
-static json_t *
-words(const char *text)
-{
-	size_t n = strlen(text);
-
-	while (n > 0 && !text_utf8_valid(view_of(text, n)))
-		n--;
-	return json_stringn(text, n);
-}
-
-static json_t *
 number(uint64_t n)
 {
 	return json_integer((json_int_t)n);
@@ -72,7 +46,7 @@ journal_status(struct engine *e, uint64_t *signed_size)
 	set(o, "files", number(files));
 	set(o, "file_first", number(file_first));
 	set(o, "purged_to", number(scan_purged_to(e->scan)));
-	set(o, "purge_failure", words(purger_failure(e->purger)));
+	set(o, "purge_failure", control_words(purger_failure(e->purger)));
 	return o;
 }
 
@@ -84,7 +58,8 @@ keeper_status(const struct engine *e)
 
 	set(o, "linked", json_boolean(s->linked));
 	set(o, "writable", json_boolean(s->linked && s->writable));
-	set(o, "why", words(s->linked ? s->why : "the keeper is not running"));
+	set(o, "why",
+	    control_words(s->linked ? s->why : "the keeper is not running"));
 	return o;
 }
 
@@ -106,7 +81,7 @@ last_ack(struct engine *e, const char *adapter, uint64_t n)
 	set(o, "batch", number(n));
 	set(o, "first", number(b.first));
 	set(o, "last", number(b.last));
-	set(o, "at", time_text(b.ack_at));
+	set(o, "at", control_time(b.ack_at));
 	buf_init(&text);
 	buf_init(&value);
 	if (ledger_leaf(e->ledger, b.ack_seq, &text) == 1 &&
@@ -136,7 +111,7 @@ oldest_waiting(struct engine *e, uint64_t next, uint64_t signed_size)
 	if (next >= signed_size || scan_seek(e->scan, next) != 0 ||
 	    scan_next(e->scan, &r) != 1)
 		return json_null();
-	return time_text(r.at);
+	return control_time(r.at);
 }
 
 static json_t *
@@ -154,7 +129,7 @@ adapter_status(struct engine *e, size_t i, uint64_t signed_size)
 	set(o, "state", json_string(adapter_stage_name(s.stage)));
 	set(o, "quarantined", json_boolean(s.quarantined));
 	set(o, "failures", number(s.failures));
-	set(o, "failure", words(s.failure));
+	set(o, "failure", control_words(s.failure));
 	if (scan_cursor(e->scan, conf->name, &c) != 0) {
 		set(o, "failure", json_string(scan_error(e->scan)));
 		return o;

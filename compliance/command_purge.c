@@ -29,21 +29,6 @@ set(json_t *object, const char *name, json_t *value)
 	(void)json_object_set_new(object, name, value);
 }
 
-static json_t *
-time_text(uint64_t us)
-{
-	struct buf b;
-	json_t *text;
-
-	if (us == 0)
-		return json_null();
-	buf_init(&b);
-	text_put_time(&b, us);
-	text = json_stringn((const char *)b.data, b.len);
-	buf_release(&b);
-	return text;
-}
-
 static uint64_t
 hold_of(struct engine *e, uint64_t seq)
 {
@@ -228,16 +213,17 @@ hold_row(sqlite3_stmt *s)
 
 	(void)json_object_del(o, "v"); /* not of interest */
 	if (json_object_get(o, "from") != NULL)
-		set(o, "from", time_text((uint64_t)sqlite3_column_int64(s, 3)));
+		set(o, "from",
+		    control_time((uint64_t)sqlite3_column_int64(s, 3)));
 	if (json_object_get(o, "until") != NULL)
 		set(o, "until",
-		    time_text((uint64_t)sqlite3_column_int64(s, 4)));
+		    control_time((uint64_t)sqlite3_column_int64(s, 4)));
 	set(o, "hold", json_integer(sqlite3_column_int64(s, 0)));
 	set(o, "seq", json_integer(sqlite3_column_int64(s, 1)));
 	set(o, "matter", leaf_text(s, 5, "matter"));
 	set(o, "by", leaf_text(s, 5, "by"));
-	set(o, "at", time_text((uint64_t)sqlite3_column_int64(s, 6)));
-	set(o, "released", time_text((uint64_t)sqlite3_column_int64(s, 8)));
+	set(o, "at", control_time((uint64_t)sqlite3_column_int64(s, 6)));
+	set(o, "released", control_time((uint64_t)sqlite3_column_int64(s, 8)));
 	set(o, "released_by", leaf_text(s, 7, "by"));
 	return o;
 }

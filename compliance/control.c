@@ -162,6 +162,31 @@ control_reply_failure(struct control_request *r, const char *why)
 	    r, json_pack("{s:b,s:b,s:s}", "ok", 0, "system", 1, "error", why));
 }
 
+json_t *
+control_time(uint64_t us)
+{
+	struct buf b;
+	json_t *text;
+
+	if (us == 0)
+		return json_null();
+	buf_init(&b);
+	text_put_time(&b, us);
+	text = json_stringn((const char *)b.data, b.len);
+	buf_release(&b);
+	return text;
+}
+
+json_t *
+control_words(const char *text)
+{
+	size_t n = strlen(text);
+
+	while (n > 0 && !text_utf8_valid(view_of(text, n)))
+		n--;
+	return json_stringn(text, n);
+}
+
 /* ---- requests ---- */
 
 static void

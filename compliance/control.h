@@ -8,7 +8,9 @@
  * fault is not in the request.
  */
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -56,5 +58,10 @@ void control_reply_whole(struct control_request *r, struct json_t *reply);
  * The loop must turn once more.
  */
 void control_free(struct control *c);
+
+/* A time in microseconds as text, null for 0. NULL when out of memory. */
+json_t *control_time(uint64_t us);
+/* Words for people, which may have been cut within a character. */
+json_t *control_words(const char *text);
 
 #endif
