@@ -249,17 +249,29 @@ verify_journal(struct work *w, size_t i)
 	return g.count;
 }
 
+/* Archives come first, but the journals know the keys to judge them by. */
+static void
+read_journals_keys(struct work *w)
+{
+	const struct verify_input *in = w->paths.input;
+	size_t archives = 0;
+
+	for (size_t i = 0; i < w->paths.count; i++)
+		archives += in[i].type == VERIFY_TYPE_BAG ||
+		    in[i].type == VERIFY_TYPE_XML;
+	for (size_t i = 0; archives > 0 && i < w->paths.count; i++)
+		if (in[i].type == VERIFY_TYPE_JOURNAL &&
+		    verify_journal_keys(
+			in[i].path, &w->trust.chain[w->trust.chains]))
+			w->trust.chains++;
+}
+
 static void
 verify_all(struct work *w)
 {
 	const struct verify_key *key = w->trust.given;
 
-	/* Archives come first, but the journals know their keys. */
-	for (size_t i = 0; i < w->paths.count; i++)
-		if (w->paths.input[i].type == VERIFY_TYPE_JOURNAL &&
-		    verify_journal_keys(w->paths.input[i].path,
-			&w->trust.chain[w->trust.chains]))
-			w->trust.chains++;
+	read_journals_keys(w);
 	for (size_t i = 0; i < w->paths.count; i++) {
 		const struct verify_input *in = &w->paths.input[i];
 		struct verify_archive *a = &w->archive[w->archives];

@@ -85,32 +85,40 @@ check_file(struct check *c)
 }
 
 /*
- * Control records of a file: its own, and copies of those that none of the
- * files before it has, from `from` on.
+ * Control records of a file: copies of those that none of the files before it
+ * has, from ?1 on, and its own, from ?2 on. The index tells which they are,
+ * for there are few among many; the walk sees whether it tells all.
  */
+static const char control_sql[] =
+    "SELECT seq, bytes FROM leaf"
+    " WHERE seq >= ?1 AND seq < ?2 AND kind >= 128"
+    " UNION ALL"
+    " SELECT seq, bytes FROM (SELECT seq AS n FROM leaf"
+    "  WHERE kind >= 128 AND seq >= max(?1, ?2) ORDER BY +seq LIMIT -1)"
+    " CROSS JOIN leaf ON seq = n";
+
 static bool
 read_control_of(struct check *c, const struct verify_file *file, uint64_t from)
 {
-	sqlite3_stmt *s = db_prepare(file->db,
-	    "SELECT seq, bytes FROM leaf WHERE kind >= 128 AND seq >= ?1"
-	    " ORDER BY seq");
+	sqlite3_stmt *s = db_prepare(file->db, control_sql);
 	struct verify_control *control = &c->j->control;
+	uint64_t seq, next = 0;
 	const char *why;
 	unsigned line;
-	uint64_t seq;
 	int rc;
 
 	c->db = file->db;
 	if (s == NULL ||
-	    sqlite3_bind_int64(
-		s, 1, from == 0 ? INT64_MIN : (sqlite3_int64)from) != SQLITE_OK)
+	    sqlite3_bind_int64(s, 1, (sqlite3_int64)from) != SQLITE_OK ||
+	    sqlite3_bind_int64(s, 2, (sqlite3_int64)file->first) != SQLITE_OK)
 		return sql_failed(c);
 	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-		if (!verify_sql_u64(s, 0, &seq) ||
+		if (!verify_sql_u64(s, 0, &seq) || seq < next ||
 		    !verify_leaf_parse(
 			verify_sql_bytes(s, 1), &c->leaf, &line, &why) ||
 		    c->leaf.kind < VERIFY_KIND_CONTROL)
 			continue; /* the walk says what is wrong with it */
+		next = seq + 1;
 		c->leaf.seq = seq;
 		verify_control_take(control, &c->leaf, c->r);
 		if (seq < file->first) { /* the walk does not meet it */

@@ -186,10 +186,12 @@ parse_time(struct cursor *c, struct verify_leaf *out, const char **why)
 	return true;
 }
 
-/* Values of base64 digits plus one; 0: not a digit. */
+#define DIGIT 0x40
+
+/* Values of base64 digits, with DIGIT; 0: not a digit. */
 /* clang-format off */
 static const uint8_t digit[256] = {
-#define D(c, v) [c] = (v) + 1
+#define D(c, v) [c] = (v) | DIGIT
     D('A', 0), D('B', 1), D('C', 2), D('D', 3), D('E', 4), D('F', 5),
     D('G', 6), D('H', 7), D('I', 8), D('J', 9), D('K', 10), D('L', 11),
     D('M', 12), D('N', 13), D('O', 14), D('P', 15), D('Q', 16), D('R', 17),
@@ -205,48 +207,55 @@ static const uint8_t digit[256] = {
 };
 /* clang-format on */
 
+/* Four digits as a number; `digits` keeps DIGIT while all were some. */
+static uint32_t
+sextets(const uint8_t in[4], uint8_t *digits)
+{
+	uint8_t a = digit[in[0]], b = digit[in[1]], c = digit[in[2]],
+		d = digit[in[3]];
+
+	*digits &= a & b & c & d;
+	return (a & 63U) << 18 | (b & 63U) << 12 | (c & 63U) << 6 | (d & 63U);
+}
+
 /* Base64 of exactly 32 bytes: 43 digits, the last with two zero bits, "=". */
 static bool
 get_commitment(const uint8_t *in, uint8_t out[32])
 {
-	uint8_t missing = 0;
+	const uint8_t last[4] = {in[40], in[41], in[42], 'A'};
+	uint8_t digits = DIGIT;
 	uint32_t w;
 
 	for (size_t i = 0; i < 10; i++, in += 4, out += 3) {
-		for (size_t k = 0; k < 4; k++)
-			missing |= digit[in[k]] == 0;
-		w = (digit[in[0]] - 1U) << 18 | (digit[in[1]] - 1U) << 12 |
-		    (digit[in[2]] - 1U) << 6 | (digit[in[3]] - 1U);
+		w = sextets(in, &digits);
 		out[0] = (uint8_t)(w >> 16);
 		out[1] = (uint8_t)(w >> 8);
 		out[2] = (uint8_t)w;
 	}
-	for (size_t k = 0; k < 3; k++)
-		missing |= digit[in[k]] == 0;
-	w = (digit[in[0]] - 1U) << 12 | (digit[in[1]] - 1U) << 6 |
-	    (digit[in[2]] - 1U);
-	out[0] = (uint8_t)(w >> 10);
-	out[1] = (uint8_t)(w >> 2);
-	return !missing && (w & 3) == 0 && in[3] == '=';
+	w = sextets(last, &digits);
+	out[0] = (uint8_t)(w >> 16);
+	out[1] = (uint8_t)(w >> 8);
+	return digits != 0 && (uint8_t)w == 0 && in[3] == '=';
 }
 
+_Static_assert(VERIFY_PARTS_MAX < 10, "a part's number is one digit");
+
+/* "p <part> <commitment>". */
 static bool
 parse_part(struct cursor *c, struct verify_leaf *out, const char **why)
 {
-	struct view line = c->line, w;
-	uint64_t part;
+	struct view line = c->line;
 
 	*why = "not a part line";
-	if (!view_is(word(&line), "p"))
+	if (line.n < 2 || memcmp(line.p, "p ", 2) != 0)
 		return false;
 	*why = "part number out of order";
-	if (out->parts == VERIFY_PARTS_MAX ||
-	    !view_to_u64(word(&line), &part) || part != out->parts)
+	if (out->parts == VERIFY_PARTS_MAX || line.n < 4 ||
+	    line.p[2] != '0' + out->parts || line.p[3] != ' ')
 		return false;
 	*why = "commitment malformed";
-	w = word(&line);
-	if (w.n != COMMITMENT_TEXT || !line_done(line, w) ||
-	    !get_commitment(w.p, out->commitment[out->parts]))
+	if (line.n != 4 + COMMITMENT_TEXT ||
+	    !get_commitment(line.p + 4, out->commitment[out->parts]))
 		return false;
 	out->parts++;
 	return true;

@@ -14,7 +14,7 @@
 #include "export/verify_sql.h"
 
 #define WORTH_WHILE 50000 /* records: below, starting costs more */
-#define OWN_SHARE 5       /* with one helper, the walk takes a fifth */
+#define OWN_PERCENT 28    /* with one helper, of the payloads, the walk's */
 #define RESULT_MAX ((size_t)64 << 20)
 
 static unsigned
@@ -148,7 +148,7 @@ verify_team_start(struct verify_team *t, const struct verify_file *file,
 		return UINT64_MAX;
 	}
 	t->count = cpus - 1 < VERIFY_TEAM_MAX ? cpus - 1 : VERIFY_TEAM_MAX;
-	own_end = file->first + (t->count == 1 ? size / OWN_SHARE : 0);
+	own_end = file->first + (t->count == 1 ? size / 100 * OWN_PERCENT : 0);
 	each = (file->end - own_end) / t->count;
 	for (unsigned i = 0; i < t->count; i++) {
 		t->helper[i].range.from = own_end + i * each;
