@@ -17,7 +17,7 @@
 #include "compliance/wire.h"
 
 #define FILES_MAX 128
-#define PATH_MAX_LEN 64
+#define PATH_MAX_LEN 96
 #define REQUESTS_MAX 64 /* at once; the engine has one for each witness */
 
 struct anchor {
@@ -120,8 +120,12 @@ on_ask(struct anchor *a, struct reader *in)
 	buf_put_view(&url, path);
 	if (buf_text(&url) == NULL)
 		log_fatal("out of memory");
-	http_post(a->http, buf_text(&url), false, w->ca, "text/plain", body,
-	    on_answer, new_request(a, ref));
+	if (body.n > 0)
+		http_post(a->http, buf_text(&url), false, w->ca, "text/plain",
+		    body, on_answer, new_request(a, ref));
+	else
+		http_get(a->http, buf_text(&url), w->ca, on_answer,
+		    new_request(a, ref));
 	buf_release(&url);
 	return true;
 }

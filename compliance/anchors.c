@@ -242,8 +242,8 @@ anchors_handed_on(struct anchors *a, const char *adapter, uint64_t size,
 
 /* ---- the clock ---- */
 
-static bool
-open_journal(struct anchors *a)
+bool
+anchors_open(struct anchors *a)
 {
 	char why[256];
 
@@ -289,10 +289,8 @@ on_tick(uv_timer_t *timer)
 {
 	struct anchors *a = timer->data;
 
-	if (!open_journal(a) || !read_newest(a))
+	if (!anchors_open(a) || !read_newest(a))
 		return;
-	if (a->fork[0] != '\0' && !a->fork_told)
-		a->fork_told = keeper_link_fork(a->env->keeper, a->fork);
 	offer_to_adapters(a);
 	anchors_ask(a);
 	anchors_record(a);
@@ -307,7 +305,6 @@ anchors_attach(struct anchors *a, int fd)
 void
 anchors_keeper_up(struct anchors *a)
 {
-	a->fork_told = false;
 	for (size_t i = 0; i < source_count(a); i++)
 		source_at(a, i)->looked = false;
 }

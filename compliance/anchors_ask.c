@@ -48,15 +48,28 @@ end_round(struct anchor_source *s, const char *why)
 }
 
 static void
-on_fork(struct anchor_source *s)
+on_conflict_recorded(void *arg, enum keeper_answer answer, struct view why)
 {
-	struct anchors *a = s->anchors;
+	struct anchor_source *s = arg;
 
-	(void)snprintf(
-	    a->fork, sizeof a->fork, "%s", witness_client_why(s->client));
-	a->fork_told = keeper_link_fork(a->env->keeper, a->fork);
-	log_error("%s", a->fork);
-	end_round(s, "it knows another history of this journal");
+	if (answer == KEEPER_REFUSED)
+		log_debug("conflict record of %s: %.*s", s->name, (int)why.n,
+		    (const char *)why.p);
+	end_round(s, witness_client_why(s->client));
+}
+
+/* An alarm at once: such a thing does not happen by chance. */
+static void
+on_conflict(struct anchor_source *s)
+{
+	uint64_t size;
+	struct view note = witness_client_claim(s->client, &size);
+
+	if (s->failures == 0)
+		s->failures = 1;
+	if (!keeper_link_conflict(s->anchors->env->keeper, s->index, size, note,
+		on_conflict_recorded, s))
+		end_round(s, witness_client_why(s->client));
 }
 
 static void
@@ -91,7 +104,7 @@ on_cosig_stored(void *arg, enum keeper_answer answer, struct view why)
 		return;
 	case WITNESS_DONE:
 	case WITNESS_COSIGNED:
-	case WITNESS_FORK:
+	case WITNESS_CONFLICT:
 		break;
 	}
 	end_round(s, NULL);
@@ -120,8 +133,8 @@ act(struct anchor_source *s, enum witness_verdict verdict)
 			return;
 		end_round(s, "the keeper is not running");
 		return;
-	case WITNESS_FORK:
-		on_fork(s);
+	case WITNESS_CONFLICT:
+		on_conflict(s);
 		return;
 	case WITNESS_FAILED:
 		end_round(s, witness_client_why(s->client));
@@ -252,8 +265,7 @@ ask_stamp(struct anchors *a)
 void
 anchors_ask(struct anchors *a)
 {
-	if (a->fork[0] == '\0')
-		for (size_t i = 0; i < a->env->conf->witness_count; i++)
-			ask_witness(&a->witnesses[i]);
+	for (size_t i = 0; i < a->env->conf->witness_count; i++)
+		ask_witness(&a->witnesses[i]);
 	ask_stamp(a);
 }

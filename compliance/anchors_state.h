@@ -60,8 +60,6 @@ struct anchors {
 	struct buf note;  /* as it was signed, */
 	struct buf lines; /* and who else has signed it */
 	bool short_of;    /* the quorum is out of reach now */
-	char fork[768];   /* a witness knows another history */
-	bool fork_told;
 };
 
 /* ---- anchors.c ---- */
@@ -72,6 +70,8 @@ void anchors_ok(struct anchor_source *s, uint64_t size, uint64_t time,
 /* A try failed; the second one in a row is an alarm. */
 void anchors_failed(struct anchor_source *s, struct view why);
 
+/* Opens what the journal's newest file says; false: not now. */
+bool anchors_open(struct anchors *a);
 /* Has every change recorded that the journal does not tell yet. */
 void anchors_record(struct anchors *a);
 

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 
 static void
@@ -52,12 +53,39 @@ source_status(const struct anchor_source *s)
 	return o;
 }
 
+static void
+put_conflict(void *arg, uint64_t seq, const struct evidence_conflict *c)
+{
+	json_t *o = json_object();
+
+	set(o, "record", number(seq));
+	set(o, "witness",
+	    json_stringn((const char *)c->witness.p, c->witness.n));
+	set(o, "size", number(c->size));
+	set(o, "proof", json_boolean(c->proved));
+	set(o, "hold", number(c->hold));
+	(void)json_array_append_new(arg, o);
+}
+
+/* Those that nobody has settled yet. */
+static json_t *
+conflicts(struct anchors *a)
+{
+	json_t *list = json_array();
+
+	if (anchors_open(a) &&
+	    evidence_conflicts(a->evidence, put_conflict, list) < 0)
+		log_warn("conflict records: %s", evidence_error(a->evidence));
+	return list;
+}
+
 json_t *
 anchors_status(struct anchors *a)
 {
 	const struct conf *conf = a->env->conf;
 	json_t *o = json_object(), *list = json_array();
-	bool alarm = a->fork[0] != '\0' || a->short_of;
+	json_t *open = conflicts(a);
+	bool alarm = json_array_size(open) > 0 || a->short_of;
 	uint64_t size = 0;
 
 	for (size_t i = 0; i < conf->witness_count; i++) {
@@ -83,8 +111,7 @@ anchors_status(struct anchors *a)
 	set(o, "quorum", number(conf->anchors.quorum));
 	set(o, "anchored", number(size));
 	set(o, "alarm", json_boolean(alarm));
-	set(o, "fork",
-	    a->fork[0] != '\0' ? control_words(a->fork) : json_null());
+	set(o, "conflicts", open);
 	set(o, "sources", list);
 	return o;
 }

@@ -33,6 +33,7 @@ static const struct {
     {EVENT_DROP, "drop"},
     {EVENT_AUDIT, "audit"},
     {EVENT_APPROVE, "approve"},
+    {EVENT_CONFLICT, "conflict"},
 };
 
 const char *

@@ -31,9 +31,10 @@ enum event_kind {
 	EVENT_DROP = 143,
 	EVENT_AUDIT = 144,
 	EVENT_APPROVE = 145,
+	EVENT_CONFLICT = 146,
 };
 
-/* "join" ... "approve"; NULL for a number without a name. */
+/* "join" ... "conflict"; NULL for a number without a name. */
 const char *event_name(unsigned kind);
 /* 0 when there is no such kind. */
 unsigned event_kind_of(const char *name);

@@ -11,7 +11,8 @@
 #include "compliance/quorum.h"
 #include "compliance/segments.h"
 
-#define RECORDS_MAX 10000 /* anchor records that are looked through */
+#define RECORDS_MAX 10000  /* anchor records that are looked through */
+#define CONFLICTS_MAX 1000 /* the same */
 
 enum statement {
 	S_NEWEST,
@@ -22,6 +23,8 @@ enum statement {
 	S_ACKED,
 	S_RECORDS,
 	S_KEY,
+	S_CONFLICTS,
+	S_HOLD,
 	STATEMENTS
 };
 
@@ -39,6 +42,9 @@ static const char *const statement_sql[STATEMENTS] = {
 		  " ORDER BY seq DESC LIMIT ?",
     [S_KEY] = "SELECT seq FROM leaf WHERE kind = 135 AND kind >= 128"
 	      " AND seq >= ? ORDER BY seq LIMIT 1",
+    [S_CONFLICTS] = "SELECT seq, bytes FROM leaf WHERE kind = 146"
+		    " AND kind >= 128 ORDER BY seq DESC LIMIT ?",
+    [S_HOLD] = "SELECT released IS NULL, 0 FROM hold WHERE n = ?",
 };
 
 struct evidence {
@@ -197,6 +203,54 @@ evidence_anchored(
     struct evidence *e, const struct conf *conf, bool stamp, uint64_t *size)
 {
 	return quorum_find(e->db, conf, stamp, 0, size);
+}
+
+/* Whether the hold that came with it is in force. */
+static int
+is_open(struct evidence *e, uint64_t hold)
+{
+	uint64_t live = 0, unused;
+	int r;
+
+	(void)sqlite3_bind_int64(e->stmt[S_HOLD], 1, (sqlite3_int64)hold);
+	r = read_numbers(e->stmt[S_HOLD], &live, &unused);
+	return r < 0 ? -1 : live == 1;
+}
+
+int
+evidence_conflicts(struct evidence *e, evidence_conflict_cb *cb, void *arg)
+{
+	sqlite3_stmt *s = e->stmt[S_CONFLICTS];
+	struct buf name;
+	int r, open = 0;
+
+	buf_init(&name);
+	(void)sqlite3_bind_int(s, 1, CONFLICTS_MAX);
+	while (open >= 0 && (r = step(s)) == 1) {
+		struct view bytes = view_of(sqlite3_column_blob(s, 1),
+		    (size_t)sqlite3_column_bytes(s, 1));
+		struct evidence_conflict c;
+		struct view witness, proof;
+		struct leaf leaf;
+		const char *why;
+
+		buf_clear(&name);
+		if (!leaf_parse(bytes, &leaf, &why) ||
+		    !leaf_field(leaf.fields, "witness", &witness) ||
+		    !leaf_field(leaf.fields, "proof", &proof) ||
+		    !leaf_field_number(leaf.fields, "size", &c.size) ||
+		    !leaf_field_number(leaf.fields, "hold", &c.hold) ||
+		    !text_get_token(witness, &name))
+			continue;
+		c.witness = buf_view(&name);
+		c.proved = view_is(proof, "yes");
+		open = is_open(e, c.hold);
+		if (open == 1)
+			cb(arg, leaf.head.seq, &c);
+	}
+	(void)sqlite3_reset(s); /* repeats r */
+	buf_release(&name);
+	return open < 0 || r < 0 ? -1 : 0;
 }
 
 int

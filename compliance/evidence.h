@@ -43,6 +43,16 @@ int evidence_acked(struct evidence *e, uint64_t *seq);
 /* Whether the newest anchor record of that what and name says ok. */
 int evidence_recorded(
     struct evidence *e, const char *what, struct view name, bool *ok);
+/* What a conflict record says. */
+struct evidence_conflict {
+	struct view witness;
+	uint64_t size, hold;
+	bool proved;
+};
+typedef void evidence_conflict_cb(
+    void *arg, uint64_t seq, const struct evidence_conflict *c);
+/* Each of the newest conflict records whose hold is in force. */
+int evidence_conflicts(struct evidence *e, evidence_conflict_cb *cb, void *arg);
 /* Number of the first key record that is not below seq. */
 int evidence_key(struct evidence *e, uint64_t from, uint64_t *seq);
 /* Why the last call failed; borrowed. */

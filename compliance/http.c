@@ -205,35 +205,62 @@ set_up(struct exchange *x, const char *url, bool plain, const char *ca)
 		curl_easy_setopt(e, CURLOPT_CAINFO, ca) == CURLE_OK) &&
 	    curl_easy_setopt(e, CURLOPT_USERAGENT,
 		"chancery/" CHANCERY_VERSION) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
-		(curl_off_t)x->request.len) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_POSTFIELDS,
-		(const char *)x->request.data) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_bytes) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_WRITEDATA, x) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->error) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_PRIVATE, x) == CURLE_OK;
 }
 
+static bool
+set_body(struct exchange *x)
+{
+	return curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers) ==
+	    CURLE_OK &&
+	    curl_easy_setopt(x->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+		(curl_off_t)x->request.len) == CURLE_OK &&
+	    curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS,
+		(const char *)x->request.data) == CURLE_OK;
+}
+
+static struct exchange *
+new_exchange(http_answer_cb *cb, void *arg)
+{
+	struct exchange *x = calloc(1, sizeof *x);
+
+	if (x == NULL || (x->easy = curl_easy_init()) == NULL)
+		log_fatal("out of memory");
+	x->cb = cb;
+	x->arg = arg;
+	return x;
+}
+
+void
+http_get(struct http *h, const char *url, const char *ca, http_answer_cb *cb,
+    void *arg)
+{
+	struct exchange *x = new_exchange(cb, arg);
+
+	if (!set_up(x, url, false, ca) ||
+	    curl_multi_add_handle(h->multi, x->easy) != CURLM_OK)
+		log_fatal("libcurl cannot be set up");
+}
+
 void
 http_post(struct http *h, const char *url, bool plain, const char *ca,
     const char *type, struct view body, http_answer_cb *cb, void *arg)
 {
-	struct exchange *x = calloc(1, sizeof *x);
+	struct exchange *x = new_exchange(cb, arg);
 	struct buf header;
 
 	buf_init(&header);
 	buf_printf(&header, "Content-Type: %s", type);
-	if (x == NULL || (x->easy = curl_easy_init()) == NULL || header.failed)
+	if (buf_text(&header) == NULL)
 		log_fatal("out of memory");
-	x->cb = cb;
-	x->arg = arg;
 	buf_put_view(&x->request, body);
 	x->headers = curl_slist_append(NULL, buf_text(&header));
 	buf_release(&header);
 	if (x->request.failed || x->headers == NULL ||
-	    !set_up(x, url, plain, ca) ||
+	    !set_up(x, url, plain, ca) || !set_body(x) ||
 	    curl_multi_add_handle(h->multi, x->easy) != CURLM_OK)
 		log_fatal("libcurl cannot be set up");
 }

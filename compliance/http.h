@@ -1,7 +1,7 @@
 #ifndef COMPLIANCE_HTTP_H
 #define COMPLIANCE_HTTP_H
 
-/* The one place that uses libcurl: POST requests on a libuv loop. */
+/* The one place that uses libcurl: requests on a libuv loop. */
 
 #include <uv.h>
 
@@ -23,5 +23,8 @@ struct http *http_new(uv_loop_t *loop);
  */
 void http_post(struct http *h, const char *url, bool plain, const char *ca,
     const char *type, struct view body, http_answer_cb *cb, void *arg);
+/* The same for a GET, by https:// alone. */
+void http_get(struct http *h, const char *url, const char *ca,
+    http_answer_cb *cb, void *arg);
 
 #endif

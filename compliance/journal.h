@@ -121,6 +121,8 @@ struct journal_hold {
 };
 int journal_hold(
     struct journal *j, struct journal_hold *h, struct journal_event *out);
+/* Whether hold n is in force: 1, 0, or -1. */
+int journal_hold_lives(struct journal *j, uint64_t n);
 int journal_release(struct journal *j, uint64_t n, uint32_t by, bool others,
     struct journal_event *out);
 int journal_approve(

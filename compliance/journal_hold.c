@@ -150,6 +150,21 @@ journal_hold(
 	return r;
 }
 
+int
+journal_hold_lives(struct journal *j, uint64_t n)
+{
+	sqlite3_stmt *s = j->stmt[S_HOLD_FIND];
+	int step, lives;
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)n);
+	step = sqlite3_step(s);
+	lives = step == SQLITE_ROW && sqlite3_column_type(s, 0) == SQLITE_NULL;
+	(void)sqlite3_reset(s); /* step tells */
+	if (step != SQLITE_ROW && step != SQLITE_DONE)
+		return journal_fail_sql(j, "hold");
+	return lives;
+}
+
 static int
 set_released(struct journal *j, const void *arg, uint64_t seq)
 {

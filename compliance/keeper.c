@@ -413,7 +413,7 @@ static const struct keeper_frame_row engine_frames[] = {
     {WIRE_CONTROL, on_control},
     {WIRE_COSIG, keeper_on_cosig},
     {WIRE_STAMP, keeper_on_stamp},
-    {WIRE_FORK, keeper_on_fork},
+    {WIRE_CONFLICT, keeper_on_conflict},
     {WIRE_PURGE, keeper_on_purge},
     {WIRE_HOLD, keeper_on_hold},
     {WIRE_RELEASE, keeper_on_release},

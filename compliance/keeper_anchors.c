@@ -166,16 +166,3 @@ keeper_on_stamp(struct keeper *k, struct view payload)
 	buf_release(&text);
 	return true;
 }
-
-bool
-keeper_on_fork(struct keeper *k, struct view payload)
-{
-	if (k->doomed)
-		return true;
-	(void)snprintf(k->doom, sizeof k->doom, "%.*s", (int)payload.n,
-	    (const char *)payload.p);
-	k->doomed = true;
-	log_error("%s", k->doom);
-	keeper_update(k);
-	return true;
-}

@@ -282,11 +282,20 @@ keeper_link_stamp(struct keeper_link *k, uint64_t size, uint64_t at,
 }
 
 bool
-keeper_link_fork(struct keeper_link *k, const char *why)
+keeper_link_conflict(struct keeper_link *k, unsigned witness, uint64_t size,
+    struct view note, keeper_answer_cb *cb, void *arg)
 {
-	if (k->ipc == NULL)
+	const struct request *r = add_request(k, cb, arg);
+	struct buf *b;
+
+	if (r == NULL)
 		return false;
-	ipc_send(k->ipc, WIRE_FORK, view_text(why));
+	b = ipc_begin(k->ipc, WIRE_CONFLICT);
+	buf_put_u64(b, r->ref);
+	buf_put_u8(b, (uint8_t)witness);
+	buf_put_u64(b, size);
+	buf_put_view(b, note);
+	ipc_end(k->ipc);
 	return true;
 }
 

@@ -54,8 +54,12 @@ bool keeper_link_cosig(struct keeper_link *k, uint64_t size, struct view line,
 /* and for a time-stamp token; at: seconds that it tells, 0: none. */
 bool keeper_link_stamp(struct keeper_link *k, uint64_t size, uint64_t at,
     struct view token, keeper_answer_cb *cb, void *arg);
-/* A witness has seen another history; false when there is no link. */
-bool keeper_link_fork(struct keeper_link *k, const char *why);
+/*
+ * The same for what a witness, by its number in the configuration, has to
+ * say of another history: its size, and the checkpoint if it gave one.
+ */
+bool keeper_link_conflict(struct keeper_link *k, unsigned witness,
+    uint64_t size, struct view note, keeper_answer_cb *cb, void *arg);
 /* A hold with its selector's text, its release, an approval; by a person. */
 bool keeper_link_hold(struct keeper_link *k, uint32_t by, struct view matter,
     struct view selector, keeper_answer_cb *cb, void *arg);

@@ -19,8 +19,8 @@
 #define STORE_MS 200     /* a note waits so long for a commit to ride on */
 #define PUBLISH_MS 10000 /* between checkpoint rows under load */
 
-static void __attribute__((format(printf, 2, 3)))
-doom(struct keeper *k, const char *fmt, ...)
+void
+keeper_doom(struct keeper *k, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -47,7 +47,7 @@ doom_keys(struct keeper *k)
 {
 	const struct keeper_signing *s = &k->signing;
 
-	doom(k,
+	keeper_doom(k,
 	    "%s belongs to the key %s and those announced after it, but the "
 	    "signer has %s, epoch %" PRIu64
 	    ". Nothing is recorded. Next: put the "
@@ -72,7 +72,7 @@ keeper_compare(struct keeper *k)
 		return;
 	}
 	if (size < s->size) {
-		doom(k,
+		keeper_doom(k,
 		    "%s holds %" PRIu64 " records, but the signer signed "
 		    "%" PRIu64 ": records are missing (an old copy restored, "
 		    "or writes lost by the disk: rollback). Nothing is "
@@ -89,7 +89,7 @@ keeper_compare(struct keeper *k)
 		return;
 	}
 	if (memcmp(root, s->root, sizeof root) != 0) {
-		doom(k,
+		keeper_doom(k,
 		    "%s and the signer differ in the first %" PRIu64
 		    " records: one history was replaced by another (fork). "
 		    "Nothing is recorded. Next: keep both as evidence, put the "
@@ -100,7 +100,7 @@ keeper_compare(struct keeper *k)
 	}
 	if (journal_signed_size(k->journal) > s->size &&
 	    journal_signed_size(k->journal) > keeper_keys_since(k)) {
-		doom(k,
+		keeper_doom(k,
 		    "%s has a signature over %" PRIu64 " records, but the "
 		    "signer knows of %" PRIu64 " only: its folder is an old "
 		    "copy. Nothing is recorded. Next: put the newest copy of the "
@@ -115,6 +115,8 @@ keeper_compare(struct keeper *k)
 	}
 	if (!journal_writable(k->journal))
 		return; /* compared when it can be read again */
+	if (!keeper_conflicts_clear(k))
+		return;
 	s->compared = true;
 	keeper_enter_service(k);
 	keeper_sign(k);
@@ -255,7 +257,9 @@ on_store(uv_timer_t *timer)
 {
 	struct keeper *k = timer->data;
 
-	if (!keeper_writable(k) || !journal_note_waits(k->journal))
+	/* Also of the record that ended recording. */
+	if (!k->in_service || !journal_writable(k->journal) ||
+	    !journal_note_waits(k->journal))
 		return;
 	if (journal_store_note(k->journal) != 0)
 		keeper_storage_failed(k);

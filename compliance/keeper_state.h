@@ -242,6 +242,9 @@ extern const struct keeper_frame_row keeper_signer_frames[];
 extern const size_t keeper_signer_frame_count;
 /* The signer's link is gone. */
 void keeper_signer_down(struct keeper *k);
+/* Nothing is recorded any more; logged, and told to all. */
+void keeper_doom(struct keeper *k, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Compares what the signer told with the journal, when both are there. */
 void keeper_compare(struct keeper *k);
 /* Sends the newest head to the signer when it has time. */
@@ -274,8 +277,17 @@ void keeper_check_witnesses(const struct conf *conf);
 void keeper_put_anchors(struct buf *fields, const struct conf *conf);
 bool keeper_on_cosig(struct keeper *k, struct view payload);
 bool keeper_on_stamp(struct keeper *k, struct view payload);
-/* A witness has seen another history: nothing more is recorded. */
-bool keeper_on_fork(struct keeper *k, struct view payload);
+
+/* ---- keeper_conflict.c ---- */
+
+/* A witness says that it has seen another history. */
+keeper_frame keeper_on_conflict;
+/*
+ * Whether no conflict record proves another history; when one does, nothing
+ * is recorded any more.
+ */
+bool keeper_conflicts_clear(struct keeper *k);
+
 /* ---- keeper_keys.c ---- */
 
 /*

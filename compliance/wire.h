@@ -24,11 +24,12 @@ enum wire_frame {
 	WIRE_PURGED = 37,     /* u64 seq, text ranges: a purge record */
 	WIRE_DROPS_KEPT = 38, /* u64 ref: of WIRE_DROPS, now on record */
 	/* engine to keeper */
-	WIRE_CONTROL = 48,  /* u64 ref, u8 kind, text "name value\n"* */
-	WIRE_PURGE = 49,    /* u64 ref, {u64 first, u64 last}+ */
-	WIRE_COSIG = 50,    /* u64 ref, u64 size, text line */
-	WIRE_STAMP = 51,    /* u64 ref, u64 size, u64 at, bytes token */
-	WIRE_FORK = 52,     /* text why: nothing more may be recorded */
+	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
+	WIRE_PURGE = 49,   /* u64 ref, {u64 first, u64 last}+ */
+	WIRE_COSIG = 50,   /* u64 ref, u64 size, text line */
+	WIRE_STAMP = 51,   /* u64 ref, u64 size, u64 at, bytes token */
+	/* u64 ref, u8 witness, u64 size, bytes note: of another history */
+	WIRE_CONFLICT = 52,
 	WIRE_HOLD = 56,     /* u64 ref, u32 uid, u32 n, matter, text selector */
 	WIRE_RELEASE = 57,  /* u64 ref, u32 uid, u64 number of the hold */
 	WIRE_APPROVE = 58,  /* u64 ref, u32 uid, u64 below */
@@ -44,7 +45,7 @@ enum wire_frame {
 	WIRE_KEY = 82,  /* u64 epoch, digest of the key after it, text vkey */
 	/* engine to server and back */
 	WIRE_JSON = 96, /* u64 ref, text */
-	/* engine to anchor and back; body of a request or answer */
+	/* engine to anchor and back; body of a request (empty: GET) or answer */
 	WIRE_ASK = 112,       /* u64 ref, u8 witness, u8 n, path, body */
 	WIRE_ASKED = 113,     /* u64 ref, u16 HTTP status or 0, bytes or why */
 	WIRE_ASK_STAMP = 114, /* u64 ref, text note */

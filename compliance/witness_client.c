@@ -30,6 +30,10 @@ struct witness_client {
 	struct witness_request request;
 	struct buf line;
 	uint64_t line_size, line_time;
+	bool looking; /* the request at hand is for its newest checkpoint, */
+	uint64_t claimed; /* as it says that there are so many records */
+	struct buf claim;
+	char path[2 * CRYPTO_SHA256_LEN + sizeof "/checkpoint"];
 	char why[512];
 };
 
@@ -129,6 +133,7 @@ witness_client_begin(struct witness_client *w, const struct witness_journal *j,
     uint64_t size, struct view note)
 {
 	w->size = size;
+	w->looking = false;
 	w->tries = 0;
 	w->why[0] = '\0';
 	buf_clear(&w->note);
@@ -226,6 +231,54 @@ on_lines(struct witness_client *w, struct view body)
 	    "its answer has no line of its key for this checkpoint");
 }
 
+/*
+ * It says that there is another history: its checkpoint is to be seen, for
+ * only that can prove it. It is asked for by the hash of the origin.
+ */
+static enum witness_verdict __attribute__((format(printf, 3, 4)))
+look(struct witness_client *w, uint64_t size, const char *fmt, ...)
+{
+	uint8_t hash[CRYPTO_SHA256_LEN];
+	struct note note;
+	struct buf hex;
+	const char *why;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(w->why, sizeof w->why, fmt, ap); /* for people */
+	va_end(ap);
+	if (!note_parse(buf_view(&w->note), &note, &why))
+		return end_round(w, WITNESS_FAILED, "%s", why);
+	crypto_sha256(note.origin.p, note.origin.n, hash);
+	buf_init(&hex);
+	text_put_hex(&hex, hash, sizeof hash);
+	(void)snprintf(w->path, sizeof w->path, "%.*s/checkpoint", (int)hex.len,
+	    (const char *)hex.data);
+	buf_release(&hex);
+	w->looking = true;
+	w->claimed = size;
+	buf_clear(&w->claim);
+	w->request.path = w->path;
+	buf_clear(&w->request.body);
+	return WITNESS_ASK;
+}
+
+static enum witness_verdict
+on_looked(struct witness_client *w, unsigned status, struct view body)
+{
+	struct note note;
+	const char *why;
+
+	w->looking = false;
+	if (status == 200 && body.n <= ANSWER_MAX &&
+	    note_parse(body, &note, &why)) {
+		w->claimed = note.size;
+		buf_put_view(&w->claim, body);
+	}
+	return w->claim.failed ? end_round(w, WITNESS_FAILED, "out of memory")
+			       : WITNESS_CONFLICT;
+}
+
 /* It stands elsewhere than we thought. */
 static enum witness_verdict
 on_conflict(
@@ -239,13 +292,10 @@ on_conflict(
 		return end_round(
 		    w, WITNESS_FAILED, "409 without a size in its answer");
 	if (size > all)
-		return end_round(w, WITNESS_FORK,
-		    "witness %s has cosigned %" PRIu64 " records of this "
-		    "journal, which holds %" PRIu64 ": records are missing (an "
-		    "old copy restored, or a second journal under the same "
-		    "name). Nothing is recorded. Put the newest copy back, or "
-		    "keep both as evidence",
-		    w->conf->name, size, all);
+		return look(w, size,
+		    "it says that it has cosigned %" PRIu64 " records of this "
+		    "journal, which holds %" PRIu64,
+		    size, all);
 	if (++w->tries > TRIES_MAX || size == w->old)
 		return end_round(
 		    w, WITNESS_FAILED, "409 for the size that it told");
@@ -264,6 +314,8 @@ enum witness_verdict
 witness_client_answer(struct witness_client *w, const struct witness_journal *j,
     unsigned status, struct view body)
 {
+	if (w->looking)
+		return on_looked(w, status, body);
 	if (body.n > ANSWER_MAX)
 		return end_round(w, WITNESS_FAILED, "its answer is too long");
 	switch (status) {
@@ -275,13 +327,10 @@ witness_client_answer(struct witness_client *w, const struct witness_journal *j,
 	case 409:
 		return on_conflict(w, j, body);
 	case 422:
-		return end_round(w, WITNESS_FORK,
-		    "witness %s says that the records up to %" PRIu64
-		    " do not lead to those up to %" PRIu64 " (%.*s): it has "
-		    "seen another history of this journal (fork). Nothing is "
-		    "recorded. Keep both as evidence",
-		    w->conf->name, w->old, w->asked_size, shown(body),
-		    (const char *)body.p);
+		return look(w, w->old,
+		    "it says that the records up to %" PRIu64
+		    " do not lead to those up to %" PRIu64 " (%.*s)",
+		    w->old, w->asked_size, shown(body), (const char *)body.p);
 	}
 	/* A key that it does not take may be older than those it was given. */
 	if (w->teaching && (status == 403 || status == 404)) {
@@ -310,6 +359,13 @@ witness_client_line(
 }
 
 struct view
+witness_client_claim(const struct witness_client *w, uint64_t *size)
+{
+	*size = w->claimed;
+	return buf_view(&w->claim);
+}
+
+struct view
 witness_client_name(const struct witness_client *w)
 {
 	return w->key.name;
@@ -328,6 +384,7 @@ witness_client_free(struct witness_client *w)
 		return;
 	buf_release(&w->note);
 	buf_release(&w->line);
+	buf_release(&w->claim);
 	buf_release(&w->request.body);
 	free(w);
 }

@@ -24,12 +24,12 @@ enum witness_verdict {
 	WITNESS_COSIGNED, /* a line to be stored; then go on */
 	WITNESS_DONE,     /* it has cosigned the round's checkpoint */
 	WITNESS_FAILED,   /* not now: why tells */
-	WITNESS_FORK      /* it knows another history: why tells */
+	WITNESS_CONFLICT  /* it knows another history: why tells */
 };
 
 struct witness_request {
 	const char *path; /* behind the witness's URL */
-	struct buf body;
+	struct buf body;  /* empty: a GET */
 };
 
 /* What it reads the journal by; outlives it. */
@@ -56,6 +56,12 @@ enum witness_verdict witness_client_go_on(
 /* Of COSIGNED: the line with its LF, and what it is about; borrowed. */
 struct view witness_client_line(
     const struct witness_client *w, uint64_t *size, uint64_t *time);
+/*
+ * Of CONFLICT: the size that it has seen, and the checkpoint that it handed
+ * out, unchecked, or empty; borrowed.
+ */
+struct view witness_client_claim(
+    const struct witness_client *w, uint64_t *size);
 /* Name of the key; borrowed. */
 struct view witness_client_name(const struct witness_client *w);
 const char *witness_client_why(const struct witness_client *w);

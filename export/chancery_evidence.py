@@ -35,7 +35,8 @@ CONTROL = {     # name of the kind; its fields, each with the form of its value
     142: "late since=n until=n count=n",
     143: "drop what since=n until=n count=n",
     144: "audit first=n last=n since=n result=whole|broken",
-    145: "approve below=n by"}
+    145: "approve below=n by",
+    146: "conflict witness size=n proof=yes|no hold=n note"}
 NUMBER, NAME = "(?:0|[1-9][0-9]{0,18})", "[^\0- +\x7f]{1,255}"
 PLAIN, HASH = "[A-Za-z0-9._:/+=@,-]", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 VALUE = f"(?:{PLAIN}|%[0-9A-F]{{2}})+"

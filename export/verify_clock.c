@@ -14,6 +14,7 @@ enum { CLOCK_OLD, CLOCK_NEW, CLOCK_SYNC };
 enum { BEAT_EVERY, BEAT_EVENTS, BEAT_QUEUE, BEAT_SYNC };
 enum { DROP_WHAT, DROP_SINCE, DROP_UNTIL, DROP_COUNT };
 enum { AUDIT_FIRST, AUDIT_LAST, AUDIT_SINCE, AUDIT_RESULT };
+enum { CONFLICT_WITNESS, CONFLICT_SIZE, CONFLICT_PROOF };
 
 static bool
 get_signed(struct view v, int64_t *out)
@@ -81,6 +82,7 @@ static const struct {
     {VERIFY_KIND_LATE, {NUMBER, NUMBER, NUMBER}},
     {VERIFY_KIND_DROP, {ANY, NUMBER, NUMBER, NUMBER}},
     {VERIFY_KIND_AUDIT, {NUMBER, NUMBER, NUMBER, RESULT}},
+    {VERIFY_KIND_CONFLICT, {ANY, NUMBER, YES_NO, NUMBER, ANY}},
 };
 
 void
@@ -284,6 +286,20 @@ take_audit(const struct verify_leaf *l, struct verify_report *r)
 		    (const char *)l->field[AUDIT_LAST].value.p);
 }
 
+static void
+take_conflict(const struct verify_leaf *l, struct verify_report *r)
+{
+	struct view witness = l->field[CONFLICT_WITNESS].value;
+	struct view size = l->field[CONFLICT_SIZE].value;
+
+	verify_report_observe(r, l->seq,
+	    "witness %.*s %s another history of this journal, of %.*s records",
+	    (int)witness.n, (const char *)witness.p,
+	    view_is(l->field[CONFLICT_PROOF].value, "yes") ? "proved"
+							   : "claimed",
+	    (int)size.n, (const char *)size.p);
+}
+
 void
 verify_clock_take(struct verify_clock *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -314,6 +330,9 @@ verify_clock_take(struct verify_clock *c, const struct verify_leaf *l,
 		break;
 	case VERIFY_KIND_AUDIT:
 		take_audit(l, r);
+		break;
+	case VERIFY_KIND_CONFLICT:
+		take_conflict(l, r);
 		break;
 	default:
 		break;

@@ -71,6 +71,9 @@ static const struct {
     [144] = {"audit",
 	(const char *const[]){"first", "last", "since", "result", NULL}},
     [145] = {"approve", (const char *const[]){"below", "by", NULL}},
+    [146] = {"conflict",
+	(const char *const[]){
+	    "witness", "size", "proof", "hold", "note", NULL}},
 };
 
 const char *

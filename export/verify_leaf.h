@@ -31,6 +31,7 @@ enum verify_kind {
 	VERIFY_KIND_DROP = 143,
 	VERIFY_KIND_AUDIT = 144,
 	VERIFY_KIND_APPROVE = 145,
+	VERIFY_KIND_CONFLICT = 146,
 };
 
 /* A line "name value" of a control record; views into the leaf text. */

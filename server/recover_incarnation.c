@@ -9,6 +9,7 @@
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "compliance/conflict.h"
 #include "compliance/event.h"
 #include "compliance/note.h"
 #include "compliance/scan.h"
@@ -67,6 +68,32 @@ learn(struct turn *t, uint64_t size, const uint8_t root[32])
 	memcpy(t->root, root, 32);
 }
 
+/* The other history that a witness proved, as a conflict record tells. */
+static int
+learn_conflict(struct turn *t)
+{
+	struct recover *r = t->r;
+	struct buf text;
+	struct note note;
+	const char *why;
+	uint64_t seq;
+	int standing;
+
+	buf_init(&text);
+	standing = conflict_standing(r->journal, &seq, &text);
+	if (standing == 1 && note_parse(buf_view(&text), &note, &why)) {
+		/* Of a fork, however long our own history is. */
+		if (strcmp(r->order->reason, "fork") == 0 &&
+		    note.size <= journal_size(r->journal))
+			t->known = false;
+		learn(t, note.size, note.root);
+	}
+	buf_release(&text);
+	return standing < 0 ? recover_say(r, -1, "%s: %s", r->journal_path,
+				  journal_error(r->journal))
+			    : 0;
+}
+
 static int
 gather(struct turn *t)
 {
@@ -82,7 +109,9 @@ gather(struct turn *t)
 	if (strcmp(r->order->reason, "fork") != 0 && size > 0 &&
 	    journal_root_at(r->journal, size, root) == 0)
 		learn(t, size, root);
-	if (r->order->checkpoint != NULL) {
+	if (result == 0)
+		result = learn_conflict(t);
+	if (result == 0 && r->order->checkpoint != NULL) {
 		buf_init(&text);
 		result = recover_read_note(
 		    r, r->order->checkpoint, &text, &size, root);

@@ -150,8 +150,13 @@ show_anchors(const json_t *o)
 			     "%lld records\n",
 		    number(o, "quorum"), number(o, "quorum") == 1 ? "" : "es",
 		    number(o, "anchored"));
-	if (text(o, "fork")[0] != '\0')
-		(void)printf("\tFORK          %s\n", text(o, "fork"));
+	for (size_t i = 0;
+	     (s = json_array_get(json_object_get(o, "conflicts"), i)) != NULL;
+	     i++)
+		(void)printf("\tCONFLICT      witness %s %s another history of "
+			     "%lld records (record %lld; hold %lld)\n",
+		    text(s, "witness"), yes(s, "proof") ? "has" : "claims",
+		    number(s, "size"), number(s, "record"), number(s, "hold"));
 	for (size_t i = 0; (s = json_array_get(sources, i)) != NULL; i++) {
 		(void)printf("\t%-13s %s: %s, %lld records%s%s\n",
 		    text(s, "what"), text(s, "name"), text(s, "state"),

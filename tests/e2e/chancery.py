@@ -40,7 +40,8 @@ KINDS = {0: "checkpoint", 1: "join", 2: "leave", 3: "post", 4: "history",
          133: "beat", 134: "policy",
          135: "key", 136: "seal", 137: "clock", 138: "hold", 139: "release",
          140: "recover", 141: "anchor", 142: "late", 143: "drop",
-         144: "audit", 145: "approve"}
+         144: "audit", 145: "approve",
+         146: "conflict"}
 PORTS_GIVEN = set()
 
 

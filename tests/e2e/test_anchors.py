@@ -448,17 +448,30 @@ class Witnesses(unittest.TestCase):
             shutil.rmtree(c.state)
             backup.rename(c.state)
             c.start()
-            c.log.wait(r"keeper: error: witness one has cosigned %d records "
-                       r"of this journal, which holds \d+: records are "
+            c.log.wait(r"keeper: error: .* its key signed %d \(record \d+ has "
+                       r"the checkpoint, from a witness\): records are "
                        r"missing" % size)
-            status = c.cli_json("status")
-            self.assertFalse(status["keeper"]["writable"])
-            self.assertIn("records are missing", status["keeper"]["why"])
-            self.assertIn("records are missing", status["anchors"]["fork"])
-            self.assertIn("FORK", c.cli("status").stdout)
-            before = c.journal.size()
-            self.assertNotEqual(c.sign_in("ann").join(self.hall).code, 200)
-            self.assertEqual(c.journal.size(), before)
+            for _ in range(2):
+                status = c.cli_json("status")
+                self.assertFalse(status["keeper"]["writable"])
+                self.assertIn("records are missing", status["keeper"]["why"])
+                self.assertTrue(status["anchors"]["alarm"])
+                self.assertEqual(
+                    [(k["witness"], k["size"], k["proof"])
+                     for k in status["anchors"]["conflicts"]],
+                    [("witness.example/one", size, True)])
+                self.assertIn("CONFLICT", c.cli("status").stdout)
+                before = c.journal.size()
+                self.assertNotEqual(c.sign_in("ann").join(self.hall).code,
+                                    200)
+                self.assertEqual(c.journal.size(), before)
+                c.restart()     # what was shown once is not forgotten
+            c.stop()
+            told = c.cli_json("recover", "--new-incarnation", "--reason",
+                              "lost")
+            self.assertEqual(told["signed"], size)
+            c.start()
+            self.assertEqual(c.sign_in("ann").join(self.hall).code, 200)
 
     def test_a_stolen_key_does_not_help(self):
         """What the thief signs is right, but not what the witness saw."""

@@ -31,6 +31,9 @@ ELSEWHERE = {
         "tests/unit/test_engine_adapters.c: test_read_back",
     ("Faulty parts", "witness signs something else", "prevented"):
         "tests/unit/test_cosign.c: test_each_byte_counts",
+    ("Faulty parts", "witness lies", "prevented"):
+        "tests/e2e/test_conflicts.py: "
+        "def test_a_lie_stops_purges_until_an_officer_decides",
     ("Faulty parts", "witness refuses", "prevented"):
         "tests/e2e/test_anchors.py: def test_two_of_three",
     ("Faulty parts", "disk loses the tail", "detected"):

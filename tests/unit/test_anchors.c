@@ -180,12 +180,66 @@ test_conflicts(void **state)
 		    WITNESS_ASK);
 	assert_int_equal(answer(&w, 409, view_text("0\n")), WITNESS_FAILED);
 	start_round(&w, 305);
-	assert_int_equal(answer(&w, 409, view_text("306\n")), WITNESS_FORK);
-	assert_non_null(
-	    strstr(witness_client_why(w.client), "records are missing"));
+	end(&w);
+}
+
+/* What it says of another history, and the checkpoint that it shows then. */
+static void
+expect_claim(struct world *w, unsigned status, struct view shown, uint64_t size,
+    bool kept)
+{
+	const struct witness_request *q = witness_client_request(w->client);
+	struct view note;
+	uint64_t claimed;
+
+	assert_int_equal(q->body.len, 0);
+	assert_int_equal(strlen(q->path), 64 + strlen("/checkpoint"));
+	assert_string_equal(q->path + 64, "/checkpoint");
+	assert_int_equal(answer(w, status, shown), WITNESS_CONFLICT);
+	note = witness_client_claim(w->client, &claimed);
+	assert_int_equal(claimed, size);
+	assert_int_equal(note.n, kept ? shown.n : 0);
+}
+
+static void
+test_another_history(void **state)
+{
+	struct world w;
+	struct buf note, more;
+
+	(void)state;
+	begin(&w);
+	buf_init(&note);
+	buf_init(&more);
+	assert_int_equal(evidence_note(w.journal.evidence, 5, &note), 1);
 	start_round(&w, 305);
-	assert_int_equal(answer(&w, 422, view_text("no\n")), WITNESS_FORK);
-	assert_non_null(strstr(witness_client_why(w.client), "fork"));
+	assert_int_equal(answer(&w, 409, view_text("306\n")), WITNESS_ASK);
+	expect_claim(&w, 200, buf_view(&note), 5, true);
+	assert_non_null(strstr(witness_client_why(w.client), "306 records"));
+	/* It shows none, or not in this way, or what is none. */
+	for (unsigned status = 0; status < 600; status += 100) {
+		start_round(&w, 305);
+		assert_int_equal(
+		    answer(&w, 409, view_text("400\n")), WITNESS_ASK);
+		expect_claim(&w, status, view_text("none\n"), 400, false);
+	}
+	buf_put_view(&more, buf_view(&note));
+	while (more.len < 20000)
+		buf_put_text(&more, "\xe2\x80\x94 other AAAAAAAAAAAA\n");
+	start_round(&w, 305);
+	assert_int_equal(answer(&w, 409, view_text("400\n")), WITNESS_ASK);
+	expect_claim(&w, 200, buf_view(&more), 400, false);
+	/* The same when it refuses the proof. */
+	start_round(&w, 305);
+	assert_int_equal(answer(&w, 409, view_text("5\n")), WITNESS_ASK);
+	assert_int_equal(answer(&w, 422, view_text("no\n")), WITNESS_ASK);
+	expect_claim(&w, 404, view_text("none\n"), 5, false);
+	assert_non_null(strstr(witness_client_why(w.client), "(no)"));
+	/* A round later it is asked as before. */
+	start_round(&w, 305);
+	expect_request(&w, "add-checkpoint", 5, 305);
+	buf_release(&note);
+	buf_release(&more);
 	end(&w);
 }
 
@@ -408,6 +462,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_round),
 	    cmocka_unit_test(test_conflicts),
+	    cmocka_unit_test(test_another_history),
 	    cmocka_unit_test(test_lines_that_do_not_hold),
 	    cmocka_unit_test(test_keys_are_taught_first),
 	    cmocka_unit_test(test_quorum),

@@ -155,31 +155,170 @@ test_only_what_holds_is_stored(void **state)
 	teardown(&f);
 }
 
+/* A checkpoint by the signer's own key, or another, of made-up records. */
 static void
-test_fork_ends_recording(void **state)
+forge(struct fixture *f, uint64_t size, bool own, struct buf *out)
+{
+	uint8_t seed[CRYPTO_SEED_LEN], root[32] = {0xba, 0xd0};
+	struct crypto_key *key;
+	struct buf text, body;
+	struct view name, line;
+	char path[256];
+	uint32_t id;
+
+	buf_init(&text);
+	buf_init(&body);
+	(void)snprintf(path, sizeof path, "%s/key", f->signer_dir);
+	assert_int_equal(file_read(path, 4096, &text), 0);
+	line = view_of(text.data,
+	    (size_t)((uint8_t *)memchr(text.data, '\n', text.len) - text.data));
+	assert_true(note_parse_skey(line, &name, &id, seed));
+	seed[0] ^= !own;
+	key = crypto_key_new(seed);
+	note_put_body(&body, name, size, root);
+	buf_clear(out);
+	assert_true(note_sign(out, buf_view(&body), name, key));
+	crypto_key_free(key);
+	buf_release(&text);
+	buf_release(&body);
+}
+
+static bool
+conflict(struct end *e, uint64_t ref, uint64_t size, struct view note)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, ref);
+	buf_put_u8(&b, 0);
+	buf_put_u64(&b, size);
+	buf_put_view(&b, note);
+	send_frame(e->fd, WIRE_CONFLICT, buf_view(&b), -1);
+	buf_release(&b);
+	return answered(e, ref);
+}
+
+static void
+release(struct end *e, uint64_t ref, uint64_t hold)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, ref);
+	buf_put_u32(&b, 1000);
+	buf_put_u64(&b, hold);
+	send_frame(e->fd, WIRE_RELEASE, buf_view(&b), -1);
+	buf_release(&b);
+	assert_true(answered(e, ref));
+}
+
+/* Another keeper over the same journal. */
+static void
+restart(struct fixture *f)
+{
+	uint64_t size;
+	bool writable;
+
+	stop(&f->keeper, 0);
+	start_keeper(f);
+	(void)hello(f, 0, &writable, &size);
+	assert_false(writable);
+	link_signer(f);
+}
+
+#define CONFLICTS "SELECT COUNT(*) FROM leaf WHERE kind = 146"
+#define HOLDS "SELECT COUNT(*) FROM hold WHERE released IS NULL"
+
+/* What nobody can prove stops purges only, once until somebody looked. */
+static void
+test_a_claim_stops_no_recording(void **state)
 {
 	static const uint8_t seed[CRYPTO_SEED_LEN] = {7};
 	struct crypto_key *key = crypto_key_new(seed);
 	struct fixture f;
 	struct buf text;
-	char why[256];
+	uint64_t size;
 
 	(void)state;
 	buf_init(&text);
-	(void)begin(&f, key, &text);
-	send_frame(f.engine.fd, WIRE_FORK, view_text("two histories"), -1);
-	wait_writable(&f.server, false, why, sizeof why);
-	assert_string_equal(why, "two histories");
-	send_post(&f.server, 9, "no more");
-	{
-		struct reader r = expect(&f.server, WIRE_REFUSED);
-
-		assert_int_equal(reader_u64(&r), 9);
-	}
+	size = begin(&f, key, &text);
+	/* Another name; our own checkpoint; another key; no note at all. */
+	assert_true(conflict(&f.engine, 1, 1000, view_text("x\n1\ny\n")));
+	assert_int_equal(count(&f, CONFLICTS), 1);
+	assert_int_equal(count(&f, HOLDS), 1);
+	assert_true(conflict(&f.engine, 2, size, buf_view(&text)));
+	forge(&f, 1000, false, &text);
+	assert_true(conflict(&f.engine, 3, 1000, buf_view(&text)));
+	assert_true(conflict(&f.engine, 4, 1001, view_of(NULL, 0)));
+	/* It is told already that it has something to say. */
+	assert_int_equal(count(&f, CONFLICTS), 1);
+	release(&f.engine, 5, 1);
+	assert_true(conflict(&f.engine, 6, 1000, view_of(NULL, 0)));
+	assert_int_equal(count(&f, CONFLICTS), 1); /* that was looked at */
+	assert_int_equal(count(&f, HOLDS), 0);
+	assert_true(conflict(&f.engine, 7, 1001, view_of(NULL, 0)));
+	assert_int_equal(count(&f, CONFLICTS), 2);
+	assert_int_equal(count(&f, HOLDS), 1);
+	assert_true(post(&f.server, 1) > size);
+	restart(&f);
+	wait_writable(&f.server, true, NULL, 0);
+	assert_true(post(&f.server, 1) > size);
 	buf_release(&text);
 	buf_release(&vkey);
 	crypto_key_free(key);
 	teardown(&f);
+}
+
+static void
+expect_refusal(struct fixture *f, uint64_t ref)
+{
+	struct reader r;
+
+	send_post(&f->server, ref, "no more");
+	r = expect(&f->server, WIRE_REFUSED);
+	assert_int_equal(reader_u64(&r), ref);
+}
+
+/* Our own signature of another history: recorded, and then nothing more. */
+static void
+test_a_proof_ends_recording(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {7};
+	struct crypto_key *key = crypto_key_new(seed);
+
+	(void)state;
+	for (int longer = 0; longer < 2; longer++) {
+		struct fixture f;
+		struct buf text, forged;
+		char why[256];
+		uint64_t size;
+
+		buf_init(&text);
+		buf_init(&forged);
+		size = begin(&f, key, &text);
+		assert_true(conflict(&f.engine, 1, 9, view_of(NULL, 0)));
+		forge(&f, longer ? 1000 : size, true, &forged);
+		assert_true(conflict(&f.engine, 2, 9, buf_view(&forged)));
+		wait_writable(&f.server, false, why, sizeof why);
+		assert_non_null(
+		    strstr(why, longer ? "signed 1000" : "(fork; record"));
+		assert_int_equal(count(&f, CONFLICTS), 2);
+		assert_int_equal(count(&f, HOLDS), 2);
+		expect_refusal(&f, 9);
+		/* The record itself is signed, and a new keeper reads it. */
+		wait_note(&f, (uint64_t)count(&f, "SELECT size FROM head"));
+		restart(&f);
+		do {
+			wait_writable(&f.server, false, why, sizeof why);
+		} while (strstr(why,
+			     longer ? "signed 1000" : "(fork; record") == NULL);
+		expect_refusal(&f, 10);
+		buf_release(&text);
+		buf_release(&forged);
+		buf_release(&vkey);
+		teardown(&f);
+	}
+	crypto_key_free(key);
 }
 
 int
@@ -187,7 +326,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_only_what_holds_is_stored),
-	    cmocka_unit_test(test_fork_ends_recording),
+	    cmocka_unit_test(test_a_claim_stops_no_recording),
+	    cmocka_unit_test(test_a_proof_ends_recording),
 	};
 
 	crypto_init();
