@@ -52,6 +52,7 @@ struct evidence {
 	unsigned segment;
 	sqlite3 *db;
 	sqlite3_stmt *stmt[STATEMENTS];
+	uint64_t anchored[2]; /* found last: without and with a stamp */
 };
 
 struct evidence *
@@ -202,7 +203,16 @@ int
 evidence_anchored(
     struct evidence *e, const struct conf *conf, bool stamp, uint64_t *size)
 {
-	return quorum_find(e->db, conf, stamp, 0, size);
+	uint64_t *known = &e->anchored[stamp];
+	int r = quorum_find(e->db, conf, stamp, *known, size);
+
+	if (r == 1)
+		*known = *size;
+	else if (r == 0 && *known > 0) {
+		*size = *known;
+		r = 1;
+	}
+	return r;
 }
 
 /* Whether the hold that came with it is in force. */

@@ -34,7 +34,7 @@ int evidence_cosigned(struct evidence *e, struct view name, uint64_t *size);
 int evidence_stamped(struct evidence *e, uint64_t *size, uint64_t *at);
 /*
  * The newest checkpoint that the configured quorum of witnesses has cosigned
- * and, with stamp, that was time-stamped.
+ * and, with stamp, that was time-stamped; conf is always the same.
  */
 int evidence_anchored(
     struct evidence *e, const struct conf *conf, bool stamp, uint64_t *size);

@@ -4,6 +4,8 @@
 
 #include "base/db.h"
 
+#define LOOK_BACK "4096" /* rows of a table */
+
 static bool
 is_witness(const struct conf *conf, const char *name, size_t n)
 {
@@ -25,27 +27,22 @@ step(sqlite3_stmt *s)
 	return r == SQLITE_ROW ? 1 : r == SQLITE_DONE ? 0 : -1;
 }
 
-static int
-is_stamped(sqlite3 *db, uint64_t size)
-{
-	sqlite3_stmt *s = db_prepare(db, "SELECT 1 FROM stamp WHERE size = ?");
-	int r;
-
-	if (s == NULL)
-		return -1;
-	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)size);
-	r = step(s);
-	(void)sqlite3_finalize(s); /* r tells */
-	return r;
-}
-
-/* From the newest cosignature down, until a size has enough of them. */
+/*
+ * From the newest cosignature down, until a size has enough of them. Where the
+ * newest have not for long, older ones count for nothing: the search is as
+ * long as LOOK_BACK, however long the journal is.
+ */
 static int
 find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
     uint64_t *size)
 {
 	sqlite3_stmt *s = db_prepare(db,
-	    "SELECT size, name FROM cosig WHERE size > ? ORDER BY size DESC");
+	    stamp ? "SELECT c.size, c.name FROM (SELECT size FROM stamp"
+		    " WHERE size > ?1 ORDER BY size DESC LIMIT " LOOK_BACK
+		    ") s CROSS JOIN cosig c ON c.size = s.size"
+		    " ORDER BY c.size DESC LIMIT " LOOK_BACK
+		  : "SELECT size, name FROM cosig WHERE size > ?1"
+		    " ORDER BY size DESC LIMIT " LOOK_BACK);
 	unsigned count = 0;
 	int r = -1, found = 0;
 
@@ -62,7 +59,7 @@ find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
 		if (is_witness(conf, (const char *)sqlite3_column_text(s, 1),
 			(size_t)sqlite3_column_bytes(s, 1)) &&
 		    ++count == conf->anchors.quorum)
-			found = stamp ? is_stamped(db, row) : 1;
+			found = 1;
 	}
 	(void)sqlite3_finalize(s); /* r tells */
 	return found != 0 ? found : r;

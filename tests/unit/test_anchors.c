@@ -403,6 +403,63 @@ test_quorum(void **state)
 	end(&w);
 }
 
+static int
+count_steps(void *arg)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* Witnesses that fail for months, an authority that does: no longer search. */
+static void
+test_a_quorum_out_of_reach(void **state)
+{
+	static const char tables[] =
+	    "CREATE TABLE checkpoint(size INTEGER PRIMARY KEY);"
+	    "CREATE TABLE stamp(size INTEGER PRIMARY KEY);"
+	    "CREATE TABLE cosig(size INTEGER, name TEXT, line BLOB, at INTEGER,"
+	    " PRIMARY KEY(size, name)) WITHOUT ROWID";
+	struct conf_witness witnesses[2] = {
+	    {.vkey = (char *)"a+"}, {.vkey = (char *)"b+"}};
+	struct conf conf = {.witnesses = witnesses, .witness_count = 2};
+	unsigned steps[2][2];
+
+	(void)state;
+	conf.anchors.quorum = 2;
+	for (unsigned longer = 0; longer < 2; longer++) {
+		uint64_t size;
+		char fill[256];
+		sqlite3 *db;
+
+		(void)snprintf(fill, sizeof fill,
+		    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+		    " FROM n WHERE i < %u) INSERT INTO %%s FROM n",
+		    longer ? 200000 : 20000);
+		assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+		assert_int_equal(
+		    sqlite3_exec(db, tables, NULL, NULL, NULL), SQLITE_OK);
+		for (unsigned i = 0; i < 2; i++) {
+			char *sql = sqlite3_mprintf(fill,
+			    i == 0 ? "cosig SELECT i, 'a', x'', 0"
+				   : "stamp SELECT i");
+
+			assert_int_equal(
+			    sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+			sqlite3_free(sql);
+		}
+		for (unsigned stamp = 0; stamp < 2; stamp++) {
+			steps[longer][stamp] = 0;
+			sqlite3_progress_handler(
+			    db, 100, count_steps, &steps[longer][stamp]);
+			assert_int_equal(
+			    quorum_find(db, &conf, stamp == 1, 0, &size), 0);
+		}
+		assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	}
+	for (unsigned stamp = 0; stamp < 2; stamp++)
+		assert_int_equal(steps[0][stamp], steps[1][stamp]);
+}
+
 static void
 test_notes_carry_the_lines(void **state)
 {
@@ -466,6 +523,7 @@ main(void)
 	    cmocka_unit_test(test_lines_that_do_not_hold),
 	    cmocka_unit_test(test_keys_are_taught_first),
 	    cmocka_unit_test(test_quorum),
+	    cmocka_unit_test(test_a_quorum_out_of_reach),
 	    cmocka_unit_test(test_notes_carry_the_lines),
 	    cmocka_unit_test(test_answers_that_are_no_time_stamps),
 	};
