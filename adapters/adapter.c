@@ -480,6 +480,7 @@ adapter_main(const struct adapter_ops *ops, void *self)
 	int out;
 
 	log_init(ops->program, LOG_LEVEL_INFO);
+	log_never_wait();
 	crypto_init();
 	signal(SIGPIPE, SIG_IGN);
 	/* A library that prints must not be able to break the protocol. */

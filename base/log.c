@@ -1,14 +1,28 @@
 #include "base/log.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOG_LINE_MAX 1024
 
 static const char *log_name = "chancery";
 static enum log_level log_limit = LOG_LEVEL_INFO;
+
+/* How a line gets out. */
+static enum {
+	OUT_WAITING,     /* a program at somebody's terminal, or a file */
+	OUT_NONBLOCKING, /* our own description of the same pipe */
+	OUT_POLLED,      /* nearly never waits: others may be faster */
+	OUT_SOCKET
+} log_out = OUT_WAITING;
+static int log_fd = STDERR_FILENO;
+static unsigned long log_lost; /* lines that found no room */
 
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error",
@@ -22,6 +36,56 @@ log_init(const char *name, enum log_level level)
 {
 	log_name = name;
 	log_limit = level;
+}
+
+void
+log_never_wait(void)
+{
+	struct stat st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) != 0 || S_ISREG(st.st_mode))
+		return;
+	log_out = S_ISSOCK(st.st_mode) ? OUT_SOCKET : OUT_POLLED;
+	if (!S_ISFIFO(st.st_mode))
+		return;
+	/* The flag of the shared description would be everybody's. */
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	log_fd = fd;
+	log_out = OUT_NONBLOCKING;
+}
+
+static bool
+put(const char *line, size_t n)
+{
+	struct pollfd p = {.fd = log_fd, .events = POLLOUT};
+
+	if (log_out == OUT_SOCKET)
+		return send(log_fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+	/* A pipe that is ready has room for a line of this length. */
+	if (log_out == OUT_POLLED &&
+	    (poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0))
+		return false;
+	return write(log_fd, line, n) >= 0;
+}
+
+static bool
+tell_lost(void)
+{
+	char line[128];
+	int n;
+
+	if (log_lost == 0)
+		return true;
+	n = snprintf(line, sizeof line,
+	    "%s: warning: %lu lines before this one were not taken from us\n",
+	    log_name, log_lost);
+	if (n < 0 || (size_t)n >= sizeof line || !put(line, (size_t)n))
+		return false;
+	log_lost = 0;
+	return true;
 }
 
 /*
@@ -51,9 +115,8 @@ write_line(enum log_level level, const char *fmt, va_list ap)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = '?';
 	line[n++] = '\n';
-	/* A log that cannot be written leaves nobody to tell. */
-	if (write(STDERR_FILENO, line, n) < 0)
-		return;
+	if (!tell_lost() || !put(line, n))
+		log_lost++;
 }
 
 #define LOG_FUNCTION(name, level)                                              \

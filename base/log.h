@@ -17,6 +17,11 @@ enum log_level {
 
 /* name is kept, not copied: a role's name or a program's. */
 void log_init(const char *name, enum log_level level);
+/*
+ * From now on a line for which standard error has no room is dropped, and
+ * counted in the next one that gets out.
+ */
+void log_never_wait(void);
 /* A person must act. */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Degraded. */

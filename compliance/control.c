@@ -19,6 +19,10 @@ struct connection;
 
 struct control {
 	uv_poll_t poll;
+	uv_timer_t timer; /* runs after a refusal was told */
+	unsigned refused; /* and not told yet */
+	uid_t refused_uid;
+	unsigned handles; /* open */
 	int fd;
 	uid_t owner;
 	control_command_cb *on_command;
@@ -269,24 +273,51 @@ control_set_officers(struct control *c, const uid_t *uids, size_t count)
 }
 
 static void
+on_refusals(uv_timer_t *timer)
+{
+	struct control *c = timer->data;
+
+	if (c->refused == 0) {
+		(void)uv_timer_stop(timer); /* always 0 */
+		return;
+	}
+	log_warn("control socket: %u more connections refused, the last one "
+		 "of uid %u",
+	    c->refused, (unsigned)c->refused_uid);
+	c->refused = 0;
+}
+
+/* Whoever may not ask must not fill the log either. */
+static void
+refuse(struct control *c, int fd, uid_t uid, const char *why)
+{
+	(void)close(fd); /* nothing was written */
+	if (uv_is_active((uv_handle_t *)&c->timer)) {
+		c->refused++;
+		c->refused_uid = uid;
+		return;
+	}
+	log_warn("control socket: uid %u %s", (unsigned)uid, why);
+	(void)uv_timer_start(&c->timer, on_refusals, CONTROL_REFUSALS_MS,
+	    CONTROL_REFUSALS_MS); /* always 0 */
+}
+
+static void
 add_connection(struct control *c, int fd)
 {
 	struct connection *n;
-	struct ucred peer;
+	struct ucred peer = {.uid = (uid_t)-1};
 	socklen_t len = sizeof peer;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 ||
 	    (peer.uid != 0 && peer.uid != c->owner &&
 		!is_officer(c, peer.uid))) {
-		log_warn("control socket: uid %u is not allowed",
-		    (unsigned)peer.uid);
-		(void)close(fd); /* nothing was written */
+		refuse(c, fd, peer.uid, "is not allowed");
 		return;
 	}
 	n = c->count < CONTROL_CONNECTIONS_MAX ? calloc(1, sizeof *n) : NULL;
 	if (n == NULL) {
-		log_warn("control socket: too many connections");
-		(void)close(fd); /* nothing was written */
+		refuse(c, fd, peer.uid, "is refused: too many connections");
 		return;
 	}
 	n->control = c;
@@ -329,20 +360,25 @@ control_new(uv_loop_t *loop, int fd, uid_t owner,
 	c->on_command = on_command;
 	c->arg = arg;
 	c->poll.data = c;
+	c->timer.data = c;
 	if (uv_poll_init(loop, &c->poll, fd) != 0) {
 		free(c);
 		return NULL;
 	}
+	(void)uv_timer_init(loop, &c->timer); /* always 0 */
+	c->handles = 2;
 	if (uv_poll_start(&c->poll, UV_READABLE, on_poll) != 0)
 		log_fatal("control socket: cannot be watched");
 	return c;
 }
 
 static void
-on_poll_closed(uv_handle_t *handle)
+on_handle_closed(uv_handle_t *handle)
 {
 	struct control *c = handle->data;
 
+	if (--c->handles > 0)
+		return;
 	(void)close(c->fd); /* a listening socket */
 	free(c->officers);
 	free(c);
@@ -355,5 +391,7 @@ control_free(struct control *c)
 		return;
 	while (c->connections != NULL)
 		close_connection(c->connections);
-	uv_close((uv_handle_t *)&c->poll, on_poll_closed);
+	on_refusals(&c->timer);
+	uv_close((uv_handle_t *)&c->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
 }

@@ -16,6 +16,8 @@
 
 #define CONTROL_LINE_MAX ((size_t)1 << 20)
 #define CONTROL_CONNECTIONS_MAX 64
+/* So often a refused connection is logged, and how many there were. */
+#define CONTROL_REFUSALS_MS 60000
 
 struct control;
 struct control_request;

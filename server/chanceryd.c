@@ -75,6 +75,7 @@ run_role(const char *name, bool debug)
 	static const struct conf *conf; /* for the life of the process */
 
 	log_init(name, debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_never_wait();
 	crypto_init();
 	conf = inherited_conf();
 	if (strncmp(name, ADAPTER_PREFIX, strlen(ADAPTER_PREFIX)) == 0)
@@ -106,6 +107,13 @@ print_conf(const struct conf *conf)
 }
 
 static int
+run_parent(const struct conf *conf, struct view text, bool debug)
+{
+	log_never_wait();
+	return parent_main(conf, text, debug);
+}
+
+static int
 run_daemon(const char *path, bool check_only, bool debug)
 {
 	char *absolute = realpath(path, NULL);
@@ -125,7 +133,7 @@ run_daemon(const char *path, bool check_only, bool debug)
 	else if (check_only)
 		status = print_conf(conf);
 	else
-		status = parent_main(conf, buf_view(&text), debug);
+		status = run_parent(conf, buf_view(&text), debug);
 	conf_free(conf);
 	buf_release(&errors);
 	buf_release(&text);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -17,6 +18,7 @@
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/ipc.h"
+#include "base/log.h"
 #include "base/text.h"
 
 static void
@@ -445,6 +447,85 @@ test_link_descriptor_is_not_inherited(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* A log of many lines into what nobody reads, then a word at `go`. */
+static void
+log_to(int fd, int go)
+{
+	char c;
+
+	if (dup2(fd, STDERR_FILENO) < 0)
+		_exit(1);
+	log_init("test", LOG_LEVEL_INFO);
+	log_never_wait();
+	for (int i = 0; i < 5000; i++)
+		log_info("line %d", i);
+	if (write(go, "x", 1) != 1 || read(go, &c, 1) != 1)
+		_exit(2);
+	log_info("the last line");
+	_exit(0);
+}
+
+/* All that is there now, cut at the buffer's end. */
+static size_t
+drain(int fd, char *text, size_t size)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	while (len + 1 < size && (n = read(fd, text + len, size - len - 1)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	return len;
+}
+
+static void
+test_log_never_waits(void **state)
+{
+	static char text[1 << 20];
+
+	(void)state;
+	for (int socket = 0; socket < 2; socket++) {
+		int out[2], go[2], status;
+		const char *told;
+		unsigned long lost;
+		size_t taken;
+		pid_t pid;
+		char c;
+
+		assert_int_equal(socket
+			? socketpair(AF_UNIX, SOCK_STREAM, 0, out)
+			: pipe(out),
+		    0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, go), 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0)
+			log_to(out[1], go[1]);
+		assert_int_equal(close(out[1]), 0);
+		assert_int_equal(close(go[1]), 0);
+		assert_int_equal(read(go[0], &c, 1), 1); /* it did not wait */
+		assert_int_equal(fcntl(out[0], F_SETFL, O_NONBLOCK), 0);
+		taken = drain(out[0], text, sizeof text);
+		assert_true(taken > 0);
+		assert_int_equal(text[taken - 1], '\n'); /* whole lines */
+		lost = 5000;
+		for (size_t i = 0; i < taken; i++)
+			lost -= text[i] == '\n';
+		assert_true(lost > 0);
+		assert_int_equal(write(go[0], "x", 1), 1);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		(void)drain(out[0], text, sizeof text);
+		told = strstr(text, "warning: ");
+		assert_non_null(told);
+		assert_int_equal(
+		    strtoul(told + strlen("warning: "), NULL, 10), lost);
+		assert_non_null(strstr(told, "info: the last line\n"));
+		assert_int_equal(close(out[0]), 0);
+		assert_int_equal(close(go[0]), 0);
+	}
+}
+
 int
 main(void)
 {
@@ -464,6 +545,7 @@ main(void)
 	    cmocka_unit_test(test_frames_refused),
 	    cmocka_unit_test(test_link),
 	    cmocka_unit_test(test_link_descriptor_is_not_inherited),
+	    cmocka_unit_test(test_log_never_waits),
 	};
 
 	crypto_init();

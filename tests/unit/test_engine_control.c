@@ -364,6 +364,44 @@ test_owner_root_and_strangers(void **state)
 	probe_end(&p);
 }
 
+/* Who keeps on knocking fills no log: one line, and a number at the end. */
+static void
+test_refusals_are_counted(void **state)
+{
+	char text[4096], *line;
+	struct probe p;
+	int out[2], kept, fds[CONTROL_CONNECTIONS_MAX + 100];
+	ssize_t n;
+
+	(void)state;
+	probe_init(&p, geteuid());
+	assert_int_equal(pipe(out), 0);
+	kept = dup(STDERR_FILENO);
+	log_init("test_engine_control", LOG_LEVEL_WARN);
+	assert_int_equal(dup2(out[1], STDERR_FILENO), STDERR_FILENO);
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+		fds[i] = connect_client(&p);
+		uv_run(&p.loop, UV_RUN_NOWAIT);
+	}
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+		(void)close(fds[i]);
+	probe_end(&p);
+	assert_int_equal(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+	log_init("test_engine_control", LOG_LEVEL_ERROR);
+	(void)close(kept);
+	(void)close(out[1]);
+	n = read(out[0], text, sizeof text - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	(void)close(out[0]);
+	line = strchr(text, '\n');
+	assert_non_null(line);
+	*line = '\0';
+	assert_non_null(strstr(text, "too many connections"));
+	assert_non_null(strstr(line + 1, " 99 more connections refused"));
+	assert_int_equal(strchr(line + 1, '\n')[1], '\0');
+}
+
 static void
 test_bind(void **state)
 {
@@ -531,6 +569,7 @@ main(void)
 	    cmocka_unit_test(test_longest_line_and_one_more),
 	    cmocka_unit_test(test_connections_are_bounded),
 	    cmocka_unit_test(test_owner_root_and_strangers),
+	    cmocka_unit_test(test_refusals_are_counted),
 	    cmocka_unit_test(test_bind),
 	    cmocka_unit_test(test_server_link),
 	};
