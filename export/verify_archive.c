@@ -38,24 +38,50 @@ verify_hash_file(const char *path, uint8_t sha256[32], uint64_t *bytes)
 	return n == 0;
 }
 
+static void
+run(struct verify_archive *a, const char *path,
+    const struct verify_trust *trust, struct verify_report *r)
+{
+	buf_init(&a->note);
+	verify_report_begin(
+	    r, path, a->bag ? "tarball archive" : "XML archive");
+	a->path = strdup(path);
+	if (a->path == NULL || !verify_hash_file(path, a->sha256, &a->bytes)) {
+		verify_report_failure(r, "%s", strerror(errno));
+		return;
+	}
+	if (a->bag)
+		verify_bag(path, trust, r, a);
+	else
+		verify_xml(path, trust, r, a);
+	a->holds = verify_report_findings(r) == 0;
+}
+
 void
 verify_archive_run(const char *path, bool bag, const struct verify_trust *trust,
     struct verify_report *r, struct verify_archive *out)
 {
-	memset(out, 0, sizeof(*out));
-	buf_init(&out->note);
-	verify_report_begin(r, path, bag ? "tarball archive" : "XML archive");
-	out->path = strdup(path);
-	if (out->path == NULL ||
-	    !verify_hash_file(path, out->sha256, &out->bytes)) {
-		verify_report_failure(r, "%s", strerror(errno));
-		return;
+	*out = (struct verify_archive){.bag = bag};
+	run(out, path, trust, r);
+}
+
+bool
+verify_archive_each(
+    const struct verify_archive *a, verify_archive_cb *cb, void *arg)
+{
+	struct verify_archive again = {.bag = a->bag, .each = cb, .arg = arg};
+	struct verify_report *r = verify_report_new();
+	bool same = false;
+
+	if (r != NULL) {
+		run(&again, a->path, NULL, r);
+		same = again.bytes == a->bytes &&
+		    memcmp(again.sha256, a->sha256, 32) == 0 &&
+		    verify_report_status(r) == 0;
 	}
-	if (bag)
-		verify_bag(path, trust, r, out);
-	else
-		verify_xml(path, trust, r, out);
-	out->holds = verify_report_findings(r) == 0;
+	verify_archive_release(&again);
+	verify_report_free(r);
+	return same;
 }
 
 void

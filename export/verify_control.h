@@ -67,6 +67,10 @@ struct verify_hold {
 	uint64_t released; /* by this record; 0: not yet */
 	uint8_t commitment[32];
 	char *by;
+	/* What it selects, by the row that it commits to. */
+	bool known;
+	char *room, *user;    /* NULL: all */
+	uint64_t from, until; /* until 0: without end */
 };
 
 struct verify_approve {

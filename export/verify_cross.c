@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "export/verify_held.h"
 #include "export/verify_recover.h"
 
 struct cross {
@@ -179,6 +180,7 @@ verify_cross(const struct verify_journal *j,
 	qsort(c.good, c.goods, sizeof(*c.good), by_first);
 	for (size_t i = 0; i < j->control.spans; i++)
 		cover(&c, &j->control.span[i]);
+	verify_held(&j->control, c.good, c.goods, r);
 	say_missing(&c);
 	free(c.good);
 }

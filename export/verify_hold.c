@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/db.h"
 #include "base/text.h"
 
@@ -150,6 +152,30 @@ row_holds(const struct verify_hold *h, sqlite3_stmt *s)
 	return memcmp(hash, h->commitment, 32) == 0;
 }
 
+/* The text that the record commits to, in parts. */
+static void
+read_selector(struct verify_control *c, struct verify_hold *h, struct view text)
+{
+	json_t *o = json_loadb(
+	    (const char *)text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
+	const char *room = NULL, *user = NULL;
+	json_int_t version = 0, from = 0, until = 0;
+
+	h->known = o != NULL &&
+	    json_unpack(o, "{s:I,s?s,s?s,s?I,s?I!}", "v", &version, "room",
+		&room, "user", &user, "from", &from, "until", &until) == 0 &&
+	    version == 1 && from >= 0 && until >= 0;
+	if (h->known) {
+		h->from = (uint64_t)from;
+		h->until = (uint64_t)until;
+		if (room != NULL)
+			h->room = verify_take_copy(c, view_text(room));
+		if (user != NULL)
+			h->user = verify_take_copy(c, view_text(user));
+	}
+	json_decref(o);
+}
+
 bool
 verify_hold_table(
     struct verify_control *c, sqlite3 *db, struct verify_report *r)
@@ -181,6 +207,9 @@ verify_hold_table(
 			    "what hold %" PRIu64
 			    " selects was lost: it held everything since",
 			    n);
+		} else {
+			read_selector(
+			    c, &c->hold[n - 1], verify_sql_bytes(s, 4));
 		}
 		next++;
 	}
@@ -195,8 +224,11 @@ verify_hold_table(
 void
 verify_hold_free(struct verify_control *c)
 {
-	for (size_t i = 0; i < c->holds; i++)
+	for (size_t i = 0; i < c->holds; i++) {
 		free(c->hold[i].by);
+		free(c->hold[i].room);
+		free(c->hold[i].user);
+	}
 	for (size_t i = 0; i < c->approves; i++)
 		free(c->approve[i].by);
 	free(c->hold);

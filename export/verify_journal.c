@@ -9,6 +9,7 @@
 #include "base/text.h"
 
 #include "export/verify_files.h"
+#include "export/verify_held.h"
 #include "export/verify_points.h"
 #include "export/verify_recover.h"
 #include "export/verify_sql.h"
@@ -626,6 +627,7 @@ check_all(struct check *c, const struct verify_outside *outside, size_t n)
 	verify_anchors_judge(&c->j->control, c->r);
 	say_walk(c, &result);
 	verify_recover_say(&c->j->control, c->r);
+	verify_held_say(&c->j->control, c->r);
 	say_freshness(c, &result);
 	return true;
 }

@@ -270,6 +270,20 @@ check_leaf(struct verify_records *s, const struct verify_record *rec)
 	return true;
 }
 
+/* To who asked for the archive's records. */
+static void
+hand_out(struct verify_records *s, const struct verify_record *rec)
+{
+	struct verify_archived out = {
+	    .seq = rec->seq, .at = s->leaf.at, .leaf = rec->leaf};
+
+	if (s->archive->each == NULL)
+		return;
+	if (rec->parts > 0)
+		out.envelope = rec->part[0].data;
+	s->archive->each(s->archive->arg, &out);
+}
+
 void
 verify_records_take(struct verify_records *s, const struct verify_record *rec)
 {
@@ -290,6 +304,7 @@ verify_records_take(struct verify_records *s, const struct verify_record *rec)
 	if (!check_leaf(s, rec))
 		return;
 	check_parts(s, rec);
+	hand_out(s, rec);
 	if (s->on_record != NULL)
 		s->on_record(s->arg, rec, s->leaf.at);
 }

@@ -162,16 +162,31 @@ class Forgery:
                 "%s %s\n" % pair for pair in fields).encode()))
         return len(self.leaves) - 1
 
+    def fields(self, seq):
+        return dict(line.split(" ", 1) for line in
+                    self.leaves[seq].decode().splitlines()[2:])
+
+    def acks(self, adapters, first, last):
+        """The youngest acknowledgement by each, as far as there is one."""
+        youngest = dict(adapters)
+        for seq in self.find_all(130):
+            ack = self.fields(seq)
+            if ack["adapter"] in youngest and int(ack["last"]) >= first \
+                    and int(ack["first"]) <= last:
+                youngest[ack["adapter"]] = seq
+        return ",".join("%s:%s" % pair for pair in youngest.items())
+
     def purge(self, first, last):
         """A purge record and the removal, by the form of the newest one."""
-        old = dict(line.split(" ", 1) for line in self.leaves[
-            self.find(131, -1)].decode().splitlines()[2:])
+        old = self.fields(self.find(131, -1))
         taken = range(first, last + 1)
         digest = sha256(*(sha256(b"\0", self.leaves[s]) for s in taken)).hex()
         old.update(purge=int(old["purge"]) + 1, first=first, last=last,
                    count=sum(256 * s in self.bodies for s in taken),
                    ranges="%d-%d" % (first, last) if last > first else first,
-                   leaves=digest)
+                   leaves=digest, acks=self.acks(
+                       (pair.split(":") for pair in old["acks"].split(",")),
+                       first, last))
         seq = self.append(131, old.items())
         self.ranges.append((first, last, old["purge"], seq))
         for part in range(8):

@@ -15,10 +15,10 @@ import sqlite3
 import unittest
 
 import test_threats_live
-from chancery import ROOT
-from forge import Key, Tree, unguard
-from threats import (CHECKED, ELSEWHERE, KEY, POST, PURGE, Evidence, cell,
-                     page)
+from chancery import ROOT, Chancery
+from forge import Forgery, Key, Tree, unguard
+from threats import (ADAPTERS, CHECKED, ELSEWHERE, KEY, POST, PURGE, Evidence,
+                     cell, page, talk)
 
 assert test_threats_live  # its cells are counted here
 
@@ -263,6 +263,42 @@ class Collusion(Evidence):
         other = self.c.folder / "other.note"
         other.write_text(f.note)
         self.assertEqual(self.verify("--checkpoint", other), 0, self.report)
+
+
+class CollusionUnderHold(unittest.TestCase):
+    @cell("Operator in collusion", "purge what is held", "detected")
+    def test_purge_what_is_held(self):
+        """By a purge record that keeps all rules but that one."""
+        with Chancery(adapters=ADAPTERS, purge=0) as c:
+            c.init().add_users("ann", "bob")
+            hall, desk = c.add_room("Hall"), c.add_room("Desk")
+            c.start()
+            c.cli("hold", "add", "--matter", "m", "--room", desk)
+            talk(c, hall, 0, 3)
+            talk(c, desk, 3, 3)
+            for name in ("records", "vault"):
+                c.cli("adapter", "run", name)
+            c.journal.wait(lambda j: [e["room"] for e in j.events("post")] ==
+                           3 * [desk], "purge", 60)
+            held = [e["seq"] for e in c.journal.events("post")]
+            c.stop()
+            copy = c.folder / "forged.db"
+            with contextlib.closing(sqlite3.connect(c.journal.path)) as db:
+                db.execute("VACUUM INTO ?", (str(copy),))
+            self.assertIn("whether they heeded these",
+                          c.verify(copy, c.folder / "out").stdout)
+            f = Forgery(copy)
+            f.purge(held[0], held[-1])
+            f.sign(Key.stolen(c.state / "signer" / "key"), [])
+            f.write()
+            c.verify(copy)
+            done = c.verify(copy, c.folder / "out", check=False)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn(
+                "removed by purge %s (record %d), while hold 1 (record %d) "
+                "was in force" % (
+                    f.fields(f.find(PURGE, -1))["purge"], f.find(PURGE, -1),
+                    c.journal.control("hold")[0]["seq"]), done.stdout)
 
 
 class Archives(Evidence):

@@ -9,7 +9,6 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
-#include "base/text.h"
 
 #include "tests/unit/verify_fixture.h"
 #include "tests/unit/verify_story.h"
@@ -19,41 +18,11 @@ static const char sha[] =
 
 #define SELECTOR "{\"v\":1,\"room\":\"ma-chan://x/1\"}"
 
-/* A record with what commits to SELECTOR, and its row. */
+/* A hold of that, and its row. */
 static void
 fix_hold(struct fix *f, unsigned n, const char *by)
 {
-	uint8_t salt[32] = {7}, hash[32];
-	struct buf b, base64, hex;
-
-	buf_init(&b);
-	buf_init(&base64);
-	buf_init(&hex);
-	buf_put_text(&b, "part/1\n");
-	buf_put(&b, salt, 32);
-	buf_put_text(&b, SELECTOR);
-	crypto_sha256(b.data, b.len, hash);
-	text_put_base64(&base64, hash, 32);
-	text_put_hex(&hex, salt, 32);
-	buf_printf(&f->sql,
-	    "INSERT INTO hold VALUES(%u,%" PRIu64 ",NULL,x'%s','" SELECTOR
-	    "','ma-chan://x/1',NULL,NULL,NULL);",
-	    n, f->n, buf_text(&hex));
-	fix_control(f, 138, "hold %u\nmatter m\nselector %s\nby %s\n", n,
-	    buf_text(&base64), by);
-	buf_release(&b);
-	buf_release(&base64);
-	buf_release(&hex);
-}
-
-static void
-fix_release(struct fix *f, unsigned n, const char *by)
-{
-	buf_printf(&f->sql,
-	    "UPDATE hold SET released=%" PRIu64
-	    " WHERE n=%u AND released IS NULL;",
-	    f->n, n);
-	fix_control(f, 139, "hold %u\nby %s\n", n, by);
+	fix_hold_on(f, n, by, SELECTOR, "'ma-chan://x/1',NULL,NULL,NULL");
 }
 
 /* Records 0 to 2, stored by acknowledgement 4. */

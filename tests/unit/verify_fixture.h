@@ -377,6 +377,43 @@ fix_purge(
 	fix_purge_on(f, n, first, last, acks, "-", "-");
 }
 
+/* A record that commits to the selector, and its row with these columns. */
+static inline void
+fix_hold_on(struct fix *f, unsigned n, const char *by, const char *selector,
+    const char *columns)
+{
+	uint8_t salt[32] = {7}, hash[32];
+	struct buf b, base64, hex;
+
+	buf_init(&b);
+	buf_init(&base64);
+	buf_init(&hex);
+	buf_put_text(&b, "part/1\n");
+	buf_put(&b, salt, 32);
+	buf_put_text(&b, selector);
+	crypto_sha256(b.data, b.len, hash);
+	text_put_base64(&base64, hash, 32);
+	text_put_hex(&hex, salt, 32);
+	buf_printf(&f->sql,
+	    "INSERT INTO hold VALUES(%u,%" PRIu64 ",NULL,x'%s','%s',%s);", n,
+	    f->n, buf_text(&hex), selector, columns);
+	fix_control(f, 138, "hold %u\nmatter m\nselector %s\nby %s\n", n,
+	    buf_text(&base64), by);
+	buf_release(&b);
+	buf_release(&base64);
+	buf_release(&hex);
+}
+
+static inline void
+fix_release(struct fix *f, unsigned n, const char *by)
+{
+	buf_printf(&f->sql,
+	    "UPDATE hold SET released=%" PRIu64
+	    " WHERE n=%u AND released IS NULL;",
+	    f->n, n);
+	fix_control(f, 139, "hold %u\nby %s\n", n, by);
+}
+
 static inline void
 fix_run(sqlite3 *db, const char *sql)
 {

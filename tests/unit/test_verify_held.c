@@ -1,0 +1,228 @@
+/* Purges against holds, shown by a journal and an archive together. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+
+#include "export/verify_formats.h"
+#include "tests/unit/verify_archives.h"
+#include "tests/unit/verify_run.h"
+
+#define ROOM "ma-chan://example.test/11111111-2222-3333-4444-555555555555"
+#define IN_ROOM "{\"v\":1,\"room\":\"" ROOM "\"}"
+
+/*
+ * Ann joins (2) and says something (3, 4), which an archive has; there is a
+ * hold (7), and all goes. What comes between the last two is the case's.
+ */
+struct state {
+	char folder[64], journal[128], bag[128];
+	struct fix f;
+};
+
+static void
+begin(struct state *s)
+{
+	struct fix_batch_args batch = {1, 0, 4, 5, "records"};
+	struct fix *f = &s->f;
+	struct fix_bag bag;
+	uint8_t hash[32];
+	char hex[65];
+	uint64_t bytes;
+
+	snprintf(s->folder, sizeof(s->folder), "/tmp/verify.XXXXXX");
+	assert_non_null(mkdtemp(s->folder));
+	snprintf(s->journal, sizeof(s->journal), "%s/j.db", s->folder);
+	snprintf(s->bag, sizeof(s->bag), "%s/b.tar.zst", s->folder);
+	fix_init(f, 7);
+	fix_open(f);
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
+	fix_join(f, "ann");
+	fix_post(f, "first");
+	fix_post(f, "second");
+	fix_bag_make(f, &batch, &bag);
+	fix_bag_seal(f, &batch, &bag);
+	fix_bag_write(&bag, s->bag);
+	fix_batch(f, "records", 1, 0, 4);
+	assert_true(verify_hash_file(s->bag, hash, &bytes));
+	for (int i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+	fix_ack(f, "records", 1, 0, 4, "b.tar.zst", hex, bytes);
+}
+
+static json_t *
+end(struct state *s, bool with_archive)
+{
+	struct verify_report *r = verify_report_new();
+	const char *path = s->journal, *why;
+	struct verify_archive archive = {0};
+	const struct verify_trust trust = {.given = NULL};
+	struct verify_journal j;
+	struct verify_key key;
+	struct buf text;
+	json_t *o;
+
+	fix_post(&s->f, "later");
+	s->f.note_size = s->f.n;
+	fix_write(&s->f, s->journal);
+	assert_true(verify_key_parse(view_text(s->f.vkey), &key, &why));
+	if (with_archive)
+		verify_archive_run(s->bag, true, &trust, r, &archive);
+	verify_journal_run(
+	    &(const struct verify_group){&path, 1, true}, &key, NULL, 0, r, &j);
+	if (with_archive)
+		verify_cross(&j, &archive, 1, r);
+	verify_journal_release(&j);
+	verify_archive_release(&archive);
+	buf_init(&text);
+	assert_true(verify_report_json(r, &text));
+	o = json_loadb((const char *)text.data, text.len, 0, NULL);
+	assert_non_null(o);
+	buf_release(&text);
+	verify_report_free(r);
+	unlink(s->journal);
+	unlink(s->bag);
+	rmdir(s->folder);
+	fix_free(&s->f);
+	return o;
+}
+
+/* Seq of the first record that the hold should have kept; -1: none. */
+static void
+check(const char *selector, const char *columns, int64_t seq)
+{
+	struct state s;
+	json_t *o;
+
+	begin(&s);
+	fix_hold_on(&s.f, 1, "uid:4", selector, columns);
+	fix_purge_on(&s.f, 1, 0, 4, "records:6", "7", "-");
+	o = end(&s, true);
+	if (seq < 0 ? run_status(o) != 0
+		    : run_status(o) != 1 ||
+		    !run_found(o, "purges", seq,
+			"removed by purge 1 (record 8), while hold 1 "
+			"(record 7) was in force")) {
+		run_print(o);
+		fail_msg("%s: expected %d", selector, (int)seq);
+	}
+	json_decref(o);
+}
+
+static void
+test_selectors(void **in)
+{
+	char selector[256], columns[256];
+	uint64_t at = FIX_START + 3 * 1000000 + 17; /* of record 3 */
+
+	(void)in;
+	check("{\"v\":1}", "NULL,NULL,NULL,NULL", 2);
+	check(IN_ROOM, "'" ROOM "',NULL,NULL,NULL", 2);
+	check("{\"v\":1,\"room\":\"MA-CHAN://x/1\"}",
+	    "'ma-chan://x/1',NULL,NULL,NULL", -1);
+	check("{\"v\":1,\"user\":\"sip:ANN@example.test\"}",
+	    "NULL,'sip:ann@example.test',NULL,NULL", 2);
+	check("{\"v\":1,\"user\":\"sip:an\"}", "NULL,'sip:an',NULL,NULL", -1);
+	snprintf(selector, sizeof(selector),
+	    "{\"v\":1,\"room\":\"" ROOM "\",\"from\":%" PRIu64 "}", at);
+	snprintf(
+	    columns, sizeof(columns), "'" ROOM "',NULL,%" PRIu64 ",NULL", at);
+	check(selector, columns, 3);
+	snprintf(selector, sizeof(selector),
+	    "{\"v\":1,\"from\":%" PRIu64 ",\"until\":%" PRIu64 "}", at + 1,
+	    at + 1000000);
+	snprintf(columns, sizeof(columns), "NULL,NULL,%" PRIu64 ",%" PRIu64,
+	    at + 1, at + 1000000);
+	check(selector, columns, -1);
+	snprintf(
+	    selector, sizeof(selector), "{\"v\":1,\"until\":%" PRIu64 "}", at);
+	snprintf(columns, sizeof(columns), "NULL,NULL,NULL,%" PRIu64, at);
+	check(selector, columns, 2);
+}
+
+/* The columns repeat a text that two selectors could have. */
+static void
+test_ambiguous_columns(void **in)
+{
+	(void)in;
+	check("{\"v\":1,\"room\":\"" ROOM
+	      "\",\"user\":\"sip:ann@example.test\"}",
+	    "'" ROOM "\",\"user\":\"sip:ann@example.test',NULL,NULL,NULL", 2);
+}
+
+static void
+test_in_force(void **in)
+{
+	struct state s;
+	json_t *o;
+
+	(void)in;
+	begin(&s); /* released before */
+	fix_hold_on(&s.f, 1, "uid:4", IN_ROOM, "'" ROOM "',NULL,NULL,NULL");
+	fix_release(&s.f, 1, "uid:4");
+	fix_purge_on(&s.f, 1, 0, 4, "records:6", "8", "-");
+	o = end(&s, true);
+	assert_int_equal(run_status(o), 0);
+	json_decref(o);
+	begin(&s); /* released afterwards */
+	fix_hold_on(&s.f, 1, "uid:4", IN_ROOM, "'" ROOM "',NULL,NULL,NULL");
+	fix_purge_on(&s.f, 1, 0, 4, "records:6", "7", "-");
+	fix_release(&s.f, 1, "uid:4");
+	o = end(&s, true);
+	assert_int_equal(run_status(o), 1);
+	assert_true(run_found(o, "purges", 4, "hold 1"));
+	json_decref(o);
+	begin(&s); /* placed afterwards */
+	fix_purge_on(&s.f, 1, 0, 4, "records:6", "-", "-");
+	fix_hold_on(&s.f, 1, "uid:4", IN_ROOM, "'" ROOM "',NULL,NULL,NULL");
+	o = end(&s, true);
+	assert_int_equal(run_status(o), 0);
+	assert_false(run_noted(o, "while holds were in force"));
+	json_decref(o);
+}
+
+static void
+test_said(void **in)
+{
+	struct state s;
+	json_t *o;
+
+	(void)in;
+	begin(&s); /* the journal alone cannot tell */
+	fix_hold_on(&s.f, 1, "uid:4", IN_ROOM, "'" ROOM "',NULL,NULL,NULL");
+	fix_purge_on(&s.f, 1, 0, 4, "records:6", "7", "-");
+	o = end(&s, false);
+	assert_int_equal(run_status(o), 0);
+	assert_true(run_noted(o, "while holds were in force"));
+	json_decref(o);
+	begin(&s); /* nor can anybody, without the selector */
+	fix_hold_on(&s.f, 1, "uid:4", IN_ROOM, "'" ROOM "',NULL,NULL,NULL");
+	buf_put_text(
+	    &s.f.sql, "UPDATE hold SET salt=NULL,selector=NULL,room=NULL;");
+	fix_purge_on(&s.f, 1, 0, 4, "records:6", "7", "-");
+	o = end(&s, true);
+	assert_int_equal(run_status(o), 0);
+	assert_true(
+	    run_noted(o, "what hold 1 (record 7) selects is not known"));
+	json_decref(o);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_selectors),
+	    cmocka_unit_test(test_ambiguous_columns),
+	    cmocka_unit_test(test_in_force),
+	    cmocka_unit_test(test_said),
+	};
+
+	log_init("test_verify_held", LOG_LEVEL_ERROR);
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
