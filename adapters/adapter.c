@@ -512,5 +512,6 @@ adapter_put_event(struct buf *b, const struct adapter_event *e)
 	buf_put_u8(b, ']');
 	if (e->purged)
 		buf_put_text(b, ",\"purged\":true");
+	named_put_json(b, &e->named);
 	buf_put_u8(b, '}');
 }

@@ -16,6 +16,8 @@
 
 #include "base/buf.h"
 
+#include "compliance/named.h"
+
 #define ADAPTER_PROTOCOL 1
 /* Longest line either side may write, without its LF. */
 #define ADAPTER_LINE_MAX ((size_t)16 << 20)
@@ -84,6 +86,7 @@ struct adapter_event {
 	struct view leaf;
 	size_t parts;
 	struct adapter_part part[ADAPTER_PARTS_MAX];
+	struct named named; /* to be kept with it, not judged by the helper */
 };
 
 struct adapter_receipt {

@@ -74,6 +74,9 @@ put_record(struct xml_out *x, const struct adapter_event *e)
 	if (e->purged)
 		xml_out_text(x, "purged", view_text("true"));
 	xml_out_text(x, "leaf", e->leaf);
+	for (size_t i = 0; i < NAMED_COUNT; i++)
+		if (e->named.text[i].n > 0)
+			xml_out_text(x, named_name[i], e->named.text[i]);
 	for (size_t i = 0; i < e->parts; i++) {
 		xml_out_start(x, "c:part");
 		xml_out_number(x, "number", i);
@@ -116,6 +119,7 @@ struct record {
 	struct adapter_event event;
 	struct buf bytes;
 	size_t leaf;
+	size_t named[NAMED_COUNT];     /* end of each in bytes */
 	size_t end[ADAPTER_PARTS_MAX]; /* of each part's data in bytes */
 };
 
@@ -177,6 +181,11 @@ record_end(struct record *rec, filing_event_cb *cb, void *arg, struct buf *why)
 	if (rec->bytes.failed)
 		return refuse(why, "out of memory");
 	e->leaf = view_of(rec->bytes.data, rec->leaf);
+	for (size_t i = 0; i < NAMED_COUNT; i++) {
+		e->named.text[i] =
+		    view_of(rec->bytes.data + at, rec->named[i] - at);
+		at = rec->named[i];
+	}
 	for (size_t i = 0; i < e->parts; i++) {
 		e->part[i].data =
 		    view_of(rec->bytes.data + at, rec->end[i] - at);
@@ -200,6 +209,11 @@ record_start(xmlTextReaderPtr r, struct record *rec, struct buf *why)
 		return refuse(why, "a record is not understood");
 	rec->event.kind = (unsigned)kind;
 	rec->leaf = rec->bytes.len;
+	for (size_t i = 0; i < NAMED_COUNT; i++) {
+		(void)get(
+		    r, named_name[i], &rec->bytes); /* or it is not there */
+		rec->named[i] = rec->bytes.len;
+	}
 	buf_init(&purged);
 	rec->event.purged =
 	    get(r, "purged", &purged) && view_is(buf_view(&purged), "true");

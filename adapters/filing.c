@@ -120,39 +120,57 @@ struct digest {
 	struct buf line;
 };
 
+/* Of the record alone: what it names may have grown since. */
 static bool
 digest_event(void *arg, const struct adapter_event *e)
 {
+	struct adapter_event bare = *e;
 	struct digest *d = arg;
 
 	adapter_alive(d->a);
 	buf_clear(&d->line);
-	adapter_put_event(&d->line, e);
+	bare.named = (struct named){0};
+	adapter_put_event(&d->line, &bare);
 	buf_put_u8(&d->line, '\n');
 	crypto_hash_add(d->hash, d->line.data, d->line.len);
 	return !d->line.failed;
 }
 
-/* Whether the open file holds exactly the spool's events. */
+/* Of the records of the open file, or of the spool. */
 static bool
-same_events(struct filing *r, struct adapter *a, int fd)
+digest_records(struct filing *r, struct adapter *a, const int *fd,
+    uint8_t out[ADAPTER_HASH_LEN])
 {
 	struct digest d = {.a = a, .hash = crypto_hash_new()};
-	uint8_t want[ADAPTER_HASH_LEN], got[ADAPTER_HASH_LEN];
+	struct message m;
 	struct buf why;
-	bool same;
+	bool ok;
 
 	if (d.hash == NULL)
 		return false;
 	buf_init(&d.line);
 	buf_init(&why);
-	same = spool_digest(r->spool, want) == 0 &&
-	    r->format->read(fd, digest_event, &d, &why);
-	crypto_hash_get(d.hash, got);
+	message_init(&m);
+	ok = fd == NULL || r->format->read(*fd, digest_event, &d, &why);
+	for (size_t i = 0; ok && fd == NULL && i < spool_count(r->spool); i++)
+		ok = spool_event(r->spool, i, &m) == 0 &&
+		    digest_event(&d, &m.event);
+	crypto_hash_get(d.hash, out);
 	crypto_hash_free(d.hash);
+	message_release(&m);
 	buf_release(&d.line);
 	buf_release(&why);
-	return same && crypto_equal(want, got, sizeof got);
+	return ok;
+}
+
+static bool
+same_records(struct filing *r, struct adapter *a, int fd)
+{
+	uint8_t want[ADAPTER_HASH_LEN], got[ADAPTER_HASH_LEN];
+
+	return digest_records(r, a, NULL, want) &&
+	    digest_records(r, a, &fd, got) &&
+	    crypto_equal(want, got, sizeof got);
 }
 
 /*
@@ -163,7 +181,7 @@ static bool
 keep(struct filing *r, struct adapter *a, int fd, const char *path,
     struct adapter_receipt *out)
 {
-	if (!same_events(r, a, fd))
+	if (!same_records(r, a, fd))
 		return adapter_fail(a,
 		    "%s: exists and does not hold this "
 		    "batch",

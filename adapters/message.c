@@ -224,6 +224,13 @@ parse_event(struct message *m, struct buf *why)
 	json_array_foreach(
 	    parts, i, v) if (!parse_part(v, &e->part[i], why)) return false;
 	e->parts = json_array_size(parts);
+	for (i = 0; i < NAMED_COUNT; i++) {
+		v = json_object_get(m->json, named_name[i]);
+		if (v != NULL && !json_is_string(v))
+			return refuse(why, named_name[i], "must be a string");
+		if (v != NULL)
+			e->named.text[i] = string_view(v);
+	}
 	return message_check_event(e, why);
 }
 

@@ -26,7 +26,8 @@ adapter_link_pump(struct adapter_link *l)
 			adapter_link_enter(l, STAGE_SENT);
 			break;
 		}
-		if (scan_next(l->scan, &r) != 1 || r.seq != l->next) {
+		if (scan_next(l->scan, &r) != 1 || r.seq != l->next ||
+		    scan_named(l->scan, &r) != 0) {
 			adapter_link_fail(l, true,
 			    "the journal cannot be read at %" PRIu64, l->next);
 			return;

@@ -187,6 +187,10 @@ parse_event(struct adapter_says *s)
 	for (size_t i = 0; i < count; i++)
 		if (!parse_part(json_array_get(parts, i), &s->part[i]))
 			return "event with a malformed part";
+	for (size_t i = 0; i < NAMED_COUNT; i++)
+		if (json_object_get(s->json, named_name[i]) != NULL &&
+		    !get_text(s->json, named_name[i], &s->named.text[i]))
+			return "event that names something malformed";
 	s->kind = (unsigned)kind;
 	s->parts = (unsigned)count;
 	return NULL;

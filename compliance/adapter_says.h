@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "compliance/leaf.h"
+#include "compliance/named.h"
 
 #define ADAPTER_SAYS_PROTOCOL 1
 /* Longest program and location, and what is kept of a reason. */
@@ -66,6 +67,7 @@ struct adapter_says {
 	struct view leaf;
 	unsigned parts;
 	struct adapter_part_said part[LEAF_PARTS_MAX];
+	struct named named;
 };
 
 /* 0, or -1 with the reason; release in both cases. */

@@ -264,7 +264,9 @@ batch_put_event(struct buf *b, const struct scan_record *r)
 		text_put_json(b, r->part[i].data);
 		buf_put_u8(b, '}');
 	}
-	buf_put_text(b, r->purged ? "],\"purged\":true}\n" : "]}\n");
+	buf_put_text(b, r->purged ? "],\"purged\":true" : "]");
+	named_put_json(b, &r->named);
+	buf_put_text(b, "}\n");
 }
 
 void

@@ -234,25 +234,55 @@ note_parse(struct view text, struct note *out, const char **why)
 	return count > 0;
 }
 
+/* Whether name and id are the key's; of another kind its length differs. */
+static bool
+is_of(struct view line, const struct note_vkey *key, uint8_t blob[BLOB_LEN])
+{
+	struct view name, text;
+	struct reader r;
+
+	if (!parse_signature(line, &name, &text) || name.n != key->name.n ||
+	    memcmp(name.p, key->name.p, name.n) != 0 ||
+	    !text_get_base64_fixed(text, blob, BLOB_LEN))
+		return false;
+	r = reader_of(view_of(blob, BLOB_LEN));
+	return reader_u32(&r) == key->id;
+}
+
+bool
+note_next_line(struct view *text, struct view *line)
+{
+	if (!take_line(text, line))
+		return false;
+	line->n++;
+	return true;
+}
+
+void
+note_put_bare(struct buf *b, const struct note *n, const struct note_vkey *key)
+{
+	struct view lines = n->signatures;
+	uint8_t blob[BLOB_LEN];
+	struct view line;
+
+	buf_put_view(b, n->body);
+	buf_put_u8(b, '\n');
+	while (take_line(&lines, &line))
+		if (is_of(line, key, blob))
+			buf_put(b, line.p, line.n + 1);
+}
+
 bool
 note_verify(const struct note *n, const struct note_vkey *key, const char **why)
 {
 	struct view lines = n->signatures;
-	struct view line, name, text;
+	struct view line;
 	bool found = false;
 
-	while (
-	    take_line(&lines, &line) && parse_signature(line, &name, &text)) {
+	while (take_line(&lines, &line)) {
 		uint8_t blob[BLOB_LEN];
-		struct reader r;
 
-		if (name.n != key->name.n ||
-		    memcmp(name.p, key->name.p, name.n) != 0)
-			continue;
-		if (!text_get_base64_fixed(text, blob, sizeof blob))
-			continue; /* of another kind: its length differs */
-		r = reader_of(view_of(blob, sizeof blob));
-		if (reader_u32(&r) != key->id)
+		if (!is_of(line, key, blob))
 			continue;
 		if (!crypto_verify(
 			key->public, n->body.p, n->body.n, blob + 4)) {

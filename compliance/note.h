@@ -60,6 +60,11 @@ bool note_sign(struct buf *b, struct view body, struct view name,
     const struct crypto_key *key);
 /* Whether it is a note of a checkpoint; says nothing about signatures. */
 bool note_parse(struct view text, struct note *out, const char **why);
+/* Takes a line with its LF off the front; false at the end. */
+bool note_next_line(struct view *text, struct view *line);
+/* Appends it with the key's own lines alone, as it was when it was signed. */
+void note_put_bare(
+    struct buf *b, const struct note *n, const struct note_vkey *key);
 /*
  * Whether the key signed the note: a line with its name and id is there, and
  * every such line verifies. Lines of other keys are ignored.

@@ -55,6 +55,8 @@ scan_close(struct scan *s)
 		free(s->tile[i][1]);
 	}
 	buf_release(&s->bytes);
+	for (size_t i = 0; i < NAMED_COUNT; i++)
+		buf_release(&s->named[i]);
 	free(s);
 }
 
@@ -370,6 +372,7 @@ scan_next(struct scan *s, struct scan_record *out)
 	out->leaf = view_of(s->bytes.data + r->leaf.at, r->leaf.n);
 	out->parts = r->parts;
 	out->purged = r->found != r->parts;
+	out->named = (struct named){0};
 	for (unsigned i = 0; i < r->found; i++) {
 		out->part[i].salt =
 		    view_of(s->bytes.data + r->salt[i].at, r->salt[i].n);

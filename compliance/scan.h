@@ -13,6 +13,8 @@
 
 #include "base/buf.h"
 
+#include "compliance/named.h"
+
 #define SCAN_PARTS_MAX 8
 
 struct scan;
@@ -28,6 +30,7 @@ struct scan_record {
 		struct view salt;
 		struct view data;
 	} part[SCAN_PARTS_MAX];
+	struct named named; /* of an archive, or by scan_named() */
 };
 
 /*
@@ -57,6 +60,8 @@ uint64_t scan_size(struct scan *s);
 int scan_note(struct scan *s, uint64_t *size, struct buf *note);
 /* Appends the stored checkpoint of that size: 1, 0 when there is none, -1. */
 int scan_checkpoint(struct scan *s, uint64_t size, struct buf *note);
+/* The same with the cosignatures that it has. */
+int scan_cosigned(struct scan *s, uint64_t size, struct buf *note);
 /*
  * The newest control record of a kind before a sequence number: 1, its number
  * and its leaf appended; 0 when there is none; -1.
@@ -72,6 +77,11 @@ int scan_seek(struct scan *s, uint64_t seq);
 uint64_t scan_find_time(struct scan *s, uint64_t at);
 /* 1 and a record whose views live until the next call; 0 at the end; -1. */
 int scan_next(struct scan *s, struct scan_record *out);
+/*
+ * Fills in what a control record names, as far as the journal has it; lives
+ * until the next call. 0, or -1.
+ */
+int scan_named(struct scan *s, struct scan_record *r);
 /*
  * The compact-range hashes (RFC 6962 perfect subtrees, left to right) of
  * [0,first) into left and of [last+1,size) into right, 32 bytes each, and

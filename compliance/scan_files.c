@@ -36,6 +36,10 @@ static const char *const statement_sql[SCAN_STATEMENTS] = {
 	" AND seq < ? ORDER BY seq DESC LIMIT 1",
     [S_CHECKPOINT_FROM] = "SELECT size, note FROM checkpoint WHERE size >= ?"
 			  " ORDER BY size LIMIT 1",
+    [S_TOKEN] = "SELECT token FROM stamp WHERE size = ?",
+    [S_HOLD] = "SELECT salt, selector FROM hold WHERE n = ?",
+    [S_COSIGS] = "SELECT size, line FROM cosig WHERE size <= ?"
+		 " ORDER BY size DESC LIMIT 100",
     [S_BASES] = "SELECT seq FROM leaf WHERE kind = 128 AND kind >= 128"
 		" ORDER BY seq",
 };

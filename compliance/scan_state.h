@@ -37,6 +37,9 @@ enum scan_statement {
 	S_BASES,
 	S_CONTROL_BEFORE,
 	S_CHECKPOINT_FROM,
+	S_TOKEN,
+	S_HOLD,
+	S_COSIGS,
 	SCAN_STATEMENTS
 };
 
@@ -80,6 +83,7 @@ struct scan {
 	char *meta[SCAN_META];
 	uint64_t next;
 	struct buf bytes;
+	struct buf named[NAMED_COUNT];
 	struct page_record record[PAGE_RECORDS];
 	size_t count, used;
 	/* Two a level: a range has a left and a right edge. */

@@ -203,6 +203,15 @@ same_leaf(const struct scan_record *a, const struct scan_record *b)
 	    memcmp(a->leaf.p, b->leaf.p, a->leaf.n) == 0;
 }
 
+/* What is named may be in one of the files only, or fuller in one of them. */
+static void
+add_named(struct named *best, const struct named *n)
+{
+	for (size_t i = 0; i < NAMED_COUNT; i++)
+		if (n->text[i].n > best->text[i].n)
+			best->text[i] = n->text[i];
+}
+
 /*
  * Writes record seq once, with its payload when any input has that. Who says
  * something else contradicts: both are written, for the reader to judge.
@@ -220,6 +229,13 @@ write_seq(struct run *run, uint64_t seq)
 			(best->record.purged && !in->record.purged &&
 			    same_leaf(&best->record, &in->record))))
 			best = in;
+	}
+	for (size_t i = 0; i < run->opened; i++) {
+		const struct input *in = &run->input[i];
+
+		if (in->source != NULL && in->record.seq == seq &&
+		    same_leaf(&best->record, &in->record))
+			add_named(&best->record.named, &in->record.named);
 	}
 	write_record(run, &best->record);
 	for (size_t i = 0; i < run->opened; i++) {

@@ -130,6 +130,8 @@ source_next(struct source *s, struct scan_record *out)
 
 	if (s->scan != NULL) {
 		r = scan_next(s->scan, out);
+		if (r == 1 && scan_named(s->scan, out) != 0)
+			r = -1;
 		if (r < 0)
 			(void)snprintf(
 			    s->why, sizeof s->why, "%s", scan_error(s->scan));
@@ -159,7 +161,7 @@ source_note(struct source *s, uint64_t size, struct view *note)
 		return s->note_size == size && size > 0;
 	}
 	buf_clear(&s->note);
-	r = scan_checkpoint(s->scan, size, &s->note);
+	r = scan_cosigned(s->scan, size, &s->note);
 	if (r == 0 && scan_note(s->scan, &newest, &s->note) == 0 &&
 	    newest == size && size > 0)
 		r = 1;

@@ -145,6 +145,7 @@ fill(struct scan_record *out, const struct adapter_says *e)
 	    .leaf = e->leaf,
 	    .parts = e->parts,
 	    .purged = e->parts == 0 && e->kind < EVENT_CONTROL,
+	    .named = e->named,
 	};
 	for (unsigned i = 0; i < e->parts; i++) {
 		out->part[i].salt =

@@ -19,6 +19,7 @@ struct xml {
 	bool at_record; /* the reader stands on the start of one */
 	bool evidence;  /* the element was met */
 	struct buf leaf, salt[LEAF_PARTS_MAX], data[LEAF_PARTS_MAX];
+	struct buf named[NAMED_COUNT];
 };
 
 static int
@@ -36,6 +37,8 @@ xml_close(void *self)
 	if (x->reader != NULL)
 		xmlFreeTextReader(x->reader);
 	buf_release(&x->leaf);
+	for (unsigned i = 0; i < NAMED_COUNT; i++)
+		buf_release(&x->named[i]);
 	for (unsigned i = 0; i < LEAF_PARTS_MAX; i++) {
 		buf_release(&x->salt[i]);
 		buf_release(&x->data[i]);
@@ -186,6 +189,10 @@ xml_next(void *self, struct scan_record *out, struct buf *note, char *why,
 	out->purged =
 	    get(x, "purged", &purged) && view_is(buf_view(&purged), "true");
 	buf_release(&purged);
+	for (unsigned i = 0; i < NAMED_COUNT; i++) {
+		(void)get(x, named_name[i], &x->named[i]); /* or stays empty */
+		out->named.text[i] = buf_view(&x->named[i]);
+	}
 	if (read_parts(x, out, why, why_len) != 0)
 		return -1;
 	out->leaf = buf_view(&x->leaf);

@@ -553,6 +553,15 @@ record_of(const json_t *o, struct verify_record *rec, struct buf *salts)
 		return false;
 	rec->leaf = view_of(json_string_value(leaf), json_string_length(leaf));
 	rec->purged = json_is_true(json_object_get(o, "purged"));
+	for (i = 0; i < VERIFY_NAMED_COUNT; i++) {
+		const json_t *named = json_object_get(o, verify_named_name[i]);
+
+		if (named != NULL && !json_is_string(named))
+			return false;
+		if (named != NULL)
+			rec->named.text[i] = view_of(json_string_value(named),
+			    json_string_length(named));
+	}
 	json_array_foreach(parts, i, part)
 	{
 		if (!part_of(part, rec, salts))

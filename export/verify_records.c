@@ -179,10 +179,11 @@ verify_records_begin(struct verify_records *s, const struct verify_header *h,
 	s->report = r;
 	s->archive = archive;
 	s->header = h;
+	s->trust = trust;
 	s->sound = true;
 	s->root_stated = false;
 	s->next = h->first;
-	s->taken = s->purged = s->last_at = 0;
+	s->taken = s->purged = s->last_at = s->unjudged = 0;
 	memset(s->root, 0, 32);
 	verify_tree_init(&s->tree);
 	choose_key(s, trust);
@@ -305,6 +306,9 @@ verify_records_take(struct verify_records *s, const struct verify_record *rec)
 		return;
 	check_parts(s, rec);
 	hand_out(s, rec);
+	if (!verify_named(&s->leaf, &rec->named, s->trust,
+		s->has_key ? &s->key : NULL, s->report))
+		s->unjudged++;
 	if (s->on_record != NULL)
 		s->on_record(s->arg, rec, s->leaf.at);
 }
@@ -328,6 +332,12 @@ verify_records_end(struct verify_records *s)
 		    "%" PRIu64
 		    " records had been purged before they were archived here",
 		    s->purged);
+	if (s->unjudged > 0)
+		verify_report_note(r,
+		    "%" PRIu64
+		    " checkpoints beside records are not judged: only the "
+		    "journal or --keys shows the keys of their epochs",
+		    s->unjudged);
 	s->archive->whole = s->purged == 0;
 	if (!s->sound || h->size < s->tree.size) {
 		verify_report_skip(

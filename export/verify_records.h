@@ -11,6 +11,7 @@
 
 #include "export/verify_archive.h"
 #include "export/verify_leaf.h"
+#include "export/verify_named.h"
 #include "export/verify_report.h"
 #include "export/verify_tree.h"
 
@@ -32,6 +33,7 @@ struct verify_record {
 		struct view salt;
 		struct view data;
 	} part[VERIFY_RECORD_PARTS];
+	struct verify_named named;
 };
 
 /* Sees each record whose leaf is sound, for the rendering. */
@@ -42,6 +44,7 @@ struct verify_records {
 	struct verify_report *report;
 	struct verify_archive *archive;
 	const struct verify_header *header;
+	const struct verify_trust *trust;
 	struct verify_leaf leaf;
 	struct verify_tree tree;
 	struct verify_key key;
@@ -50,6 +53,7 @@ struct verify_records {
 	bool root_stated;
 	uint8_t root[32];
 	uint64_t next, taken, purged, last_at;
+	uint64_t unjudged; /* checkpoints of epochs that nobody told */
 	verify_record_cb *on_record;
 	void *arg;
 };

@@ -40,6 +40,7 @@ struct xml {
 	bool open;
 	struct verify_record rec;
 	struct buf leaf, salt[VERIFY_RECORD_PARTS], data[VERIFY_RECORD_PARTS];
+	char *named[VERIFY_NAMED_COUNT];
 };
 
 typedef bool node_fn(struct xml *x, bool end);
@@ -167,8 +168,8 @@ static const char *const evidence_attributes[] = {"version", "software",
     "origin", "vkey", "adapter", "batch", "id", "first", "last", "count",
     "size", "root", "note", "left", "right", "rendering", "rendering-sha256",
     NULL};
-static const char *const record_attributes[] = {
-    "seq", "kind", "name", "purged", "leaf", NULL};
+static const char *const record_attributes[] = {"seq", "kind", "name", "purged",
+    "leaf", "note", "token", "salt", "selector", NULL};
 static const char *const part_attributes[] = {"number", "salt", "data", NULL};
 
 static bool
@@ -200,12 +201,24 @@ on_evidence(struct xml *x)
 }
 
 static void
+release_named(struct xml *x)
+{
+	for (unsigned i = 0; i < VERIFY_NAMED_COUNT; i++) {
+		free(x->named[i]);
+		x->named[i] = NULL;
+	}
+}
+
+static void
 record_done(struct xml *x)
 {
 	if (!x->open)
 		return;
 	x->open = false;
 	x->rec.leaf = buf_view(&x->leaf);
+	for (unsigned i = 0; i < VERIFY_NAMED_COUNT; i++)
+		if (x->named[i] != NULL)
+			x->rec.named.text[i] = view_text(x->named[i]);
 	for (unsigned i = 0; i < x->rec.parts; i++) {
 		x->rec.part[i].salt = buf_view(&x->salt[i]);
 		x->rec.part[i].data = buf_view(&x->data[i]);
@@ -222,6 +235,9 @@ on_record(struct xml *x)
 	bool ok;
 
 	record_done(x);
+	release_named(x);
+	for (unsigned i = 0; i < VERIFY_NAMED_COUNT; i++)
+		x->named[i] = attribute(x, verify_named_name[i]);
 	check_attributes(x, record_attributes);
 	memset(&x->rec, 0, sizeof(x->rec));
 	ok = x->inside && leaf != NULL &&
@@ -458,6 +474,7 @@ release(struct xml *x)
 {
 	verify_rendering_free(x->rendering);
 	verify_header_release(&x->header);
+	release_named(x);
 	free(x->rendering_name);
 	free(x->rendering_sha256);
 	buf_release(&x->leaf);

@@ -57,6 +57,22 @@ class ArchiveTests:
         self.assertEqual((self.folder / again["location"]).stat().st_ino,
                          inode)
 
+    def test_what_a_record_names_is_kept_with_it(self):
+        a = self.ready(**self.CONFIG)
+        named = {"note": "a\n1\nb\n\n\u2014 a \u00e9<&\"\n",
+                 "token": "MAA=", "salt": "AAAA", "selector": "e30="}
+        self.journal.events[0].update(named)
+        header, first = a.archive(self.journal, 0, 5)
+        events, end = a.read_back(header, first["location"])
+        self.assertEqual(end["type"], "readback-end")
+        self.assertEqual(events, self.journal.events[:6])
+        raw = (self.folder / first["location"]).read_bytes()
+        # of a repeat it may be more: the records are the same
+        self.journal.events[0]["note"] += "\u2014 b c\n"
+        _, again = a.archive(self.journal, 0, 5)
+        self.assertEqual(again, first)
+        self.assertEqual((self.folder / first["location"]).read_bytes(), raw)
+
     def test_same_batch_gives_the_same_bytes(self):
         raw = []
         for _ in range(2):
