@@ -166,8 +166,8 @@ journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq)
 	return journal_run(j, S_ACK, "ack");
 }
 
-static int
-remove_range(
+int
+journal_remove_range(
     struct journal *j, struct range r, uint64_t purge_number, uint64_t seq)
 {
 	sqlite3_stmt *range = j->stmt[S_RANGE];
@@ -188,7 +188,7 @@ static int
 remove_bodies(struct journal *j, const struct change *c, uint64_t seq)
 {
 	for (size_t i = 0; i < c->purge->count; i++)
-		if (remove_range(
+		if (journal_remove_range(
 			j, c->purge->ranges[i], c->purge_number, seq) != 0)
 			return -1;
 	return 0;
@@ -324,18 +324,6 @@ journal_append(struct journal *j, struct journal_event *events, size_t n)
 		c.ack = &ack;
 	}
 	return journal_commit(j, &c);
-}
-
-int
-journal_import(struct journal *j, struct journal_import *import)
-{
-	const struct change c = {.import = import};
-
-	import->why[0] = '\0';
-	import->misses = false;
-	if (journal_commit(j, &c) == 0)
-		return 0;
-	return import->misses || import->why[0] != '\0' ? 1 : -1;
 }
 
 /* Adds the leaf hashes of the range, and counts its user events. */

@@ -19,6 +19,7 @@ struct hold_row {
 	struct view text;
 	struct hold_selector selector;
 	uint8_t salt[LEAF_SALT_LEN];
+	bool lost; /* text and salt are */
 };
 
 static void
@@ -75,8 +76,11 @@ insert_hold(struct journal *j, const void *arg, uint64_t seq)
 
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)row->n);
 	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)seq);
-	(void)sqlite3_bind_blob(
-	    s, 3, row->salt, sizeof row->salt, SQLITE_STATIC);
+	if (row->lost)
+		(void)sqlite3_bind_null(s, 3);
+	else
+		(void)sqlite3_bind_blob(
+		    s, 3, row->salt, sizeof row->salt, SQLITE_STATIC);
 	bind_text(s, 4, row->text);
 	bind_text(s, 5, row->selector.room);
 	bind_text(s, 6, row->selector.user);
@@ -86,16 +90,19 @@ insert_hold(struct journal *j, const void *arg, uint64_t seq)
 }
 
 int
-journal_put_hold(struct journal *j, struct view fields, uint64_t seq)
+journal_put_hold(struct journal *j, struct view fields, uint64_t seq,
+    const struct journal_hold_words *words)
 {
-	sqlite3_stmt *s = j->stmt[S_HOLD];
-	uint64_t n = 0;
+	struct hold_row row = {.lost = !words->salted};
 
-	(void)leaf_field_number(fields, "hold", &n); /* 0 is refused */
-	(void)sqlite3_clear_bindings(s);             /* always well */
-	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)n);
-	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)seq);
-	return journal_run(j, S_HOLD, "hold");
+	(void)leaf_field_number(fields, "hold", &row.n); /* 0 is refused */
+	if (words->salted) {
+		row.text = words->selector;
+		memcpy(row.salt, words->salt, sizeof row.salt);
+		if (!hold_get_selector(row.text, &row.selector))
+			return journal_fail(j, "the selector is malformed");
+	}
+	return insert_hold(j, &row, seq);
 }
 
 static int

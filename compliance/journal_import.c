@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "compliance/event.h"
+#include "compliance/journal.h"
 #include "compliance/journal_store.h"
 #include "compliance/note.h"
 #include "compliance/ranges.h"
@@ -16,9 +17,6 @@
 struct work {
 	struct journal *j;
 	struct journal_import *in;
-	uint64_t start;      /* size before */
-	bool met;            /* the signed size was met with its root */
-	uint64_t closing;    /* a checkpoint of that size ends an epoch, or 0 */
 	uint64_t extra_size; /* 0: there is none */
 };
 
@@ -40,6 +38,33 @@ miss(struct journal_import *in, uint64_t seq)
 	in->misses = true;
 	in->missing = seq;
 	return 1;
+}
+
+/* The reason that is known already, with the record that it is of. */
+static int
+named(struct work *w, uint64_t seq)
+{
+	char reason[sizeof w->in->why];
+
+	memcpy(reason, w->in->why, sizeof reason);
+	return refuse(w->in, "record %" PRIu64 ": %.200s", seq, reason);
+}
+
+/* A checkpoint of just the records that came is stored. */
+static int
+vouched(struct work *w)
+{
+	struct journal_import *in = w->in;
+
+	if (in->state.closing == w->j->tree->size)
+		in->state.closing = 0;
+	/* An epoch without its end would not hold. */
+	if (!in->partial || in->unclosed > 0)
+		return 0;
+	if (db_exec(w->j->db, "RELEASE good") != 0 ||
+	    db_exec(w->j->db, "SAVEPOINT good") != 0)
+		return journal_fail_sql(w->j, "savepoint");
+	return 0;
 }
 
 /* ---- one record ---- */
@@ -67,7 +92,7 @@ compare(struct work *w, const struct journal_record *r)
 	if (same)
 		return 0;
 	return refuse(w->in,
-	    r->seq < w->start
+	    r->seq < w->in->state.start
 		? "record %" PRIu64 " of the sources contradicts the journal"
 		: "the sources contradict each other in record %" PRIu64,
 	    r->seq);
@@ -95,24 +120,6 @@ breach(const struct work *w, const struct journal_record *r,
 }
 
 static int
-remove_range(
-    struct journal *j, uint64_t first, uint64_t last, uint64_t n, uint64_t seq)
-{
-	sqlite3_stmt *range = j->stmt[S_RANGE];
-	sqlite3_stmt *delete = j->stmt[S_BODY_DELETE];
-
-	(void)sqlite3_bind_int64(range, 1, (sqlite3_int64)first);
-	(void)sqlite3_bind_int64(range, 2, (sqlite3_int64)last);
-	(void)sqlite3_bind_int64(range, 3, (sqlite3_int64)n);
-	(void)sqlite3_bind_int64(range, 4, (sqlite3_int64)seq);
-	(void)sqlite3_bind_int64(delete, 1, (sqlite3_int64)(first << 8));
-	(void)sqlite3_bind_int64(delete, 2, (sqlite3_int64)((last + 1) << 8));
-	if (journal_run(j, S_RANGE, "purge range") != 0)
-		return -1;
-	return journal_run(j, S_BODY_DELETE, "bodies");
-}
-
-static int
 derive_purge(struct work *w, const struct leaf *leaf)
 {
 	struct view list;
@@ -123,9 +130,10 @@ derive_purge(struct work *w, const struct leaf *leaf)
 	if (!leaf_field_number(leaf->fields, "purge", &n) ||
 	    !leaf_field(leaf->fields, "ranges", &list))
 		return refuse(w->in, "it does not tell what was purged");
-	while (r == 0 && ranges_next(&list, &range))
-		r = remove_range(
-		    w->j, range.first, range.last, n, leaf->head.seq);
+	while (r == 0 && ranges_next(&list, &range)) {
+		w->in->state.purged |= range.first < w->j->first;
+		r = journal_remove_range(w->j, range, n, leaf->head.seq);
+	}
 	if (r == 0 && list.n > 0)
 		return refuse(w->in, "its ranges are malformed");
 	return r;
@@ -133,7 +141,7 @@ derive_purge(struct work *w, const struct leaf *leaf)
 
 /* The rows that follow from a control record. 0, 1 refused, -1. */
 static int
-derive(struct work *w, const struct leaf *leaf)
+derive(struct work *w, const struct leaf *leaf, const struct named *named)
 {
 	struct journal *j = w->j;
 	struct rules_batch batch;
@@ -154,14 +162,16 @@ derive(struct work *w, const struct leaf *leaf)
 	case EVENT_PURGE:
 		return derive_purge(w, leaf);
 	case EVENT_HOLD:
-		return journal_put_hold(j, leaf->fields, leaf->head.seq);
+		return journal_import_hold(j, w->in, leaf, named);
 	case EVENT_RELEASE:
 		return journal_put_release(j, leaf->fields, leaf->head.seq);
 	case EVENT_KEY:
 		if (leaf_field(leaf->fields, "clean", &clean) &&
 		    view_is(clean, "yes"))
-			w->closing = leaf->head.seq + 1;
+			w->in->state.closing = leaf->head.seq + 1;
 		return 0;
+	case EVENT_RECOVER:
+		return journal_read_name(j);
 	case EVENT_SEAL:
 		j->sealed = true;
 		return 0;
@@ -169,6 +179,43 @@ derive(struct work *w, const struct leaf *leaf)
 		return 0;
 	}
 	return 1;
+}
+
+/*
+ * A record behind a seal belongs into the next file, which is made when this
+ * one is committed. Its first record names the checkpoint that vouches for
+ * this file.
+ */
+static int
+turn(struct work *w, const struct journal_record *r)
+{
+	struct journal_import *in = w->in;
+	struct journal *j = w->j;
+	int rc = 1;
+
+	if (!in->roll)
+		return refuse(in,
+		    "record %" PRIu64 " belongs into another file than record "
+		    "%" PRIu64
+		    ", which seals one. Several files are made anew, "
+		    "and not completed: move those of the journal aside and "
+		    "give them as sources, too",
+		    r->seq, r->seq - 1);
+	if (in->partial && in->unclosed > 0)
+		return miss(in, r->seq);
+	if (r->named.text[NAMED_NOTE].n > 0)
+		rc = journal_import_note(j, in, r->named.text[NAMED_NOTE]);
+	if (rc < 0 || (rc = journal_has_checkpoint(j, j->tree->size)) < 0)
+		return -1;
+	if (rc == 0)
+		return refuse(in,
+		    "record %" PRIu64
+		    ": the checkpoint that the file before ends with did not "
+		    "come with it",
+		    r->seq);
+	in->state.record = *r;
+	in->state.again = in->state.turn = true;
+	return 0;
 }
 
 static int
@@ -185,14 +232,10 @@ take_record(struct work *w, const struct journal_record *r)
 	if (r->seq > j->tree->size)
 		return miss(w->in, j->tree->size);
 	/* The first record behind it: it did not come. */
-	if (w->closing != 0 && r->seq == w->closing)
+	if (w->in->state.closing != 0 && r->seq == w->in->state.closing)
 		w->in->unclosed++;
 	if (j->sealed)
-		return refuse(w->in,
-		    "record %" PRIu64 " belongs into another file than record "
-		    "%" PRIu64 ", which seals one: files of the journal that "
-		    "follow a sealed one are put back whole",
-		    r->seq, r->seq - 1);
+		return turn(w, r);
 	if (!leaf_parse(r->leaf, &leaf, &why) ||
 	    (why = breach(w, r, &leaf)) != NULL)
 		return refuse(w->in, "record %" PRIu64 ": %s", r->seq, why);
@@ -200,15 +243,13 @@ take_record(struct work *w, const struct journal_record *r)
 		e.part[i] = r->data[i];
 	if (journal_put_record(j, &leaf.head, r->leaf, &e, r->salt) != 0)
 		return -1;
-	rc = derive(w, &leaf);
-	if (rc == 1 && w->in->why[0] != '\0') {
-		char reason[sizeof w->in->why];
-
-		memcpy(reason, w->in->why, sizeof reason);
-		(void)refuse(
-		    w->in, "record %" PRIu64 ": %.200s", r->seq, reason);
-	}
-	return rc;
+	rc = derive(w, &leaf, &r->named);
+	if (rc == 0)
+		rc = journal_import_named(j, w->in, &leaf, &r->named);
+	if (rc == 0 && w->in->state.closing == j->tree->size &&
+	    journal_has_checkpoint(j, j->tree->size) == 1)
+		rc = vouched(w);
+	return rc == 1 ? named(w, r->seq) : rc;
 }
 
 /* ---- checkpoints ---- */
@@ -220,7 +261,7 @@ meet(struct work *w)
 	struct journal_import *in = w->in;
 	uint8_t root[TREE_HASH_LEN];
 
-	if (w->met || w->j->tree->size != in->size)
+	if (w->in->state.met || w->j->tree->size != in->size)
 		return 0;
 	tree_root(w->j->tree, root);
 	if (memcmp(root, in->root, sizeof root) != 0)
@@ -229,7 +270,7 @@ meet(struct work *w)
 		    "than the one that was signed at size %" PRIu64
 		    ": they are of another history",
 		    in->size - 1, in->size);
-	w->met = true;
+	w->in->state.met = true;
 	return 0;
 }
 
@@ -256,59 +297,31 @@ journal_note_holds(
 	return holds;
 }
 
-/* The head moves along: a checkpoint row is never ahead of it. */
-static int
-put_checkpoint(
-    struct journal *j, uint64_t size, const uint8_t *root, struct view text)
-{
-	sqlite3_stmt *head = j->stmt[S_HEAD];
-	sqlite3_stmt *row = j->stmt[S_CHECKPOINT];
-
-	(void)sqlite3_bind_int64(head, 1, (sqlite3_int64)size);
-	(void)sqlite3_bind_blob(head, 2, root, TREE_HASH_LEN, SQLITE_STATIC);
-	(void)sqlite3_bind_blob64(head, 3, text.p, text.n, SQLITE_STATIC);
-	(void)sqlite3_bind_int64(row, 1, (sqlite3_int64)size);
-	(void)sqlite3_bind_blob64(row, 2, text.p, text.n, SQLITE_STATIC);
-	j->note_size = size;
-	if (journal_run(j, S_HEAD, "head") != 0)
-		return -1;
-	return journal_run(j, S_CHECKPOINT, "checkpoint");
-}
-
 /* One that does not hold is no harm: it is not kept. */
 static int
 take_note(struct work *w, struct view text)
 {
+	struct journal_import *in = w->in;
 	struct journal *j = w->j;
-	uint8_t root[TREE_HASH_LEN];
 	struct note note;
 	const char *why;
+	int r;
 
-	tree_root(j->tree, root);
-	if (!journal_note_holds(j, text, &note, &why) ||
-	    note.size != j->tree->size || note.size <= w->start ||
-	    memcmp(note.root, root, sizeof root) != 0)
+	if (!note_parse(text, &note, &why) || note.size <= in->state.start)
 		return 0;
-	if (put_checkpoint(j, note.size, root, text) != 0)
-		return -1;
-	if (note.size == w->closing)
-		w->closing = 0;
-	/* An epoch without its end would not hold. */
-	if (!w->in->partial || w->in->unclosed > 0)
-		return 0;
-	if (db_exec(j->db, "RELEASE good") != 0 ||
-	    db_exec(j->db, "SAVEPOINT good") != 0)
-		return journal_fail_sql(j, "savepoint");
-	return 0;
+	r = journal_import_note(j, in, text);
+	if (r != 0)
+		return r < 0 ? -1 : 0;
+	return note.size == j->tree->size ? vouched(w) : 0;
 }
 
 /* ---- the end ---- */
 
-/* A payload that is not there must have been purged. */
+/* A payload of one file that is not there must have been purged. */
 static int
-check_payloads(struct work *w)
+check_payloads(struct work *w, sqlite3 *db, uint64_t from)
 {
-	sqlite3_stmt *s = db_prepare(w->j->db,
+	sqlite3_stmt *s = db_prepare(db,
 	    "SELECT seq FROM leaf WHERE seq >= ? AND kind < 128"
 	    " AND NOT EXISTS (SELECT 1 FROM body WHERE id >= seq * 256"
 	    " AND id < seq * 256 + 256)"
@@ -318,7 +331,7 @@ check_payloads(struct work *w)
 	int rc = SQLITE_ERROR;
 
 	if (s != NULL) {
-		(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)w->start);
+		(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)from);
 		rc = sqlite3_step(s);
 		if (rc == SQLITE_ROW)
 			seq = (uint64_t)sqlite3_column_int64(s, 0);
@@ -329,7 +342,9 @@ check_payloads(struct work *w)
 		    "the sources have record %" PRIu64
 		    " without its payload, which no purge removed",
 		    seq);
-	return rc == SQLITE_DONE ? 0 : journal_fail_sql(w->j, "payloads");
+	return rc == SQLITE_DONE
+	    ? 0
+	    : journal_fail(w->j, "payloads: %s", sqlite3_errmsg(db));
 }
 
 /* Back to the last checkpoint that holds; what came after proves nothing. */
@@ -342,21 +357,93 @@ cut_back(struct work *w)
 	if (db_exec(j->db, "ROLLBACK TO good") != 0 ||
 	    db_exec(j->db, "RELEASE good") != 0)
 		return journal_fail_sql(j, "savepoint");
-	return journal_load(j);
+	if (journal_load(j) != 0)
+		return -1;
+	if (j->segment == w->in->state.segment || !journal_opens(j))
+		return 0;
+	return refuse(w->in,
+	    "the last checkpoint of the sources is at the end of a file of "
+	    "the journal, with record %" PRIu64
+	    ": find a copy or an archive that goes on",
+	    j->tree->size - 1);
 }
 
 static int
 finish(struct work *w, int r)
 {
+	struct journal_import *in = w->in;
 	struct journal *j = w->j;
 
-	if (r == 0 && !w->met)
-		r = miss(w->in, j->tree->size);
-	if (r == 1 && w->in->misses && w->in->partial)
+	if (r == 0 && !in->state.met)
+		r = miss(in, j->tree->size);
+	if (r == 1 && in->misses && in->partial)
 		r = cut_back(w);
 	if (r == 0)
-		r = check_payloads(w);
-	w->in->appended = j->tree->size - w->start;
+		r = check_payloads(w, j->db, in->state.start);
+	in->appended = j->tree->size - in->state.start;
+	return r;
+}
+
+/* What was signed must be so, of what is there already. */
+static int
+begin(struct work *w)
+{
+	struct journal_import *in = w->in;
+	struct journal *j = w->j;
+	uint8_t root[TREE_HASH_LEN];
+
+	in->state.begun = true;
+	in->state.start = j->size;
+	in->state.segment = j->segment;
+	if (j->size <= in->size)
+		return meet(w);
+	if (journal_root_at(j, in->size, root) != 0)
+		return -1;
+	in->state.met = memcmp(root, in->root, sizeof root) == 0;
+	if (in->state.met)
+		return 0;
+	return refuse(in,
+	    "the journal does not give the root that was signed at size "
+	    "%" PRIu64,
+	    in->size);
+}
+
+static enum journal_import_item
+next_item(
+    struct journal_import *in, struct journal_record *record, struct view *note)
+{
+	if (!in->state.again)
+		return in->next(in, record, note);
+	in->state.again = false;
+	*record = in->state.record;
+	return IMPORT_RECORD;
+}
+
+static int
+take_items(struct work *w)
+{
+	struct journal_import *in = w->in;
+	struct journal_record record;
+	struct view note;
+	int r = 0;
+
+	while (r == 0 && !in->state.turn) {
+		enum journal_import_item item = next_item(in, &record, &note);
+
+		if (item == IMPORT_END)
+			break;
+		if (item == IMPORT_FAILED)
+			r = 1;
+		else if (item == IMPORT_NOTE)
+			r = take_note(w, note);
+		else
+			r = take_record(w, &record);
+		if (r == 0 && item == IMPORT_RECORD &&
+		    w->extra_size == w->j->tree->size)
+			r = take_note(w, in->extra);
+		if (r == 0)
+			r = meet(w);
+	}
 	return r;
 }
 
@@ -364,44 +451,60 @@ finish(struct work *w, int r)
 int
 journal_import_apply(struct journal *j, struct journal_import *in)
 {
-	struct work w = {.j = j, .in = in, .start = j->size};
-	struct journal_record record;
-	uint8_t root[TREE_HASH_LEN];
+	struct work w = {.j = j, .in = in};
 	struct note extra;
-	struct view note;
 	const char *why;
-	int r = meet(&w);
+	int r = 0;
 
-	if (r == 0 && j->size > in->size) {
-		if (journal_root_at(j, in->size, root) != 0)
-			return -1;
-		w.met = memcmp(root, in->root, sizeof root) == 0;
-		if (!w.met)
-			return refuse(in,
-			    "the journal does not give the root that was "
-			    "signed at size %" PRIu64,
-			    in->size);
-	}
-	if (in->partial && db_exec(j->db, "SAVEPOINT good") != 0)
+	if (!in->state.begun)
+		r = begin(&w);
+	if (r == 0 && in->partial && db_exec(j->db, "SAVEPOINT good") != 0)
 		return journal_fail_sql(j, "savepoint");
 	if (note_parse(in->extra, &extra, &why))
 		w.extra_size = extra.size;
-	while (r == 0) {
-		enum journal_import_item item = in->next(in, &record, &note);
+	if (r == 0)
+		r = take_items(&w);
+	return r == 0 && in->state.turn ? 0 : finish(&w, r);
+}
 
-		if (item == IMPORT_END)
-			break;
-		if (item == IMPORT_FAILED)
-			r = 1;
-		else if (item == IMPORT_NOTE)
-			r = take_note(&w, note);
-		else
-			r = take_record(&w, &record);
-		if (r == 0 && item == IMPORT_RECORD &&
-		    w.extra_size == j->tree->size)
-			r = take_note(&w, in->extra);
+/* After the last file: those before are as the purges of all have left them. */
+static int
+finish_files(struct journal *j, struct journal_import *in)
+{
+	struct work w = {.j = j, .in = in};
+	uint64_t from = in->state.start;
+	int r = 0;
+
+	if (in->state.purged && journal_finish_purges(j) != 0)
+		return -1;
+	while (r == 0 && from < j->first) {
+		sqlite3 *db = journal_old_db(j, from);
+
+		r = db == NULL ? -1 : check_payloads(&w, db, from);
 		if (r == 0)
-			r = meet(&w);
+			r = journal_next_file(j, from, &from);
 	}
-	return finish(&w, r);
+	return r;
+}
+
+int
+journal_import(struct journal *j, struct journal_import *in)
+{
+	const struct change c = {.import = in};
+	int r;
+
+	in->why[0] = '\0';
+	in->misses = false;
+	memset(&in->state, 0, sizeof in->state);
+	do {
+		in->state.turn = false;
+		r = journal_commit(j, &c);
+		if (r == 0 && in->state.turn)
+			r = journal_roll(j) == 0 ? 0 : -1;
+	} while (r == 0 && in->state.turn);
+	if (r == 0 && in->state.start < j->first)
+		r = finish_files(j, in);
+	if (r == 0)
+		return 0;
+	return in->misses || in->why[0] != '\0' ? 1 : -1;
 }

@@ -3,8 +3,9 @@
 
 /*
  * Records that are lost here and held elsewhere come back byte for byte,
- * through the gate of journal.h and as one transaction: all of them, when
- * they lead to the root that was signed, or none.
+ * through the gate of journal.h, and what they name with them: all of them,
+ * when they lead to the root that was signed, or none. It is one transaction
+ * for each file of the journal.
  */
 
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 
 #include "compliance/journal.h"
 #include "compliance/leaf.h"
+#include "compliance/named.h"
 
 /* A record as an archive holds it; parts 0 when its payload was purged. */
 struct journal_record {
@@ -23,6 +25,7 @@ struct journal_record {
 	unsigned parts;
 	uint8_t salt[LEAF_PARTS_MAX][LEAF_SALT_LEN];
 	struct view data[LEAF_PARTS_MAX];
+	struct named named;
 };
 
 enum journal_import_item {
@@ -45,6 +48,11 @@ struct journal_import {
 	 * last checkpoint of the sources that the journal's key signed.
 	 */
 	bool partial;
+	/*
+	 * Records behind a seal make another file. When an import fails later
+	 * the files before are kept: only for a journal that is made anew.
+	 */
+	bool roll;
 	/* A checkpoint from elsewhere, taken when the records reach it. */
 	struct view extra;
 	/* Results. */
@@ -53,6 +61,18 @@ struct journal_import {
 	bool misses;       /* refused: `missing` is in none of the sources */
 	uint64_t missing;
 	char why[256];
+	/* Of journal_import() itself. */
+	struct {
+		bool begun;
+		bool met;         /* the signed size was met with its root */
+		bool again;       /* the record is still due */
+		bool turn;        /* it belongs into another file */
+		bool purged;      /* payloads of files before this one */
+		uint64_t start;   /* size before */
+		unsigned segment; /* and file */
+		uint64_t closing; /* a checkpoint ends an epoch there, or 0 */
+		struct journal_record record;
+	} state;
 };
 
 /*

@@ -190,3 +190,55 @@ journal_finish_purge(struct journal *j)
 	j->undone = r != 0;
 	return r;
 }
+
+int
+journal_next_file(struct journal *j, uint64_t seq, uint64_t *out)
+{
+	sqlite3_stmt *s = db_prepare(j->db,
+	    "SELECT seq FROM leaf WHERE kind = 128 AND kind >= 128"
+	    " AND seq > ? ORDER BY seq LIMIT 1");
+	int r = SQLITE_ERROR;
+
+	if (s != NULL) {
+		(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
+		r = sqlite3_step(s);
+		if (r == SQLITE_ROW)
+			*out = (uint64_t)sqlite3_column_int64(s, 0);
+	}
+	(void)sqlite3_finalize(s); /* r tells */
+	return r == SQLITE_ROW ? 0 : journal_fail_sql(j, "files");
+}
+
+/* Those of one file's records, from the first on and below the end. */
+static int
+finish_file(struct journal *j, uint64_t first, uint64_t end)
+{
+	sqlite3_stmt *s = db_prepare(j->db,
+	    "SELECT first, last, n, seq FROM purge_range"
+	    " WHERE first >= ? AND first < ? ORDER BY first");
+	int r = 0;
+
+	if (s == NULL)
+		return journal_fail_sql(j, "purge ranges");
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)first);
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)end);
+	if (sqlite3_step(s) == SQLITE_ROW)
+		r = finish(j, s);
+	(void)sqlite3_finalize(s); /* r tells */
+	return r;
+}
+
+int
+journal_finish_purges(struct journal *j)
+{
+	uint64_t first = 0, end;
+
+	while (first < j->first) {
+		if (journal_next_file(j, first, &end) != 0 ||
+		    finish_file(j, first, end) != 0)
+			return -1;
+		first = end;
+	}
+	j->undone = false;
+	return 0;
+}

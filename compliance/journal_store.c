@@ -31,6 +31,8 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_CHECKPOINT] =
 	"INSERT INTO checkpoint(size, note) SELECT ?1, ?2"
 	" WHERE NOT EXISTS (SELECT 1 FROM checkpoint WHERE size >= ?1)",
+    [S_POINT_ADD] = "INSERT INTO checkpoint(size, note) SELECT ?1, ?2 WHERE"
+		    " NOT EXISTS (SELECT 1 FROM checkpoint WHERE size = ?1)",
     [S_BATCH] = "INSERT INTO batch(seq, adapter, n, first, last)"
 		" VALUES (?, ?, ?, ?, ?)",
     [S_ACK] = "INSERT INTO ack(seq, adapter, n, state) VALUES (?, ?, ?, ?)",
@@ -218,7 +220,7 @@ journal_root_at(struct journal *j, uint64_t size, uint8_t out[32])
 {
 	const struct tree_source source = {find_node, j};
 
-	if (size > j->size)
+	if (size > j->tree->size)
 		return journal_fail(
 		    j, "size %" PRIu64 " is ahead of the journal", size);
 	return tree_root_at(&source, size, out);
@@ -594,9 +596,8 @@ read_identity(struct journal *j)
 	return read_place(j);
 }
 
-/* The newest recover record, if there is one, tells what is so from it on. */
-static int
-read_incarnation(struct journal *j)
+int
+journal_read_name(struct journal *j)
 {
 	struct buf fields;
 	char *origin, *vkey;
@@ -700,7 +701,7 @@ journal_open_file(const char *path, const char *file, char *why, size_t why_len)
 	if (!clock_boot_id(j->boot_id))
 		(void)journal_fail(j, "the boot id cannot be read");
 	if (j->boot_id[0] == '\0' || read_identity(j) != 0 || prepare(j) != 0 ||
-	    read_incarnation(j) != 0 || journal_load(j) != 0 ||
+	    journal_read_name(j) != 0 || journal_load(j) != 0 ||
 	    read_note(j) != 0) {
 		(void)set_why(why, why_len, file, j->error);
 		journal_close(j);

@@ -18,6 +18,7 @@
 #include "compliance/approval.h"
 #include "compliance/clock.h"
 #include "compliance/leaf.h"
+#include "compliance/ranges.h"
 #include "compliance/tree.h"
 
 /* Values are bound without looking: a bind that failed leaves NULL. */
@@ -30,6 +31,7 @@ enum statement {
 	S_TILE,
 	S_HEAD,
 	S_CHECKPOINT,
+	S_POINT_ADD,
 	S_BATCH,
 	S_ACK,
 	S_RANGE,
@@ -112,10 +114,16 @@ int journal_commit(struct journal *j, const struct change *c);
 int journal_run(struct journal *j, enum statement which, const char *what);
 
 /*
- * The rows of hold and release records that come back from elsewhere. A hold's
- * selector does not: until its release it holds everything.
+ * The rows of hold and release records that come back from elsewhere. A hold
+ * without its words holds everything until its release.
  */
-int journal_put_hold(struct journal *j, struct view fields, uint64_t seq);
+struct journal_hold_words {
+	bool salted; /* there are some */
+	uint8_t salt[LEAF_SALT_LEN];
+	struct view selector;
+};
+int journal_put_hold(struct journal *j, struct view fields, uint64_t seq,
+    const struct journal_hold_words *words);
 int journal_put_release(struct journal *j, struct view fields, uint64_t seq);
 
 /* Put the reason where journal_error() finds it; -1. */
@@ -127,6 +135,8 @@ int journal_fail_sql(struct journal *j, const char *what);
 /* The row of a piece of evidence, within a transaction. */
 int journal_insert_evidence(
     struct journal *j, const struct journal_evidence *e);
+/* Origin and key as the newest recover record tells them, if there is one. */
+int journal_read_name(struct journal *j);
 /* Size, time and tree as the file has them, checked against its head. */
 int journal_load(struct journal *j);
 /*
@@ -163,6 +173,10 @@ sqlite3 *journal_open_both(
     struct journal *j, unsigned segment, uint64_t first, uint64_t last);
 /* Removes in its file what the newest purge record says, if that is due. */
 int journal_finish_purge(struct journal *j);
+/* The same for all purges there ever were. */
+int journal_finish_purges(struct journal *j);
+/* The first record of the file behind that of a record: 0, or -1. */
+int journal_next_file(struct journal *j, uint64_t seq, uint64_t *out);
 /* What journal_old_tile() keeps open is closed. */
 void journal_close_old(struct journal *j);
 
@@ -177,10 +191,29 @@ int journal_put_record(struct journal *j, const struct leaf_head *head,
 int journal_put_batch(
     struct journal *j, const struct rules_batch *b, uint64_t seq);
 int journal_put_ack(struct journal *j, const struct rules_ack *a, uint64_t seq);
+/* The row of a purged range; its payloads go, as far as this file has them. */
+int journal_remove_range(
+    struct journal *j, struct range r, uint64_t purge_number, uint64_t seq);
 
 /* ---- journal_import.c: all of an import; 0, or not ---- */
 
 int journal_import_apply(struct journal *j, struct journal_import *in);
+
+/*
+ * ---- journal_import_named.c: 0; 1 when it does not hold, in->why tells; -1.
+ */
+
+struct leaf;
+struct named;
+
+/* A checkpoint with cosignatures; one that does not hold leaves no why. */
+int journal_import_note(
+    struct journal *j, struct journal_import *in, struct view text);
+/* What a record names, after it was put in; and the row of a hold record. */
+int journal_import_named(struct journal *j, struct journal_import *in,
+    const struct leaf *leaf, const struct named *n);
+int journal_import_hold(struct journal *j, struct journal_import *in,
+    const struct leaf *leaf, const struct named *n);
 
 /* ---- journal_clock.c ---- */
 

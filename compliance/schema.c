@@ -206,8 +206,8 @@ GUARD("head_update", "UPDATE ON head",
 FROZEN("checkpoint")
 GUARD("checkpoint_insert", "INSERT ON checkpoint",
 	"NEW.size > (SELECT size FROM head)"
-	" OR EXISTS (SELECT 1 FROM checkpoint WHERE size >= NEW.size)",
-	"checkpoint is not newer than the last, or ahead of the head")
+	" OR EXISTS (SELECT 1 FROM checkpoint WHERE size = NEW.size)",
+	"checkpoint is there already, or ahead of the head")
 
 FROZEN("cosig")
 GUARD("cosig_insert", "INSERT ON cosig",

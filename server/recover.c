@@ -15,6 +15,7 @@
 #include "base/process.h"
 #include "compliance/event.h"
 #include "compliance/note.h"
+#include "compliance/segments.h"
 #include "server/recover_state.h"
 
 int
@@ -49,6 +50,83 @@ recover_give(struct recover *r, const char *path, const char *user,
 
 /* ---- the journal ---- */
 
+static const char *const suffixes[] = {"", "-wal", "-shm", ".new"};
+#define SUFFIXES (sizeof suffixes / sizeof suffixes[0])
+#define KEPT_SUFFIXES 3
+
+/* A file of a journal, or what is beside it; NULL: out of memory. */
+static char *
+beside(const char *path, unsigned segment, const char *suffix)
+{
+	char *file = segments_path(path, segment), *name = NULL;
+
+	if (file == NULL || asprintf(&name, "%s%s", file, suffix) < 0)
+		name = NULL;
+	free(file);
+	return name;
+}
+
+static void
+remove_rebuilt(const struct recover *r)
+{
+	unsigned newest = segments_newest(r->rebuilt) + 1;
+
+	for (unsigned n = 0; n <= newest; n++)
+		for (size_t i = 0; i < SUFFIXES; i++) {
+			char *name = beside(r->rebuilt, n, suffixes[i]);
+
+			if (name != NULL)
+				(void)unlink(name); /* or the next try does */
+			free(name);
+		}
+}
+
+static int
+give_journal(struct recover *r, const char *path)
+{
+	return recover_give(
+	    r, path, r->conf->user_keeper, r->conf->user_engine, 0640);
+}
+
+/* One file that was made anew, with what must stay beside it. */
+static int
+put_in_place(struct recover *r, unsigned segment)
+{
+	int result = 0;
+
+	for (size_t i = KEPT_SUFFIXES; i-- > 0 && result == 0;) {
+		char *from = beside(r->rebuilt, segment, suffixes[i]);
+		char *to = beside(r->journal_path, segment, suffixes[i]);
+
+		if (from == NULL || to == NULL)
+			result = recover_say(r, -1, "out of memory");
+		else if (access(from, F_OK) == 0) {
+			result = give_journal(r, from);
+			if (result == 0 && rename(from, to) != 0)
+				result = recover_say(
+				    r, -1, "%s: %s", to, strerror(errno));
+		}
+		free(from);
+		free(to);
+	}
+	return result;
+}
+
+/* Segment 0 comes last: without it there is no journal. */
+static int
+put_all_in_place(struct recover *r)
+{
+	int result = 0;
+
+	for (unsigned n = segments_newest(r->rebuilt) + 1; n-- > 0;)
+		if (result == 0)
+			result = put_in_place(r, n);
+	if (result == 0 && file_sync_parent(r->journal_path) != 0)
+		result = recover_say(
+		    r, -1, "%s: %s", r->journal_path, strerror(errno));
+	return result;
+}
+
 static int
 make_journal(struct recover *r, struct view fields)
 {
@@ -63,27 +141,35 @@ make_journal(struct recover *r, struct view fields)
 		result = journal_create(
 		    r->rebuilt, uuid, origin, vkey, r->why, r->why_len);
 	if (result == 0)
-		result = recover_give(r, r->rebuilt, r->conf->user_keeper,
-		    r->conf->user_engine, 0640);
+		result = give_journal(r, r->rebuilt);
 	free(uuid);
 	free(origin);
 	free(vkey);
 	return result;
 }
 
-static void
-remove_rebuilt(const struct recover *r)
+/* What is left of a journal could become part of the new one. */
+static int
+check_rests(struct recover *r)
 {
-	static const char *const suffix[] = {"", "-wal", "-shm"};
-	char name[4096];
+	char *wal = beside(r->journal_path, 0, "-wal");
+	int result = 0;
 
-	for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++) {
-		int n =
-		    snprintf(name, sizeof name, "%s%s", r->rebuilt, suffix[i]);
-
-		if (n > 0 && (size_t)n < sizeof name)
-			(void)unlink(name); /* the next try does it again */
-	}
+	if (wal == NULL)
+		return recover_say(r, -1, "out of memory");
+	if (segments_newest(r->journal_path) > 0)
+		result = recover_say(r, 1,
+		    "%s: it is missing, but a later file of the journal is "
+		    "there. Nothing was changed. Next: move that aside, and "
+		    "give it as a source, too",
+		    r->journal_path);
+	else if (access(wal, F_OK) == 0)
+		result = recover_say(r, 1,
+		    "%s: it is there without its database. Nothing was "
+		    "changed. Next: move it aside",
+		    wal);
+	free(wal);
+	return result;
 }
 
 /* An empty journal of the identity that record 0 of the sources tells. */
@@ -101,6 +187,9 @@ begin_journal(struct recover *r, struct recover_source *source)
 		    "make it from archives and copies: chancery-export "
 		    "evidence FILE... | chancery recover --from -",
 		    r->journal_path);
+	n = check_rests(r);
+	if (n != 0)
+		return n;
 	if (asprintf(&r->rebuilt, "%s.new", r->journal_path) < 0) {
 		r->rebuilt = NULL;
 		return recover_say(r, -1, "out of memory");
@@ -156,11 +245,8 @@ recover_finish_journal(struct recover *r)
 		    journal_error(r->journal));
 	journal_close(r->journal);
 	r->journal = NULL;
-	if (result == 0 && r->rebuilt != NULL &&
-	    (rename(r->rebuilt, r->journal_path) != 0 ||
-		file_sync_parent(r->journal_path) != 0))
-		result = recover_say(
-		    r, -1, "%s: %s", r->journal_path, strerror(errno));
+	if (result == 0 && r->rebuilt != NULL)
+		result = put_all_in_place(r);
 	return result;
 }
 
@@ -174,6 +260,7 @@ recover_import(struct recover *r, struct recover_source *source,
 	if (path != NULL && file_read(path, NOTE_MAX, &r->closing) == 0)
 		import->extra = buf_view(&r->closing);
 	free(path);
+	import->roll = r->rebuilt != NULL;
 	recover_source_feed(source, import);
 	result = journal_import(r->journal, import);
 	if (result < 0)
@@ -240,10 +327,13 @@ recover_lossless(struct recover *r, json_t **result)
 	import.size = r->signer.size;
 	memcpy(import.root, r->signer.root, sizeof import.root);
 	status = recover_open_journal(r, source);
-	if (status == 0)
+	/* A journal that is made anew takes its present name from a record. */
+	if (status == 0 && r->rebuilt == NULL)
 		status = recover_check_identity(r);
 	if (status == 0)
 		status = recover_import(r, source, &import);
+	if (status == 0)
+		status = recover_check_identity(r);
 	if (status == 0) {
 		size = journal_size(r->journal);
 		status = recover_finish_journal(r);

@@ -457,10 +457,15 @@ turn(struct turn *t, struct recover_source *source)
 			result = name_folders(t);
 		return result == 0 ? change_places(t) : result;
 	}
-	(void)snprintf(t->old, sizeof t->old, "%s", journal_origin(r->journal));
+	/* A journal that is made anew takes its present name from a record. */
+	(void)snprintf(t->old, sizeof t->old, "%s",
+	    r->rebuilt != NULL && r->signer.state ? r->signer.origin
+						  : journal_origin(r->journal));
 	result = gather(t);
 	if (result == 0)
 		result = take_sources(t, source);
+	if (result == 0 && strcmp(t->old, journal_origin(r->journal)) != 0)
+		return recover_check_identity(r);
 	if (result == 0 && t->whole)
 		return recover_finish_journal(r);
 	if (result == 0)

@@ -124,6 +124,7 @@ fill(struct journal_record *out, const struct adapter_says *e)
 	out->seq = e->seq;
 	out->leaf = e->leaf;
 	out->parts = e->parts;
+	out->named = e->named;
 	for (unsigned i = 0; i < e->parts; i++) {
 		memcpy(out->salt[i], e->part[i].salt, sizeof out->salt[i]);
 		out->data[i] = e->part[i].data;

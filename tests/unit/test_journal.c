@@ -128,7 +128,7 @@ no_row_can_be_changed(void **state)
 	    "INSERT INTO head(id, size, root) VALUES (2, 0, zeroblob(32))",
 	    "REPLACE INTO head(id, size, root) VALUES (1, 3, zeroblob(32))",
 	    "UPDATE checkpoint SET note = x'00'", "DELETE FROM checkpoint",
-	    "INSERT INTO checkpoint(size, note) VALUES (1, x'00')",
+	    "INSERT INTO checkpoint(size, note) SELECT size, note FROM checkpoint",
 	    "INSERT INTO checkpoint(size, note) VALUES (100000, x'00')",
 	    "UPDATE batch SET last = 500", "DELETE FROM batch",
 	    "INSERT INTO batch(adapter, n, first, last, seq)"
