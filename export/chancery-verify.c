@@ -249,9 +249,18 @@ verify_journal(struct work *w, size_t i)
 	return g.count;
 }
 
-/* Archives come first, but the journals know the keys to judge them by. */
+static bool
+keys_of(struct work *w, const struct verify_input *in, struct verify_chain *out)
+{
+	if (in->type == VERIFY_TYPE_JOURNAL)
+		return verify_journal_keys(in->path, out);
+	return in->type == VERIFY_TYPE_CERTIFICATE &&
+	    verify_certificate_keys(in->path, w->trust.given, out);
+}
+
+/* Archives come first, but others know the keys to judge them by. */
 static void
-read_journals_keys(struct work *w)
+read_their_keys(struct work *w)
 {
 	const struct verify_input *in = w->paths.input;
 	size_t archives = 0;
@@ -260,9 +269,7 @@ read_journals_keys(struct work *w)
 		archives += in[i].type == VERIFY_TYPE_BAG ||
 		    in[i].type == VERIFY_TYPE_XML;
 	for (size_t i = 0; archives > 0 && i < w->paths.count; i++)
-		if (in[i].type == VERIFY_TYPE_JOURNAL &&
-		    verify_journal_keys(
-			in[i].path, &w->trust.chain[w->trust.chains]))
+		if (keys_of(w, &in[i], &w->trust.chain[w->trust.chains]))
 			w->trust.chains++;
 }
 
@@ -271,7 +278,7 @@ verify_all(struct work *w)
 {
 	const struct verify_key *key = w->trust.given;
 
-	read_journals_keys(w);
+	read_their_keys(w);
 	for (size_t i = 0; i < w->paths.count; i++) {
 		const struct verify_input *in = &w->paths.input[i];
 		struct verify_archive *a = &w->archive[w->archives];
@@ -292,7 +299,8 @@ verify_all(struct work *w)
 			verify_proof_run(in->path, key, w->report);
 			break;
 		case VERIFY_TYPE_CERTIFICATE:
-			verify_certificate_run(in->path, key, w->report);
+			verify_certificate_run(
+			    in->path, key, w->archive, w->archives, w->report);
 			break;
 		case VERIFY_TYPE_UNKNOWN:
 			verify_report_begin(w->report, in->path, "unknown");

@@ -85,6 +85,33 @@ verify_archive_each(
 }
 
 void
+verify_archive_lost(const struct verify_archive *a, struct verify_report *r)
+{
+	verify_report_failure(r,
+	    "%s: could not be read again, or was changed meanwhile", a->path);
+}
+
+static int
+by_first(const void *a, const void *b)
+{
+	const struct verify_archive *x =
+	    *(const struct verify_archive *const *)a;
+	const struct verify_archive *y =
+	    *(const struct verify_archive *const *)b;
+
+	if (x->first != y->first)
+		return x->first < y->first ? -1 : 1;
+	return x->last > y->last ? -1 : x->last < y->last;
+}
+
+void
+verify_archive_sort(const struct verify_archive **list, size_t count)
+{
+	if (count > 0)
+		qsort(list, count, sizeof(*list), by_first);
+}
+
+void
 verify_archive_release(struct verify_archive *a)
 {
 	free(a->path);

@@ -50,6 +50,11 @@ void verify_archive_run(const char *path, bool bag,
  */
 bool verify_archive_each(
     const struct verify_archive *a, verify_archive_cb *cb, void *arg);
+/* The failure that verify_archive_each() returned false for. */
+void verify_archive_lost(
+    const struct verify_archive *a, struct verify_report *r);
+/* By the first record; of two that begin there, the longer is first. */
+void verify_archive_sort(const struct verify_archive **list, size_t count);
 /* A zeroed one is allowed. */
 void verify_archive_release(struct verify_archive *a);
 

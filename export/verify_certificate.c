@@ -10,7 +10,9 @@
 #include "base/text.h"
 
 #include "export/verify_leaf.h"
+#include "export/verify_line.h"
 #include "export/verify_proof.h"
+#include "export/verify_purged.h"
 
 #define FILE_MAX ((size_t)64 << 20)
 #define RECORDS_MAX 1000
@@ -25,7 +27,10 @@ struct certificate {
 	const struct verify_key *key;
 	struct verify_report *r;
 	struct record *record; /* the purge is the first */
-	size_t count;
+	size_t count, max;
+	char origin[VERIFY_NAME_MAX + 1];      /* of the first */
+	const struct verify_archive **archive; /* of this origin */
+	size_t sources;
 	struct buf archives, approvals, holds; /* in words */
 };
 
@@ -35,20 +40,33 @@ finding(struct certificate *c, const char *why)
 	verify_report_finding(c->r, VERIFY_PURGES, verify_nowhere(), "%s", why);
 }
 
+static void
+take_origin(struct certificate *c, struct view text)
+{
+	struct verify_note note;
+	const char *why;
+	unsigned line;
+
+	if (verify_note_parse(text, &note, &line, &why))
+		memcpy(c->origin, note.origin.p, note.origin.n);
+}
+
 /* False when there are too many. */
 static bool
 take_proof(struct certificate *c, struct view text)
 {
 	struct record *x = &c->record[c->count];
 
-	if (c->count == RECORDS_MAX) {
+	if (c->count == c->max) {
 		finding(c, "there are too many proofs in it");
 		return false;
 	}
-	if (verify_proof_judge(text, c->key, c->r, &x->proof, &x->leaf))
-		c->count++;
-	else
+	if (!verify_proof_judge(text, c->key, c->r, &x->proof, &x->leaf)) {
 		verify_proof_release(&x->proof);
+		return true;
+	}
+	if (c->count++ == 0)
+		take_origin(c, x->proof.note);
 	return true;
 }
 
@@ -143,6 +161,50 @@ next_item(struct view *list, struct view *item)
 	return true;
 }
 
+/* The archive is the file that was acknowledged. */
+static bool
+is_file(const struct verify_archive *a, const struct verify_leaf *ack)
+{
+	uint8_t hash[32];
+
+	return a->first == number(ack, "first") &&
+	    a->last == number(ack, "last") &&
+	    a->bytes == number(ack, "bytes") &&
+	    verify_hex(value(ack, "sha256"), hash, 32) &&
+	    memcmp(hash, a->sha256, 32) == 0;
+}
+
+/* The archives that say to be the one of this acknowledgement. */
+static void
+check_files(struct certificate *c, const struct verify_leaf *ack)
+{
+	size_t given = 0, kept = 0;
+
+	for (size_t i = 0; i < c->sources; i++) {
+		const struct verify_archive *a = c->archive[i];
+		bool named = a->batch == number(ack, "batch") &&
+		    view_is(value(ack, "adapter"), a->adapter);
+
+		given += named;
+		verify_report_count(c->r, VERIFY_ACKS, named);
+		if (!named || is_file(a, ack))
+			c->archive[kept++] = a;
+		else
+			verify_report_finding(c->r, VERIFY_ACKS,
+			    verify_at(ack->seq),
+			    "%s is not the file that was acknowledged: range, "
+			    "SHA-256 or length differ",
+			    a->path);
+	}
+	if (c->sources > 0 && given == 0)
+		verify_report_note(c->r,
+		    "the archive %.*s, which it names (record %" PRIu64
+		    "), was not given",
+		    (int)value(ack, "location").n,
+		    (const char *)value(ack, "location").p, ack->seq);
+	c->sources = kept;
+}
+
 static void
 check_ack(
     struct certificate *c, const struct verify_leaf *purge, struct view item)
@@ -166,6 +228,7 @@ check_ack(
 	    number(ack, "last") < number(purge, "last"))
 		verify_report_finding(c->r, VERIFY_PURGES, verify_at(ack->seq),
 		    "this acknowledgement does not release what was purged");
+	check_files(c, ack);
 	buf_printf(&c->archives,
 	    "%s%.*s: records %" PRIu64 "-%" PRIu64 ", %.*s, sha256 %.*s, "
 	    "record %" PRIu64,
@@ -287,11 +350,6 @@ static void
 judge(struct certificate *c)
 {
 	const struct verify_leaf *purge, *policy;
-
-	if (c->count == 0 || c->record[0].leaf.kind != VERIFY_KIND_PURGE) {
-		finding(c, "its first proof is not of a purge record");
-		return;
-	}
 	verify_report_count(c->r, VERIFY_PURGES, 1);
 	purge = &c->record[0].leaf;
 	say_purge(c, purge);
@@ -306,36 +364,119 @@ judge(struct certificate *c)
 	say(c, "archives", &c->archives);
 	say(c, "approved", &c->approvals);
 	say(c, "holds", &c->holds);
-	verify_report_note(c->r,
-	    "shown: the journal of this key holds these records; that no "
-	    "newer policy or hold came between, and that the archives hold "
-	    "the copies, is shown by journal and archives themselves");
+}
+
+/* What was purged, in the archives that hold. */
+static void
+check_purged(struct certificate *c)
+{
+	size_t good = 0;
+
+	for (size_t i = 0; i < c->sources; i++)
+		if (c->archive[i]->holds && c->archive[i]->whole)
+			c->archive[good++] = c->archive[i];
+	verify_archive_sort(c->archive, good);
+	verify_purged(&c->record[0].leaf, c->archive, good, c->r);
+}
+
+/* The proofs, the first of them of a purge record; else it is said. */
+static bool
+read_proofs(struct certificate *c, const char *path, size_t max)
+{
+	struct buf text;
+
+	buf_init(&text);
+	c->max = max;
+	c->record = calloc(max, sizeof *c->record);
+	if (c->record == NULL || file_read(path, FILE_MAX, &text) != 0) {
+		verify_report_failure(c->r, "%s", strerror(errno));
+		buf_release(&text);
+		return false;
+	}
+	if (text.len > 0 && text.data[0] == '{')
+		take_json(c, buf_view(&text));
+	else
+		take_text(c, buf_view(&text));
+	buf_release(&text);
+	if (c->count > 0 && c->record[0].leaf.kind == VERIFY_KIND_PURGE)
+		return true;
+	finding(c, "its first proof is not of a purge record");
+	return false;
+}
+
+static void
+release(struct certificate *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		verify_proof_release(&c->record[i].proof);
+	free(c->record);
+	free(c->archive);
+	buf_release(&c->archives);
+	buf_release(&c->approvals);
+	buf_release(&c->holds);
+}
+
+static bool
+take_archives(
+    struct certificate *c, const struct verify_archive *archives, size_t count)
+{
+	c->archive = calloc(count + 1, sizeof *c->archive);
+	if (c->archive == NULL) {
+		verify_report_failure(c->r, "out of memory");
+		return false;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (archives[i].path != NULL &&
+		    strcmp(archives[i].origin, c->origin) == 0)
+			c->archive[c->sources++] = &archives[i];
+	return true;
 }
 
 void
-verify_certificate_run(
-    const char *path, const struct verify_key *key, struct verify_report *r)
+verify_certificate_run(const char *path, const struct verify_key *key,
+    const struct verify_archive *archives, size_t count,
+    struct verify_report *r)
 {
 	struct certificate c = {.key = key, .r = r};
-	struct buf text;
+	bool shown = false;
 
 	verify_report_begin(r, path, "purge certificate");
-	buf_init(&text);
-	c.record = calloc(RECORDS_MAX, sizeof *c.record);
-	if (c.record == NULL || file_read(path, FILE_MAX, &text) != 0) {
-		verify_report_failure(r, "%s", strerror(errno));
-	} else {
-		if (text.len > 0 && text.data[0] == '{')
-			take_json(&c, buf_view(&text));
-		else
-			take_text(&c, buf_view(&text));
+	if (read_proofs(&c, path, RECORDS_MAX) &&
+	    take_archives(&c, archives, count)) {
+		bool given = c.sources > 0;
+
 		judge(&c);
+		if (given)
+			check_purged(&c);
+		shown = given && verify_report_findings(r) == 0;
+		verify_report_note(r,
+		    "shown: the journal of this key holds these records%s; "
+		    "that no newer policy or hold came between%s, is shown by "
+		    "journal and archives themselves",
+		    shown ? ", and these archives the copies" : "",
+		    shown ? "" : ", and that the archives hold the copies");
 	}
-	for (size_t i = 0; i < c.count; i++)
-		verify_proof_release(&c.record[i].proof);
-	free(c.record);
-	buf_release(&c.archives);
-	buf_release(&c.approvals);
-	buf_release(&c.holds);
-	buf_release(&text);
+	release(&c);
+}
+
+bool
+verify_certificate_keys(
+    const char *path, const struct verify_key *key, struct verify_chain *out)
+{
+	struct certificate c = {.key = key, .r = verify_report_new()};
+	const char *why;
+	unsigned line;
+	bool ok = false;
+
+	if (c.r != NULL && key != NULL) {
+		verify_report_begin(c.r, path, "purge certificate");
+		ok = read_proofs(&c, path, 1) &&
+		    c.record[0].proof.keys.len > 0 &&
+		    verify_chain_parse(buf_view(&c.record[0].proof.keys),
+			verify_key_of(key, view_text(c.origin)), out, &line,
+			&why);
+	}
+	release(&c);
+	verify_report_free(c.r);
+	return ok;
 }

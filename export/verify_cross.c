@@ -86,17 +86,6 @@ is_of_gap(struct cross *c, const struct verify_archive *a, size_t name)
 	return true;
 }
 
-static int
-by_first(const void *a, const void *b)
-{
-	const struct verify_archive *x =
-	    *(const struct verify_archive *const *)a;
-	const struct verify_archive *y =
-	    *(const struct verify_archive *const *)b;
-
-	return x->first < y->first ? -1 : x->first > y->first;
-}
-
 /* Each record of the purged range lies in an archive that vouches for it. */
 static void
 cover(struct cross *c, const struct verify_span *p)
@@ -177,7 +166,7 @@ verify_cross(const struct verify_journal *j,
 		if (as_acknowledged(&c, a) && a->holds && a->whole)
 			c.good[c.goods++] = a;
 	}
-	qsort(c.good, c.goods, sizeof(*c.good), by_first);
+	verify_archive_sort(c.good, c.goods);
 	for (size_t i = 0; i < j->control.spans; i++)
 		cover(&c, &j->control.span[i]);
 	verify_held(&j->control, c.good, c.goods, r);

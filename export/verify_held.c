@@ -198,10 +198,7 @@ verify_held(const struct verify_control *c,
 		const struct verify_archive *a = archives[i];
 
 		if (concerns(&x, a) && !verify_archive_each(a, take_record, &x))
-			verify_report_failure(r,
-			    "%s: could not be read again, or was changed "
-			    "meanwhile",
-			    a->path);
+			verify_archive_lost(a, r);
 		if (a->last >= x.next)
 			x.next = a->last + 1;
 	}

@@ -202,14 +202,21 @@ verify_paths_add(struct verify_paths *p, const char *path)
 	return append(p, path, type);
 }
 
+/* What is judged by the help of others comes after these. */
+static int
+place(enum verify_type type)
+{
+	return type == VERIFY_TYPE_JOURNAL ? 2
+					   : type == VERIFY_TYPE_CERTIFICATE;
+}
+
 static int
 by_type(const void *a, const void *b)
 {
 	const struct verify_input *x = a, *y = b;
-	bool xj = x->type == VERIFY_TYPE_JOURNAL;
-	bool yj = y->type == VERIFY_TYPE_JOURNAL;
+	int places = place(x->type) - place(y->type);
 
-	return xj != yj ? (int)xj - (int)yj : strcmp(x->path, y->path);
+	return places != 0 ? places : strcmp(x->path, y->path);
 }
 
 /* A journal's file among those that may belong to it. */

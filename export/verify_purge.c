@@ -143,8 +143,8 @@ take_texts(struct verify_control *c, const struct verify_leaf *l,
 	p->anchor = verify_take_copy(c, l->field[PURGE_ANCHOR].value);
 }
 
-void
-verify_purge_take(struct verify_control *c, const struct verify_leaf *l,
+bool
+verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
 	struct verify_purge p = {
@@ -154,20 +154,17 @@ verify_purge_take(struct verify_control *c, const struct verify_leaf *l,
 	if (!verify_take_numbers(l, PURGE_NUMBER, PURGE_COUNT, v, r) ||
 	    !verify_take_numbers(l, PURGE_HELD, PURGE_HELD, &p.held, r) ||
 	    !verify_take_numbers(l, PURGE_POLICY, PURGE_POLICY, &p.policy, r))
-		return;
+		return false;
 	if (!verify_hex(l->field[PURGE_LEAVES].value, p.leaves, 32)) {
 		verify_take_malformed(l, PURGE_LEAVES, r);
-		return;
+		return false;
 	}
 	p.n = v[0];
 	p.first = v[1];
 	p.last = v[2];
 	p.count = v[3];
-	if (p.n != c->purges + 1)
-		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
-		    "purge number %" PRIu64 " is not the next one", p.n);
 	if (!verify_take_room(c, &c->purge, c->purges, sizeof(p)))
-		return;
+		return false;
 	if (p.last < p.first || p.last >= p.seq ||
 	    !take_spans(c, &p, l->field[PURGE_RANGES].value)) {
 		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
@@ -178,6 +175,18 @@ verify_purge_take(struct verify_control *c, const struct verify_leaf *l,
 	}
 	take_texts(c, l, &p);
 	c->purge[c->purges++] = p;
+	return true;
+}
+
+void
+verify_purge_take(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	if (verify_purge_read(c, l, r) &&
+	    c->purge[c->purges - 1].n != c->purges)
+		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
+		    "purge number %" PRIu64 " is not the next one",
+		    c->purge[c->purges - 1].n);
 }
 
 /* ---- judging ---- */

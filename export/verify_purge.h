@@ -9,6 +9,9 @@ void verify_purge_policy(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
 void verify_purge_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
+/* The same of whatever purge; false when there is none now. */
+bool verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r);
 /* After the last control record: ranges are put in order, purges judged. */
 void verify_purge_finish(struct verify_control *c, struct verify_report *r);
 /* Frees what these took up. */

@@ -1,5 +1,6 @@
 """Retention classes, holds, approvals: who keeps what, and what goes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -165,6 +166,7 @@ class Purge(unittest.TestCase):
         with Chancery() as c:
             self.start(c, purge="after-s = 0 approvals = 1")
             c.start()
+            c.restart()     # the archives are of another epoch
             c.cli("hold", "add", "--matter", "2026/7", "--room", self.desk)
             self.talk(c, "one", "two")
             self.store(c)
@@ -188,6 +190,7 @@ class Purge(unittest.TestCase):
             c.run("chancery-export", "certificate", "--journal",
                   c.journal.path.parent, "-o", c.folder / "by-folder", 1)
             c.verify(c.folder / "by-folder")
+            self.with_archives(c, paths["json"])
             text = paths["text"].read_text("utf-8")
             self.assertIn("#   ranges %s\n" % purge["ranges"], text)
             pieces = text.split("c2sp.org/tlog-proof@v1\n")
@@ -207,6 +210,23 @@ class Purge(unittest.TestCase):
                     self.assertEqual(c.verify(other, check=False).returncode,
                                      1, (at, data[at - 20:at + 20]))
             c.stop()
+
+    def with_archives(self, c, path):
+        """A certificate and archives, without the journal."""
+        out = c.folder / "out"
+        shown = "these archives the copies"
+        named, = (r["location"] for r in json.loads(path.read_text())[
+            "records"] if r["role"] == "ack")
+        self.assertNotIn(shown, c.verify(path).stdout)
+        self.assertIn(shown, c.verify(path, out).stdout)
+        data = (out / named).read_bytes()
+        (out / named).write_bytes(data + b"\n")
+        done = c.verify(path, out, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is not the file that was acknowledged", done.stdout)
+        self.assertIn("purged, and in none of the archives given",
+                      done.stdout)
+        (out / named).write_bytes(data)
 
     def test_hold_by_user_and_time(self):
         with Chancery() as c:

@@ -1,4 +1,4 @@
-/* Purges against holds, shown by a journal and an archive together. */
+/* What archives tell of purges: holds that were not heeded, copies. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include "base/log.h"
 
 #include "export/verify_formats.h"
+#include "export/verify_purged.h"
 #include "tests/unit/verify_archives.h"
 #include "tests/unit/verify_run.h"
 
@@ -212,6 +213,107 @@ test_said(void **in)
 	json_decref(o);
 }
 
+/* ---- a purge record and archives, without the journal ---- */
+
+static json_t *
+run_purged(const char *leaf, const char *const *bags, size_t count)
+{
+	const struct verify_trust trust = {.given = NULL};
+	struct verify_report *r = verify_report_new();
+	struct verify_archive archive[2];
+	const struct verify_archive *list[2];
+	struct verify_leaf purge;
+	struct buf text;
+	const char *why;
+	unsigned line;
+	json_t *o;
+
+	for (size_t i = 0; i < count; i++) {
+		verify_archive_run(bags[i], true, &trust, r, &archive[i]);
+		assert_true(archive[i].holds && archive[i].whole);
+		list[i] = &archive[i];
+	}
+	verify_archive_sort(list, count);
+	assert_true(verify_leaf_parse(view_text(leaf), &purge, &line, &why));
+	verify_report_begin(r, "purge", "purge certificate");
+	verify_purged(&purge, list, count, r);
+	for (size_t i = 0; i < count; i++)
+		verify_archive_release(&archive[i]);
+	buf_init(&text);
+	assert_true(verify_report_json(r, &text));
+	o = json_loadb((const char *)text.data, text.len, 0, NULL);
+	assert_non_null(o);
+	buf_release(&text);
+	verify_report_free(r);
+	return o;
+}
+
+/* The purge record with `from` in its text as `to`. */
+static void
+check_purged(struct fix *f, const char *from, const char *to,
+    const char *const *bags, size_t count, const char *check, int64_t seq,
+    const char *words)
+{
+	const char *leaf = f->rec[f->n - 1].leaf, *at = strstr(leaf, from);
+	char changed[2048];
+	json_t *o;
+
+	assert_non_null(at);
+	snprintf(changed, sizeof(changed), "%.*s%s%s", (int)(at - leaf), leaf,
+	    to, at + strlen(from));
+	o = run_purged(changed, bags, count);
+	if (check == NULL
+		? run_status(o) != 0
+		: run_status(o) != 1 || !run_found(o, check, seq, words)) {
+		run_print(o);
+		fail_msg("%s -> %s: expected %s", from, to, words);
+	}
+	json_decref(o);
+}
+
+static void
+test_purged(void **in)
+{
+	struct fix_batch_args early = {1, 0, 4, 7, "records"};
+	struct fix_batch_args late = {2, 3, 6, 7, "records"};
+	char folder[64] = "/tmp/verify.XXXXXX", path[2][128];
+	const char *bags[2] = {path[1], path[0]};
+	struct fix_bag bag;
+	struct fix f;
+
+	(void)in;
+	assert_non_null(mkdtemp(folder));
+	fix_init(&f, 7);
+	fix_open(&f);
+	for (int i = 0; i < 6; i++)
+		fix_post(&f, "word");
+	for (int i = 0; i < 2; i++) {
+		snprintf(path[i], sizeof(path[i]), "%s/%d.tar.zst", folder, i);
+		fix_bag_make(&f, i == 0 ? &early : &late, &bag);
+		fix_bag_seal(&f, i == 0 ? &early : &late, &bag);
+		fix_bag_write(&bag, path[i]);
+	}
+	fix_purge(&f, 9, 1, 5, "records:7");
+	check_purged(&f, "held", "held", bags, 2, NULL, -1, NULL);
+	check_purged(&f, "count 5", "count 4", bags, 2, "purges", 7,
+	    "says 4 events, the archives have 5");
+	check_purged(
+	    &f, "ranges 1-5", "ranges 1-3,5", bags, 2, "purges", 7, "digest");
+	check_purged(
+	    &f, "leaves ", "leaves 00", bags, 2, "control", 7, "malformed");
+	check_purged(
+	    &f, "ranges 1-5", "ranges 1-9", bags, 2, "purges", 7, "malformed");
+	check_purged(&f, "held", "held", bags, 1, "coverage", 1, "none of");
+	check_purged(&f, "held", "held", bags + 1, 1, "coverage", 5, "none of");
+	check_purged(&f, "held", "held", bags, 0, "coverage", 3, "none of");
+	check_purged(&f, "ranges 1-5", "ranges 1,3-5", bags, 1, "coverage", 1,
+	    "none of");
+	for (int i = 0; i < 2; i++)
+		unlink(path[i]);
+	rmdir(folder);
+	fix_free(&f);
+}
+
 int
 main(void)
 {
@@ -220,6 +322,7 @@ main(void)
 	    cmocka_unit_test(test_ambiguous_columns),
 	    cmocka_unit_test(test_in_force),
 	    cmocka_unit_test(test_said),
+	    cmocka_unit_test(test_purged),
 	};
 
 	log_init("test_verify_held", LOG_LEVEL_ERROR);
