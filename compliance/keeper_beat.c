@@ -21,6 +21,7 @@ static const char *const told_names[WIRE_DROPS_COUNT] = {
     [WIRE_DROP_KEEPER] = "keeper",
     [WIRE_DROP_STORAGE] = "storage",
     [WIRE_DROP_CHAT] = "chat",
+    [WIRE_DROP_PASSWORD] = "password",
 };
 
 #define GROUP_MAX (KEEPER_REFUSALS + 2 * WIRE_DROPS_COUNT + 1)

@@ -58,6 +58,7 @@ enum wire_drop {
 	WIRE_DROP_KEEPER,   /* the keeper was not there */
 	WIRE_DROP_STORAGE,  /* it could not write, or ended before it told */
 	WIRE_DROP_CHAT,     /* the chat store could not be written */
+	WIRE_DROP_PASSWORD, /* a wrong password, or after too many */
 	WIRE_DROPS_COUNT
 };
 

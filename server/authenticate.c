@@ -8,6 +8,7 @@
 #include <osipparser2/osip_parser.h>
 
 #include "server/flow.h"
+#include "server/session.h"
 #include "server/store.h"
 
 void
@@ -88,6 +89,66 @@ is_user(const struct digest_credentials *c, const char *aor)
 	return view_is_nocase(name, aor + 4);
 }
 
+static bool
+same_text(const char *a, const char *b)
+{
+	return strcasecmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+/* Scheme, user, host and port; what comes after them changes no target. */
+static bool
+same_target(struct view a, struct view b)
+{
+	char *text[2] = {view_dup(a), view_dup(b)};
+	osip_uri_t *uri[2] = {NULL, NULL};
+	bool same = true;
+
+	for (int i = 0; i < 2; i++)
+		same = same && text[i] != NULL && osip_uri_init(&uri[i]) == 0 &&
+		    osip_uri_parse(uri[i], text[i]) == 0;
+	same = same && same_text(uri[0]->scheme, uri[1]->scheme) &&
+	    same_text(uri[0]->username, uri[1]->username) &&
+	    same_text(uri[0]->host, uri[1]->host) &&
+	    same_text(uri[0]->port, uri[1]->port);
+	for (int i = 0; i < 2; i++) {
+		if (uri[i] != NULL)
+			osip_uri_free(uri[i]);
+		free(text[i]);
+	}
+	return same;
+}
+
+/*
+ * What the credentials are for must be what is asked for (RFC 7616 section
+ * 3.4.6). SIPE answers a 407 with the target of that response, which has
+ * none; it signs in by REGISTER on a connection that is trusted then.
+ */
+static bool
+uri_fits(const struct head *h, const struct digest_credentials *c)
+{
+	if (c->uri.n == h->uri.n && memcmp(c->uri.p, h->uri.p, h->uri.n) == 0)
+		return true;
+	if (view_is(c->uri, "(null)"))
+		return view_is(h->method, "REGISTER") && authenticate_is_ms(h);
+	return same_target(c->uri, h->uri);
+}
+
+/* The address, or of IPv6 what one customer has. */
+static struct view
+network_of(const struct conn *c)
+{
+	const union conn_address *a = &c->remote;
+	const uint8_t *six = a->in6.sin6_addr.s6_addr;
+
+	if (a->any.sa_family == AF_INET)
+		return view_of(
+		    (const uint8_t *)&a->in.sin_addr, sizeof a->in.sin_addr);
+	if (a->any.sa_family != AF_INET6)
+		return view_of(NULL, 0);
+	return IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr) ? view_of(six + 12, 4)
+						       : view_of(six, 8);
+}
+
 static enum digest_verdict
 check(struct sip *s, const struct head *h, struct conn *c,
     const struct digest_credentials *credentials, const char *aor,
@@ -134,38 +195,80 @@ find_credentials(
 	return false;
 }
 
-static bool
-by_digest(struct sip *s, struct conn *c, const struct head *h,
-    struct request *r, const char *aor, struct identity *out)
+static void
+refuse_password(struct sip *s, struct request *r, unsigned wait_s)
 {
-	struct digest_credentials credentials;
-	enum digest_verdict verdict;
-
-	if (!find_credentials(s, h, &credentials)) {
-		challenge(s, h, r, false);
-		return false;
+	chat_password_refused(s->chat);
+	if (wait_s == 0) {
+		s->counters.wrong_passwords++;
+		request_reply(r, 403, "Wrong user name or password");
+	} else {
+		s->counters.guesses_slowed++;
+		request_retry(r, wait_s, "Too many wrong passwords");
 	}
-	verdict = check(s, h, c, &credentials, aor, out);
-	digest_credentials_release(&credentials);
+}
+
+/* What the verdict is worth, and the answer when that is nothing. */
+static bool
+judge(struct sip *s, struct conn *c, const struct head *h, struct request *r,
+    const char *aor, enum digest_verdict verdict)
+{
 	switch (verdict) {
 	case DIGEST_GOOD:
-		if (out->user != NULL && out->name != NULL)
-			return true;
-		identity_release(out);
-		request_reply(r, 503, NULL);
-		return false;
+		guesses_right(&s->guesses, view_text(aor), network_of(c));
+		return true;
 	case DIGEST_STALE:
+	case DIGEST_STRANGE: /* so that no answer tells of the password */
 		challenge(s, h, r, true);
 		return false;
 	case DIGEST_WRONG:
-		s->counters.wrong_passwords++;
-		request_reply(r, 403, "Wrong user name or password");
+		guesses_wrong(
+		    &s->guesses, view_text(aor), network_of(c), sip_now_s(s));
+		refuse_password(s, r, 0);
 		return false;
 	case DIGEST_UNUSABLE:
 		request_reply(r, 400,
 		    "Digest needs algorithm MD5 or SHA-256 and qop=auth");
 		return false;
 	}
+	return false;
+}
+
+static bool
+by_digest(struct sip *s, struct conn *c, const struct head *h,
+    struct request *r, const char *aor, struct identity *out)
+{
+	struct digest_credentials credentials;
+	enum digest_verdict verdict;
+	unsigned wait_s;
+	bool fits;
+
+	if (!find_credentials(s, h, &credentials)) {
+		challenge(s, h, r, false);
+		return false;
+	}
+	fits = uri_fits(h, &credentials);
+	wait_s = guesses_wait(
+	    &s->guesses, view_text(aor), network_of(c), sip_now_s(s));
+	if (!fits) {
+		digest_credentials_release(&credentials);
+		request_reply(
+		    r, 400, "uri of the Digest is not the Request-URI");
+		return false;
+	}
+	if (wait_s > 0) {
+		digest_credentials_release(&credentials);
+		refuse_password(s, r, wait_s);
+		return false;
+	}
+	verdict = check(s, h, c, &credentials, aor, out);
+	digest_credentials_release(&credentials);
+	if (!judge(s, c, h, r, aor, verdict))
+		return false;
+	if (out->user != NULL && out->name != NULL)
+		return true;
+	identity_release(out);
+	request_reply(r, 503, NULL);
 	return false;
 }
 

@@ -237,6 +237,12 @@ static command_fn *const commands[XCCOS_VERBS] = {
 };
 
 void
+chat_password_refused(struct chat *c)
+{
+	record_drop_password(c->record);
+}
+
+void
 chat_overloaded(struct chat *c)
 {
 	record_drop_overload(c->record);

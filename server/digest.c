@@ -299,15 +299,16 @@ digest_check(struct digest *d, const struct digest_credentials *c,
 	static const uint8_t nobody[HASH_MAX] = {0};
 	const uint8_t *ha1 =
 	    c->algorithm == DIGEST_MD5 ? secret->ha1_md5 : secret->ha1_sha256;
-	bool right;
+	bool right, ours;
 
 	if (!c->known_algorithm || !view_is_nocase(c->qop, "auth") ||
 	    c->nc.n != 8 || c->cnonce.n == 0)
 		return DIGEST_UNUSABLE;
 	right = response_matches(c, ha1 == NULL ? nobody : ha1, method);
+	ours = nonce_is_ours(d, c->nonce, host, now_s);
 	if (!right || ha1 == NULL)
-		return DIGEST_WRONG;
-	if (!nonce_is_ours(d, c->nonce, host, now_s) || !use_once(d, c, now_s))
+		return ours ? DIGEST_WRONG : DIGEST_STRANGE;
+	if (!ours || !use_once(d, c, now_s))
 		return DIGEST_STALE;
 	return DIGEST_GOOD;
 }

@@ -24,6 +24,7 @@ enum digest_verdict {
 	DIGEST_GOOD,
 	DIGEST_STALE,   /* the password is right, the nonce is of no use */
 	DIGEST_WRONG,   /* password or user is not right */
+	DIGEST_STRANGE, /* neither are they, nor is the nonce ours */
 	DIGEST_UNUSABLE /* no answer to a challenge of ours */
 };
 

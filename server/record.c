@@ -197,6 +197,12 @@ record_drop_overload(struct record *r)
 }
 
 void
+record_drop_password(struct record *r)
+{
+	drop(r, WIRE_DROP_PASSWORD);
+}
+
+void
 record_drop(struct record *r)
 {
 	if (store_failed(r->store))

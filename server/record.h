@@ -93,6 +93,8 @@ void record_settle(
 void record_drop(struct record *r);
 /* The same, because there were too many at once. */
 void record_drop_overload(struct record *r);
+/* Somebody was not signed in: no right password, or too many wrong ones. */
+void record_drop_password(struct record *r);
 /* Refuses all that is under way, before the end of the process. */
 void record_refuse_all(struct record *r, const char *why);
 /* Gives what was handed over to the system, before the process ends. */

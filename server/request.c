@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 
-#define RETRY_AFTER_S 5
+#define RETRY_AFTER_S 5U
 
 static const struct {
 	unsigned status;
@@ -177,7 +177,8 @@ static void
 put_diagnostics(struct request *r, struct buf *b, const char *reason)
 {
 	if (r->status == 503)
-		buf_printf(b, "Retry-After: %d\r\n", RETRY_AFTER_S);
+		buf_printf(b, "Retry-After: %u\r\n",
+		    r->retry_after_s > 0 ? r->retry_after_s : RETRY_AFTER_S);
 	buf_printf(b,
 	    "ms-diagnostics: %u;source=\"%s\";reason=", 20000 + r->status,
 	    r->sip->conf->domain);
@@ -245,6 +246,13 @@ request_reply(struct request *r, unsigned status, const char *reason)
 {
 	request_begin(r, status, reason);
 	request_end(r, NULL, view_of("", 0));
+}
+
+void
+request_retry(struct request *r, unsigned after_s, const char *reason)
+{
+	r->retry_after_s = after_s;
+	request_reply(r, 503, reason);
 }
 
 void

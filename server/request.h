@@ -23,6 +23,7 @@ struct request {
 	bool counted;                    /* among sip->inflight */
 	bool tagged;                     /* the To of the request has a tag */
 	unsigned status;                 /* of the answer being built */
+	unsigned retry_after_s;          /* of a 503; 0: as usual */
 	char tag[REQUEST_TAG_LEN + 1];   /* To tag of the answer otherwise */
 	size_t to_end, echo_len;
 	char *id;    /* within text */
@@ -42,6 +43,8 @@ struct buf *request_begin(
 void request_end(struct request *r, const char *type, struct view body);
 /* An answer without any more fields. */
 void request_reply(struct request *r, unsigned status, const char *reason);
+/* 503 with a Retry-After of so many seconds. */
+void request_retry(struct request *r, unsigned after_s, const char *reason);
 /* Frees it without an answer. */
 void request_drop(struct request *r);
 /* The registered phrase of a status (RFC 3261 section 21). */

@@ -83,6 +83,8 @@ void chat_info(
     struct chat *c, struct session *s, struct request *r, struct view body);
 /* One was refused instead, because there were too many. */
 void chat_overloaded(struct chat *c);
+/* Somebody was not signed in for want of the password. */
+void chat_password_refused(struct chat *c);
 /* What became of a copy: once for each session_send() with a room. */
 void chat_outcome(struct chat *c, struct session *s, uint64_t room,
     uint64_t number, enum session_outcome outcome);

@@ -146,6 +146,7 @@ sip_new(uv_loop_t *loop, const struct conf *conf, struct store *store,
 	ring_init(&s->returned);
 	buf_init(&s->reply);
 	buf_init(&s->text);
+	guesses_init(&s->guesses);
 	if (digest_init(&s->digest, conf->domain) < 0)
 		goto failed;
 	if (transaction_layer_init(&s->transactions, loop) < 0)
@@ -157,6 +158,7 @@ sip_new(uv_loop_t *loop, const struct conf *conf, struct store *store,
 	return s;
 failed:
 	digest_release(&s->digest);
+	guesses_release(&s->guesses);
 	free(s);
 	return NULL;
 }
@@ -203,6 +205,7 @@ sip_status(const struct sip *s, json_t *out)
 	    {"overload", c->overload},
 	    {"sign_ins", c->sign_ins},
 	    {"wrong_passwords", c->wrong_passwords},
+	    {"guesses_slowed", c->guesses_slowed},
 	    {"infos_sent", c->infos_sent},
 	    {"deliveries", c->delivered},
 	    {"deliveries_refused", c->refused},

@@ -15,6 +15,7 @@
 
 #include "base/conf.h"
 #include "server/digest.h"
+#include "server/guesses.h"
 #include "server/lookup.h"
 #include "server/transaction.h"
 #include "server/transport.h"
@@ -30,7 +31,7 @@ struct sip_counters {
 	uint64_t overload;    /* 503 before chat was asked */
 	uint64_t infos_sent;
 	uint64_t delivered, refused, timeout, gone; /* outcomes */
-	uint64_t sign_ins, wrong_passwords;
+	uint64_t sign_ins, wrong_passwords, guesses_slowed;
 };
 
 struct sip {
@@ -41,6 +42,7 @@ struct sip {
 	struct transport *transport;
 	struct transaction_layer transactions;
 	struct digest digest;
+	struct guesses guesses;
 	struct lookup dialogs;  /* struct dialog by Call-ID */
 	struct lookup sessions; /* struct session by user and device */
 	struct ring flows;      /* struct flow, swept in turn */

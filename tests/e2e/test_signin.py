@@ -6,7 +6,7 @@ import secrets
 import stat
 import unittest
 
-from chancery import DOMAIN, Chancery
+from chancery import DOMAIN, Chancery, wait_until
 from sip import challenge, digest
 
 
@@ -109,6 +109,39 @@ class SignIn(unittest.TestCase):
                         self.assertEqual(client.register().status, 403)
                         self.assertEqual(len(client.nonces), 1)
             self.assertEqual(c.sign_in("bob").faults, [])
+
+    def test_guesses_are_slowed_and_on_record(self):
+        with Chancery(extra="journal { beat-s = 1 }\n") as c:
+            c.init().add_users("ann", "bob")
+            c.start()
+            statuses = []
+            for n in range(7):
+                guesser = c.client("ann", password="guess %d" % n).connect()
+                final = guesser.register()
+                statuses.append(final.status)
+            self.assertEqual(statuses, [403] * 5 + [503] * 2)
+            self.assertIn(final.get("Retry-After"), ("1", "2"))
+            self.assertEqual(c.sign_in("bob").faults, [])
+            told = c.journal.wait(
+                lambda j: [d for d in j.control("drop")
+                           if d["what"] == "password"], "no drop record")
+            c.journal.wait(
+                lambda j: sum(int(d["count"]) for d in j.control("drop"))
+                == 7, "not all are counted: %r" % told)
+            status = c.cli_json("status")["server"]["sip"]
+            self.assertEqual((status["wrong_passwords"],
+                              status["guesses_slowed"]), (5, 2))
+            # Once the pause is over the right one is taken.
+            wait_until(lambda: c.client("ann").connect().register().status
+                       == 200, "ann is locked out", step=0.3)
+
+    def test_credentials_for_another_request(self):
+        with Chancery() as c:
+            c.init().add_users("ann")
+            c.start()
+            ann = c.client("ann").connect()
+            ann.digest_uri = "sip:bob@" + DOMAIN
+            self.assertEqual(ann.register().status, 400)
 
     def test_credentials_of_another_user(self):
         with Chancery() as c:

@@ -37,7 +37,7 @@
 /* ---- the chat that takes notes ---- */
 
 struct chat {
-	unsigned opened, infos, overloaded, outcomes, gone;
+	unsigned opened, infos, overloaded, unsigned_in, outcomes, gone;
 	unsigned by_outcome[4];
 	enum session_end last_end;
 	struct session *session; /* the last one */
@@ -86,6 +86,12 @@ chat_info(
 	else
 		request_answer(r, c->status,
 		    c->status == 200 ? "OK" : "No \"way\"\r\nX: y");
+}
+
+void
+chat_password_refused(struct chat *c)
+{
+	c->unsigned_in++;
 }
 
 void

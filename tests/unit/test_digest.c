@@ -112,8 +112,8 @@ test_known_answers(void **state)
 	    {"sip:chat.example", "abfd5f528c605433652284895a2163de",
 		DIGEST_STALE},
 	    {"sip:chat.example", "abfd5f528c605433652284895a2163df",
-		DIGEST_WRONG},
-	    {"(null)", "abfd5f528c605433652284895a2163de", DIGEST_WRONG},
+		DIGEST_STRANGE},
+	    {"(null)", "abfd5f528c605433652284895a2163de", DIGEST_STRANGE},
 	};
 	struct digest d;
 	struct buf b;

@@ -146,6 +146,61 @@ test_wrong_password_and_unknown_user_look_alike(void **state)
 	assert_int_equal(fix.sip->counters.sign_ins, 0);
 }
 
+/* Credentials made for another request are good for none. */
+static void
+test_digest_uri_is_the_requests(void **state)
+{
+	static const struct {
+		const char *uri;
+		bool ms;
+		const char *status;
+	} rows[] = {
+	    {"sip:" FIX_DOMAIN, true, "SIP/2.0 200 "},
+	    {"sip:" FIX_DOMAIN, false, "SIP/2.0 200 "},
+	    {"SIP:" FIX_DOMAIN ";transport=tcp", false, "SIP/2.0 200 "},
+	    {"(null)", true, "SIP/2.0 200 "},
+	    {"(null)", false, "SIP/2.0 400 uri of the Digest"},
+	    {"", true, "SIP/2.0 400 uri of the Digest"},
+	    {"sip:other.test", true, "SIP/2.0 400 uri of the Digest"},
+	    {"sip:x@" FIX_DOMAIN, true, "SIP/2.0 400 uri of the Digest"},
+	    {"sips:" FIX_DOMAIN, true, "SIP/2.0 400 uri of the Digest"},
+	    {"sip:" FIX_DOMAIN ":5070", true, "SIP/2.0 400 uri of the Digest"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct client c;
+		char line[1024];
+
+		client_open(&c, &fix, CONN_TCP, "ann");
+		client_register(&c, "");
+		client_credentials(&c, false, "REGISTER", rows[i].uri,
+		    FIX_PASSWORD, line, sizeof(line));
+		client_forget(&c);
+		if (rows[i].ms)
+			client_register(&c, line);
+		else
+			register_plain(&c, line);
+		client_expect(&c, rows[i].status);
+		client_close(&c);
+	}
+}
+
+/* Slower and slower, and the right password is not looked at meanwhile. */
+static void
+test_guesses_are_slowed(void **state)
+{
+	(void)state;
+	for (int i = 0; i < GUESSES_USER_FREE; i++)
+		sign_in_with("ann", false, "S3cret", "SIP/2.0 403 ");
+	sign_in_with("ann", false, "S3cret", "Retry-After: 1\r\n");
+	sign_in_with("ann", false, FIX_PASSWORD,
+	    "SIP/2.0 503 Too many wrong passwords\r\n");
+	assert_int_equal(fix.sip->counters.wrong_passwords, GUESSES_USER_FREE);
+	assert_int_equal(fix.sip->counters.guesses_slowed, 2);
+	assert_int_equal(fix.chat.unsigned_in, GUESSES_USER_FREE + 2);
+}
+
 static void
 test_credentials_are_good_once(void **state)
 {
@@ -632,6 +687,8 @@ main(void)
 	    CASE(test_register_as_sipe_reads_it),
 	    CASE(test_plain_client_gets_sha256_first),
 	    CASE(test_wrong_password_and_unknown_user_look_alike),
+	    CASE(test_digest_uri_is_the_requests),
+	    CASE(test_guesses_are_slowed),
 	    CASE(test_credentials_are_good_once),
 	    CASE(test_user_of_the_digest_must_be_who_registers),
 	    CASE(test_identity_is_the_connections),
