@@ -98,35 +98,18 @@ hold_get_selector(struct view text, struct hold_selector *out)
 	return valid;
 }
 
-int
-hold_each(
-    sqlite3 *db, uint64_t first, uint64_t last, hold_record_cb *cb, void *arg)
-{
-	sqlite3_stmt *s = db_prepare(db,
-	    "SELECT b.id >> 8, MIN(h.n) FROM hold h CROSS JOIN body b"
-	    " ON b.id >= ?1 AND b.id < ?2 AND b.id & 255 = 0"
-	    " CROSS JOIN leaf l ON l.seq = b.id >> 8"
-	    " WHERE h.released IS NULL AND " HOLD_MATCH
-	    " GROUP BY b.id ORDER BY b.id");
-	int r;
-
-	if (s == NULL)
-		return -1;
-	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)(first << 8));
-	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)((last + 1) << 8));
-	while ((r = sqlite3_step(s)) == SQLITE_ROW)
-		cb(arg, (uint64_t)sqlite3_column_int64(s, 0),
-		    (uint64_t)sqlite3_column_int64(s, 1));
-	(void)sqlite3_finalize(s); /* repeats r */
-	return r == SQLITE_DONE ? 0 : -1;
-}
-
 static char *
 text_column(sqlite3_stmt *s, int i)
 {
 	const unsigned char *text = sqlite3_column_text(s, i);
 
 	return text != NULL ? strdup((const char *)text) : NULL;
+}
+
+static bool
+is_null(sqlite3_stmt *s, int i)
+{
+	return sqlite3_column_type(s, i) == SQLITE_NULL;
 }
 
 static int
@@ -145,33 +128,27 @@ take_hold(struct holds *h, sqlite3_stmt *s)
 	    .user = text_column(s, 2),
 	    .since = (uint64_t)sqlite3_column_int64(s, 3),
 	    .until = (uint64_t)sqlite3_column_int64(s, 4),
+	    .wordless = is_null(s, 5),
 	};
-	return (new->room == NULL) ==
-		    (sqlite3_column_type(s, 1) == SQLITE_NULL) &&
-		(new->user == NULL) ==
-		    (sqlite3_column_type(s, 2) == SQLITE_NULL)
+	return (new->room == NULL) == is_null(s, 1) &&
+		(new->user == NULL) == is_null(s, 2)
 	    ? 0
 	    : -1;
 }
 
-int
-holds_read(struct holds *h, sqlite3 *db)
-{
-	sqlite3_stmt *s = db_prepare(db,
-	    "SELECT n, room, user, since, until FROM hold"
-	    " WHERE released IS NULL ORDER BY n");
-	int r = SQLITE_ERROR;
+/* ---- words ---- */
 
-	holds_release(h);
-	while (s != NULL && (r = sqlite3_step(s)) == SQLITE_ROW)
-		if (take_hold(h, s) != 0)
-			break;
-	(void)sqlite3_finalize(s); /* repeats r */
-	h->released = (uint64_t)db_int(db,
-	    "SELECT seq FROM leaf WHERE kind = 139 AND kind >= 128"
-	    " ORDER BY seq DESC LIMIT 1",
-	    0);
-	return r == SQLITE_DONE ? 0 : -1;
+/* Shorter ones first: most that are looked up have another length. */
+static int
+by_length(const void *a, const void *b)
+{
+	const char *one = *(const char *const *)a;
+	const char *two = *(const char *const *)b;
+	size_t n = strlen(one), m = strlen(two);
+
+	if (n != m)
+		return n < m ? -1 : 1;
+	return memcmp(one, two, n);
 }
 
 static uint8_t
@@ -180,42 +157,162 @@ lower(uint8_t c)
 	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
-/* Whether `before`, the word and one of the ends stand there; no case. */
-static bool
-has_word(
-    struct view text, const char *before, const char *word, const char *ends)
+static int
+compare(struct view text, struct view word)
 {
-	size_t b = strlen(before), w = strlen(word);
+	if (text.n != word.n)
+		return text.n < word.n ? -1 : 1;
+	for (size_t i = 0; i < text.n; i++)
+		if (lower(text.p[i]) != word.p[i])
+			return lower(text.p[i]) < word.p[i] ? -1 : 1;
+	return 0;
+}
 
-	for (size_t i = 0; i + b + w < text.n; i++) {
-		size_t k = 0;
+/* Where the word is in the list; h->words: nowhere. */
+static size_t
+find_word(const struct holds *h, struct view text)
+{
+	size_t low = 0, high = h->words;
 
-		if (text.p[i] != (uint8_t)before[0] ||
-		    memcmp(text.p + i, before, b) != 0)
-			continue;
-		while (k < w && lower(text.p[i + b + k]) == (uint8_t)word[k])
-			k++;
-		if (k == w && strchr(ends, text.p[i + b + w]) != NULL &&
-		    text.p[i + b + w] != '\0')
-			return true;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int c = compare(text, h->word[middle]);
+
+		if (c == 0)
+			return middle;
+		if (c < 0)
+			high = middle;
+		else
+			low = middle + 1;
 	}
-	return false;
+	return h->words;
+}
+
+static int
+list_words(struct holds *h)
+{
+	const char **list = calloc(2 * h->count + 1, sizeof *list);
+	size_t n = 0;
+
+	h->word = calloc(2 * h->count + 1, sizeof *h->word);
+	h->seen = calloc(2 * h->count + 1, 1);
+	if (list == NULL || h->word == NULL || h->seen == NULL) {
+		free(list);
+		return -1;
+	}
+	for (size_t i = 0; i < h->count; i++) {
+		if (h->hold[i].room != NULL)
+			list[n++] = h->hold[i].room;
+		if (h->hold[i].user != NULL)
+			list[n++] = h->hold[i].user;
+	}
+	qsort(list, n, sizeof *list, by_length);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || strcmp(list[i], list[i - 1]) != 0)
+			h->word[h->words++] = view_text(list[i]);
+	free(list);
+	for (size_t i = 0; i < h->count; i++) {
+		struct hold *x = &h->hold[i];
+
+		if (x->room != NULL)
+			x->room_word = find_word(h, view_text(x->room));
+		if (x->user != NULL)
+			x->user_word = find_word(h, view_text(x->user));
+	}
+	return 0;
+}
+
+int
+holds_read(struct holds *h, sqlite3 *db, uint64_t seq)
+{
+	sqlite3_stmt *s = db_prepare(db,
+	    seq == HOLDS_NOW
+		? "SELECT n, room, user, since, until, selector FROM hold"
+		  " WHERE released IS NULL ORDER BY n"
+		: "SELECT n, room, user, since, until, selector FROM hold"
+		  " WHERE seq < ?1 AND (released IS NULL OR released > ?1)"
+		  " ORDER BY n");
+	int r = SQLITE_ERROR;
+
+	holds_release(h);
+	if (s != NULL && seq != HOLDS_NOW)
+		(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
+	while (s != NULL && (r = sqlite3_step(s)) == SQLITE_ROW)
+		if (take_hold(h, s) != 0)
+			break;
+	(void)sqlite3_finalize(s); /* repeats r */
+	h->released = (uint64_t)db_int(db,
+	    "SELECT seq FROM leaf WHERE kind = 139 AND kind >= 128"
+	    " ORDER BY seq DESC LIMIT 1",
+	    0);
+	if (r == SQLITE_DONE && list_words(h) == 0)
+		return 0;
+	holds_release(h);
+	return -1;
+}
+
+#define SEEN_USER 1
+#define SEEN_ROOM 2
+
+/* Whether the string that begins behind the quote at i is the room's. */
+static bool
+is_room(struct view text, size_t i)
+{
+	static const char name[] = "\"room\":";
+	size_t n = sizeof name - 1;
+
+	return i >= n && memcmp(text.p + i - n, name, n) == 0;
+}
+
+/* Looks up what stands between each quote and the next quote or space. */
+static void
+see_words(const struct holds *h, struct view text)
+{
+	const uint8_t *end = text.p + text.n, *at = text.p;
+
+	memset(h->seen, 0, h->words);
+	while (at < end && (at = memchr(at, '"', (size_t)(end - at))) != NULL) {
+		const uint8_t *from = ++at;
+		size_t word;
+
+		while (at < end && *at != '"' && *at != ' ')
+			at++;
+		if (at == end)
+			return;
+		word = find_word(h, view_of(from, (size_t)(at - from)));
+		if (word == h->words)
+			continue;
+		h->seen[word] |= SEEN_USER;
+		if (*at == '"' && is_room(text, (size_t)(from - text.p) - 1))
+			h->seen[word] |= SEEN_ROOM;
+	}
+}
+
+static bool
+keeps(const struct holds *h, const struct hold *x, uint64_t at)
+{
+	return at >= x->since && (x->until == 0 || at < x->until) &&
+	    (x->room == NULL || (h->seen[x->room_word] & SEEN_ROOM) != 0) &&
+	    (x->user == NULL || (h->seen[x->user_word] & SEEN_USER) != 0);
+}
+
+static const struct hold *
+match(const struct holds *h, uint64_t at, struct view envelope,
+    bool also_wordless)
+{
+	if (h->words > 0)
+		see_words(h, envelope);
+	for (size_t i = 0; i < h->count; i++)
+		if (keeps(h, &h->hold[i], at) &&
+		    (also_wordless || !h->hold[i].wordless))
+			return &h->hold[i];
+	return NULL;
 }
 
 const struct hold *
 holds_match(const struct holds *h, uint64_t at, struct view envelope)
 {
-	for (size_t i = 0; i < h->count; i++) {
-		const struct hold *x = &h->hold[i];
-
-		if (at >= x->since && (x->until == 0 || at < x->until) &&
-		    (x->room == NULL ||
-			has_word(envelope, "\"room\":\"", x->room, "\"")) &&
-		    (x->user == NULL ||
-			has_word(envelope, "\"", x->user, "\" ")))
-			return x;
-	}
-	return NULL;
+	return match(h, at, envelope, true);
 }
 
 void
@@ -226,5 +323,51 @@ holds_release(struct holds *h)
 		free(h->hold[i].user);
 	}
 	free(h->hold);
+	free(h->word);
+	free(h->seen);
 	*h = (struct holds){0};
+}
+
+/* ---- the triggers' function ---- */
+
+struct fence {
+	holds_get *get;
+	void *arg;
+};
+
+static void
+held(sqlite3_context *context, int count, sqlite3_value **value)
+{
+	const struct fence *f = sqlite3_user_data(context);
+	const struct holds *h = f->get(f->arg);
+	struct view envelope;
+
+	(void)count; /* always 2 */
+	if (h == NULL) {
+		sqlite3_result_error(context, "holds cannot be read", -1);
+		return;
+	}
+	envelope.p = sqlite3_value_blob(value[1]);
+	envelope.n = (size_t)sqlite3_value_bytes(value[1]);
+	if (envelope.p == NULL)
+		envelope = view_of((const uint8_t *)"", 0);
+	sqlite3_result_int(context,
+	    match(h, (uint64_t)sqlite3_value_int64(value[0]), envelope,
+		false) != NULL);
+}
+
+int
+holds_fence(sqlite3 *db, holds_get *get, void *arg)
+{
+	struct fence *f = malloc(sizeof *f);
+
+	if (f == NULL)
+		return -1;
+	*f = (struct fence){get, arg};
+	/* When it fails, f is freed all the same. */
+	return sqlite3_create_function_v2(db, "held", 2,
+		   SQLITE_UTF8 | SQLITE_INNOCUOUS, f, held, NULL, NULL,
+		   free) == SQLITE_OK
+	    ? 0
+	    : -1;
 }

@@ -9,22 +9,6 @@
 
 #include "base/buf.h"
 
-/*
- * The one definition of what a row h of `hold` keeps: body b (part 0) of leaf
- * l. A string of the envelope that is the user, or begins with it and a
- * space (delivery), names him; strings in JSON have their quotes escaped, and
- * neither a room nor a user has anything that is escaped.
- */
-#define HOLD_TEXT "lower(CAST(b.data AS TEXT))"
-#define HOLD_MATCH                                                             \
-	"(h.since IS NULL OR l.at >= h.since)"                                 \
-	" AND (h.until IS NULL OR l.at < h.until)"                             \
-	" AND (h.room IS NULL"                                                 \
-	" OR instr(" HOLD_TEXT ", '\"room\":\"' || h.room || '\"') > 0)"       \
-	" AND (h.user IS NULL"                                                 \
-	" OR instr(" HOLD_TEXT ", '\"' || h.user || '\"') > 0"                 \
-	" OR instr(" HOLD_TEXT ", '\"' || h.user || ' ') > 0)"
-
 /* Members that are not set are empty, or 0: no limit. */
 struct hold_selector {
 	struct view room, user;
@@ -39,32 +23,49 @@ void hold_put_selector(struct buf *b, const struct hold_selector *s);
  */
 bool hold_get_selector(struct view text, struct hold_selector *out);
 
-/* Live holds, for those who cannot ask the database about each record. */
+/*
+ * Holds in force. A user is named by each string of the envelope that is his
+ * name, or begins with it and a space (delivery); strings in JSON have their
+ * quotes escaped, and neither a room nor a user has anything that is escaped.
+ */
 struct hold {
 	uint64_t n;
 	char *room, *user;     /* lower case, NULL: any */
 	uint64_t since, until; /* until 0: no end */
+	bool wordless; /* what it selects is lost: it keeps everything */
+	size_t room_word, user_word;
 };
 
 struct holds {
 	struct hold *hold;
 	size_t count;
+	struct view *word; /* all rooms and users, sorted, each once */
+	size_t words;
+	uint8_t *seen;     /* per word, for the record that is looked at */
 	uint64_t released; /* newest release record, 0: none */
 };
 
-/* Reads those in force now in place of the ones before. 0, or -1. */
-int holds_read(struct holds *h, sqlite3 *db);
-/* The hold with the smallest number that keeps such a record, or NULL. */
+#define HOLDS_NOW UINT64_MAX
+
+/*
+ * Reads those in force at a record, or now, in place of the ones before. 0,
+ * or -1: then none are there.
+ */
+int holds_read(struct holds *h, sqlite3 *db, uint64_t seq);
+/*
+ * The hold with the smallest number that keeps such a record, or NULL. Costs
+ * hardly more when there are more.
+ */
 const struct hold *holds_match(
     const struct holds *h, uint64_t at, struct view envelope);
 void holds_release(struct holds *h);
 
 /*
- * Calls for each record of [first,last] with payload that a live hold keeps,
- * in order, with the smallest number of such a hold. 0, or -1.
+ * Gives the connection the function held(at, envelope) of the schema's
+ * triggers, which asks these holds but for the wordless: those the keeper
+ * alone judges. get: NULL when they cannot be read. 0, or -1.
  */
-typedef void hold_record_cb(void *arg, uint64_t seq, uint64_t hold);
-int hold_each(
-    sqlite3 *db, uint64_t first, uint64_t last, hold_record_cb *cb, void *arg);
+typedef const struct holds *holds_get(void *arg);
+int holds_fence(sqlite3 *db, holds_get *get, void *arg);
 
 #endif

@@ -192,7 +192,28 @@ uint64_t journal_last_at(struct journal *j, unsigned kind);
 int journal_wal_pages(const struct journal *j);
 /* Moves the WAL into the database as far as readers allow. */
 int journal_checkpoint(struct journal *j);
-/* Empties the WAL; -1 when a reader kept it busy: try again later. */
+/*
+ * Empties the WAL, and removes what the newest purge record says from the
+ * sealed file that it concerns; -1 when a reader kept one busy, or that file
+ * cannot be written: try again later.
+ */
 int journal_truncate(struct journal *j);
+
+/* Whether that file still waits for it. */
+bool journal_undone(const struct journal *j);
+
+/*
+ * Brings a sealed file to what the purge records say, as after a crash or when
+ * an old copy was put in its place: some ranges from record *next on, which is
+ * moved on. 0, or -1; storage of the newest file is not concerned.
+ */
+struct journal_settled {
+	uint64_t ranges;      /* that were not done, and are now */
+	uint64_t first, last; /* records from the first to the last of them */
+	bool older;           /* some are not of the newest purge */
+	bool more;            /* call again */
+};
+int journal_settle(struct journal *j, unsigned segment, uint64_t *next,
+    struct journal_settled *out);
 
 #endif

@@ -86,6 +86,7 @@ insert_hold(struct journal *j, const void *arg, uint64_t seq)
 	bind_text(s, 6, row->selector.user);
 	bind_time(s, 7, row->selector.from);
 	bind_time(s, 8, row->selector.until);
+	j->holds_known = false;
 	return journal_run(j, S_HOLD, "hold");
 }
 
@@ -179,6 +180,7 @@ set_released(struct journal *j, const void *arg, uint64_t seq)
 
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
 	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64) * (const uint64_t *)arg);
+	j->holds_known = false;
 	return journal_run(j, S_RELEASE, "release");
 }
 

@@ -218,7 +218,8 @@ turn_to(struct journal *j, struct journal *n)
 	n->uuid = names[0];
 	n->origin = names[1];
 	n->vkey = names[2];
-	journal_watch_wal(j);
+	if (journal_watch(j) != 0)
+		j->writable = false; /* the next file's own hooks are gone */
 	/* The file is at rest: readers find an empty WAL. */
 	(void)db_keep_wal(n->db);
 	(void)db_checkpoint_truncate(n->db); /* a reader may keep it busy */

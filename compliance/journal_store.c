@@ -187,6 +187,7 @@ journal_load(struct journal *j)
 	r = sqlite3_step(s);
 	j->at = 0;
 	j->sealed = false;
+	j->holds_known = false;
 	if (r == SQLITE_ROW) {
 		size = (uint64_t)sqlite3_column_int64(s, 0) + 1;
 		j->at = (uint64_t)sqlite3_column_int64(s, 1);
@@ -656,21 +657,42 @@ on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
-void
-journal_watch_wal(struct journal *j)
+const struct holds *
+journal_holds(struct journal *j)
+{
+	if (!j->holds_known && holds_read(&j->holds, j->db, HOLDS_NOW) != 0) {
+		(void)journal_fail_sql(j, "holds");
+		return NULL;
+	}
+	j->holds_known = true;
+	return &j->holds;
+}
+
+static const struct holds *
+get_holds(void *arg)
+{
+	return journal_holds(arg);
+}
+
+int
+journal_watch(struct journal *j)
 {
 	(void)sqlite3_wal_hook(j->db, on_wal, j); /* returns the old one */
+	return holds_fence(j->db, get_holds, j) == 0
+	    ? 0
+	    : journal_fail(j, "out of memory");
 }
 
 static int
 prepare(struct journal *j)
 {
+	if (journal_watch(j) != 0)
+		return -1;
 	for (size_t i = 0; i < STATEMENTS; i++) {
 		j->stmt[i] = db_prepare(j->db, statement_sql[i]);
 		if (j->stmt[i] == NULL)
 			return journal_fail_sql(j, "schema");
 	}
-	journal_watch_wal(j);
 	if (sqlite3_busy_timeout(j->db, BUSY_MS) != SQLITE_OK ||
 	    db_seal(j->db, false) != 0)
 		return journal_fail_sql(j, "settings");
@@ -747,6 +769,7 @@ journal_close(struct journal *j)
 	buf_release(&j->note);
 	free(j->path);
 	approvals_release(&j->approvals);
+	holds_release(&j->holds);
 	free(j->uuid);
 	free(j->origin);
 	free(j->vkey);

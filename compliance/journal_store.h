@@ -17,6 +17,7 @@
 
 #include "compliance/approval.h"
 #include "compliance/clock.h"
+#include "compliance/hold.h"
 #include "compliance/leaf.h"
 #include "compliance/ranges.h"
 #include "compliance/tree.h"
@@ -56,7 +57,9 @@ enum statement {
 
 struct journal {
 	struct approvals approvals; /* as far as they were read */
-	char *path;                 /* of segment 0, whichever is written */
+	struct holds holds;         /* in force, when that is known */
+	bool holds_known;
+	char *path; /* of segment 0, whichever is written */
 	unsigned segment;
 	uint64_t first; /* of this segment */
 	bool sealed;
@@ -144,8 +147,10 @@ int journal_load(struct journal *j);
  */
 struct journal *journal_open_file(
     const char *path, const char *file, char *why, size_t why_len);
-/* Pages in the WAL are counted for j from now on. */
-void journal_watch_wal(struct journal *j);
+/* Hooks of the connection tell j, and no other any more. 0, or -1. */
+int journal_watch(struct journal *j);
+/* The holds in force; NULL with the reason. */
+const struct holds *journal_holds(struct journal *j);
 /*
  * Makes a database with tables and without rows, a transaction open in it; the
  * triggers come later. `old`, when not NULL, is attached by that name.

@@ -14,9 +14,8 @@
 #include "compliance/keeper_state.h"
 #include "compliance/wire.h"
 
-#define STOP_MS 2000    /* for the last signature */
-#define TRUNCATE_MS 500 /* between tries to empty the WAL */
-#define WAL_PAGES 1000  /* between checkpoints */
+#define STOP_MS 2000   /* for the last signature */
+#define WAL_PAGES 1000 /* between checkpoints */
 #define OPEN_FILES 64
 
 /* ---- what the peers are told ---- */
@@ -108,18 +107,6 @@ keeper_send_receipt(
 }
 
 /* ---- events ---- */
-
-void
-keeper_truncate(uv_timer_t *timer)
-{
-	struct keeper *k = timer->data;
-
-	if (journal_truncate(k->journal) == 0) {
-		k->wal_mark = 0;
-		return;
-	}
-	(void)uv_timer_start(timer, keeper_truncate, TRUNCATE_MS, 0);
-}
 
 /* Moves the WAL into the database each time it grew by so much. */
 static void
@@ -551,7 +538,8 @@ init_loop(struct keeper *k)
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->drop_timer,
 	    &k->replay_timer, &k->truncate_timer, &k->stop_timer,
-	    &k->roll_timer, &k->publish_timer, &k->turn_timer};
+	    &k->roll_timer, &k->publish_timer, &k->turn_timer,
+	    &k->settle_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");
@@ -598,8 +586,7 @@ keeper_main(const struct conf *conf, int parent_fd)
 	k->journal = journal_open(k->path, why, sizeof why);
 	if (k->journal == NULL)
 		log_fatal("%s", why);
-	/* A purge in a sealed file may have been interrupted. */
-	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
+	keeper_settle_start(k);
 	explain(k);
 	role_ready(k->role);
 	(void)uv_run(&k->loop, UV_RUN_DEFAULT); /* until on_stop() */

@@ -92,6 +92,17 @@ struct keeper_roll {
 	uint64_t year_end; /* of the file's first record; 0: not known yet */
 };
 
+/* Sealed files that are held to the purge records. */
+struct keeper_settling {
+	unsigned segment; /* this one, from record next on */
+	uint64_t next;
+	bool again;   /* not the first round */
+	bool *failed; /* of each file, so far */
+	size_t files;
+	uint64_t first, last, since; /* found, not recorded; since 0: nothing */
+	uint64_t truncate_ms;        /* pause, while the newest purge waits */
+};
+
 /* What is known of the signer and of the head that it works on. */
 struct keeper_signing {
 	bool told;     /* the signer said what it signed last */
@@ -169,12 +180,13 @@ struct keeper {
 	int wal_mark;        /* WAL pages at the last checkpoint */
 
 	struct keeper_roll roll;
+	struct keeper_settling settling;
 	struct keeper_signing signing;
 	struct keeper_turn turn;
 	uv_timer_t turn_timer;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
 	    late_timer, drop_timer, replay_timer, truncate_timer, stop_timer,
-	    roll_timer, publish_timer;
+	    roll_timer, publish_timer, settle_timer;
 };
 
 /* ---- keeper.c ---- */
@@ -198,8 +210,6 @@ void keeper_commit(struct keeper *k);
 void keeper_refuse(struct keeper *k, uint64_t ref, const char *why);
 void keeper_answer(
     struct keeper *k, uint64_t ref, int result, const struct journal_event *e);
-/* Empties the WAL, and tries again until no reader hinders it. */
-void keeper_truncate(uv_timer_t *timer);
 
 /* ---- keeper_purge.c ---- */
 
@@ -268,6 +278,13 @@ size_t keeper_roll_room(struct keeper *k);
  * is signed. Never from within a frame of the server's or the engine's.
  */
 void keeper_roll(struct keeper *k);
+
+/* ---- keeper_settle.c ---- */
+
+/* Empties the WAL, and tries again until no reader hinders it. */
+void keeper_truncate(uv_timer_t *timer);
+/* Carries out, in sealed files, what purge records say. */
+void keeper_settle_start(struct keeper *k);
 
 /* ---- keeper_anchors.c ---- */
 

@@ -41,7 +41,7 @@ plan_new(const struct conf *conf)
 		return NULL;
 	}
 	p->conf = conf;
-	p->found.range = calloc(PURGE_RULES_SPAN, sizeof *p->found.range);
+	p->found.range = calloc(PLAN_SPAN, sizeof *p->found.range);
 	p->passes = retention_times(conf, times);
 	p->pass = calloc(p->passes + 1, sizeof *p->pass);
 	for (size_t i = 0; p->pass != NULL && i < p->passes; i++)
@@ -71,14 +71,13 @@ plan_free(struct plan *p)
 bool
 plan_ranges_add(struct plan_ranges *r, uint64_t seq)
 {
-	if (r->count > 0 && seq - r->range[0].first >= PURGE_RULES_SPAN)
+	if (r->count > 0 && seq - r->range[0].first >= PLAN_SPAN)
 		return false;
 	if (r->count > 0 && r->joined) {
 		r->range[r->count - 1].last = seq;
 		return true;
 	}
-	if (r->count == PURGE_RULES_SPAN ||
-	    r->text + RANGE_TEXT > PURGE_RULES_TEXT)
+	if (r->count == PLAN_SPAN || r->text + RANGE_TEXT > PURGE_RULES_TEXT)
 		return false;
 	r->range[r->count++] = (struct range){seq, seq};
 	r->text += RANGE_TEXT;
@@ -185,7 +184,7 @@ read_view(struct plan *p, const struct plan_view *view, uint64_t *signed_size)
 	struct buf note;
 	int r;
 
-	if (db == NULL || holds_read(&p->holds, db) != 0 ||
+	if (db == NULL || holds_read(&p->holds, db, HOLDS_NOW) != 0 ||
 	    approvals_read(&p->approvals, db) != 0)
 		return -1;
 	if (p->holds.released != p->released)

@@ -20,6 +20,9 @@
 #include "compliance/purge_rules.h"
 #include "compliance/scan.h"
 
+/* Records from the first to the last of a purge: posts wait for that long. */
+#define PLAN_SPAN 1000
+
 enum plan_result {
 	PLAN_FOUND,  /* ranges that may go */
 	PLAN_MORE,   /* none yet: call again */
@@ -52,7 +55,7 @@ void plan_free(struct plan *p);
 
 /* Ranges under construction: records in order, with what lies between. */
 struct plan_ranges {
-	struct range *range; /* room for PURGE_RULES_SPAN */
+	struct range *range; /* room for PLAN_SPAN */
 	size_t count, text;  /* bytes of the text so far, at most */
 	bool joined; /* nothing but control records since the last one */
 };

@@ -7,7 +7,6 @@
 #include "base/db.h"
 
 #include "compliance/event.h"
-#include "compliance/hold.h"
 #include "compliance/quorum.h"
 #include "compliance/retention.h"
 
@@ -161,13 +160,13 @@ check_overlaps(
 	return true;
 }
 
-/* Each record that would lose its payload, by its own class. */
+/* A record of the ranges would lose its payload: by its class, and holds. */
 static bool
 check_record(const struct purge_rules *p, sqlite3_stmt *s, uint64_t stored_at,
-    char *why, size_t why_len)
+    const struct hold *hold, char *why, size_t why_len)
 {
 	struct view envelope = view_of(
-	    sqlite3_column_blob(s, 2), (size_t)sqlite3_column_bytes(s, 2));
+	    sqlite3_column_blob(s, 3), (size_t)sqlite3_column_bytes(s, 3));
 	struct retention_class c =
 	    retention_of(p->conf, (unsigned)sqlite3_column_int(s, 1), envelope);
 	uint64_t seq = (uint64_t)sqlite3_column_int64(s, 0);
@@ -182,37 +181,63 @@ check_record(const struct purge_rules *p, sqlite3_stmt *s, uint64_t stored_at,
 		    "record %" PRIu64 " was stored less than %" PRId64
 		    " s ago (class %s)",
 		    seq, c.after_s, c.name);
+	if (hold != NULL)
+		return fail(why, why_len,
+		    "record %" PRIu64 " is held by hold %" PRIu64, seq,
+		    hold->n);
 	return true;
 }
 
+/* All records with payload from first to last; counts those that are held. */
 static bool
-check_range(const struct purge_rules *p, sqlite3_stmt *s, struct range r,
-    uint64_t stored_at, char *why, size_t why_len)
+walk(const struct purge_rules *p, sqlite3_stmt *s, uint64_t stored_at,
+    uint64_t *held_count, char *why, size_t why_len)
 {
+	size_t range = 0;
 	int step;
 
-	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)(r.first << 8));
-	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)((r.last + 1) << 8));
-	while ((step = sqlite3_step(s)) == SQLITE_ROW)
-		if (!check_record(p, s, stored_at, why, why_len))
+	while ((step = sqlite3_step(s)) == SQLITE_ROW) {
+		uint64_t seq = (uint64_t)sqlite3_column_int64(s, 0);
+		const struct hold *hold =
+		    holds_match(p->holds, (uint64_t)sqlite3_column_int64(s, 2),
+			view_of(sqlite3_column_blob(s, 3),
+			    (size_t)sqlite3_column_bytes(s, 3)));
+
+		if (hold != NULL)
+			++*held_count;
+		while (p->ranges[range].last < seq)
+			range++;
+		if (p->ranges[range].first <= seq &&
+		    !check_record(p, s, stored_at, hold, why, why_len))
 			return false;
-	(void)sqlite3_reset(s); /* repeats the step's result */
+	}
 	return step == SQLITE_DONE ||
 	    fail(why, why_len, "payloads cannot be read");
 }
 
 static bool
 check_records(sqlite3 *db, const struct purge_rules *p, uint64_t stored_at,
-    char *why, size_t why_len)
+    struct purge_facts *out, char *why, size_t why_len)
 {
 	sqlite3_stmt *s = db_prepare(db,
-	    "SELECT b.id >> 8, l.kind, b.data FROM body b CROSS JOIN leaf l"
-	    " ON l.seq = b.id >> 8 WHERE b.id >= ? AND b.id < ?"
-	    " AND b.id & 255 = 0");
-	bool ok = s != NULL || fail(why, why_len, "%s", sqlite3_errmsg(db));
+	    "SELECT b.id >> 8, l.kind, l.at, b.data FROM body b"
+	    " CROSS JOIN leaf l ON l.seq = b.id >> 8"
+	    " WHERE b.id >= ? AND b.id < ? AND b.id & 255 = 0");
+	bool ok;
 
-	for (size_t i = 0; ok && i < p->count; i++)
-		ok = check_range(p, s, p->ranges[i], stored_at, why, why_len);
+	if (s == NULL ||
+	    db_row(db,
+		"SELECT MAX(COALESCE((SELECT seq FROM leaf WHERE kind = 138"
+		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0),"
+		" COALESCE((SELECT seq FROM leaf WHERE kind = 139"
+		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0))",
+		NULL, NULL, 0, &out->hold, 1) != 1) {
+		(void)sqlite3_finalize(s); /* was never stepped */
+		return fail(why, why_len, "%s", sqlite3_errmsg(db));
+	}
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)(first_of(p) << 8));
+	(void)sqlite3_bind_int64(s, 2, (sqlite3_int64)((last_of(p) + 1) << 8));
+	ok = walk(p, s, stored_at, &out->held, why, why_len);
 	(void)sqlite3_finalize(s); /* results of steps are known */
 	return ok;
 }
@@ -257,51 +282,6 @@ check_anchor(sqlite3 *db, const struct purge_rules *p, struct purge_facts *out,
 		    "enough other hands yet (%u witnesses%s are needed)",
 		    conf->anchors.quorum,
 		    conf->stamp.required ? " and a time-stamp" : "");
-	return true;
-}
-
-/* Held records: counted between first and last, refused in the ranges. */
-struct held {
-	const struct purge_rules *p;
-	size_t range; /* first that does not lie behind */
-	uint64_t count, seq, hold;
-};
-
-static void
-on_held(void *arg, uint64_t seq, uint64_t hold)
-{
-	struct held *h = arg;
-	const struct purge_rules *p = h->p;
-
-	h->count++;
-	while (h->range < p->count && p->ranges[h->range].last < seq)
-		h->range++;
-	if (h->hold == 0 && h->range < p->count &&
-	    p->ranges[h->range].first <= seq) {
-		h->hold = hold;
-		h->seq = seq;
-	}
-}
-
-static bool
-check_holds(sqlite3 *db, const struct purge_rules *p, struct purge_facts *out,
-    char *why, size_t why_len)
-{
-	struct held held = {.p = p};
-
-	if (hold_each(db, first_of(p), last_of(p), on_held, &held) != 0 ||
-	    db_row(db,
-		"SELECT MAX(COALESCE((SELECT seq FROM leaf WHERE kind = 138"
-		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0),"
-		" COALESCE((SELECT seq FROM leaf WHERE kind = 139"
-		" AND kind >= 128 ORDER BY seq DESC LIMIT 1), 0))",
-		NULL, NULL, 0, &out->hold, 1) != 1)
-		return fail(why, why_len, "%s", sqlite3_errmsg(db));
-	if (held.hold != 0)
-		return fail(why, why_len,
-		    "record %" PRIu64 " is held by hold %" PRIu64, held.seq,
-		    held.hold);
-	out->held = held.count;
 	return true;
 }
 
@@ -356,6 +336,5 @@ purge_rules_check(sqlite3 *db, const struct purge_rules *p,
 	    check_approvals(db, p, &out->approvals, why, why_len) &&
 	    check_acks(db, p, &out->acks, &stored_at, why, why_len) &&
 	    check_anchor(db, p, out, why, why_len) &&
-	    check_records(db, p, stored_at, why, why_len) &&
-	    check_holds(db, p, out, why, why_len);
+	    check_records(db, p, stored_at, out, why, why_len);
 }

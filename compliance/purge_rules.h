@@ -16,6 +16,7 @@
 #include "base/conf.h"
 
 #include "compliance/approval.h"
+#include "compliance/hold.h"
 #include "compliance/ranges.h"
 
 #define PURGE_RULES_SPAN 10000 /* records from the first to the last */
@@ -28,6 +29,7 @@ struct purge_rules {
 	uint64_t signed_size; /* of the newest signed note */
 	uint64_t now;         /* microseconds since 1970 */
 	const struct conf *conf;
+	const struct holds *holds;   /* in force */
 	struct approvals *approvals; /* are read as far as they go now */
 	const char *const *required; /* adapters that must have stored */
 	size_t required_count;

@@ -13,8 +13,8 @@
 #include "compliance/scan.h"
 
 #define LOOK_RECORDS 10000 /* at once; then other work has its turn */
-#define PAUSE_MS 2
-#define WAIT_MAX_MS 60000 /* the clock may be set meanwhile */
+#define PAUSE_MS 5         /* posts that waited for the keeper come first */
+#define WAIT_MAX_MS 60000  /* the clock may be set meanwhile */
 
 /* Somebody who waits until there is nothing more to purge. */
 struct waiter {
@@ -109,7 +109,7 @@ on_answer(void *arg, enum keeper_answer a, struct view why)
 		p->failure[0] = '\0';
 		plan_gone(p->plan);
 		count_purge(p);
-		attempt(p);
+		try_again(p, PAUSE_MS);
 		return;
 	case KEEPER_REFUSED:
 		give_up(p, "the keeper refuses", why);

@@ -1,7 +1,5 @@
 #include "compliance/schema.h"
 
-#include "compliance/hold.h"
-
 /* An unchangeable table: no UPDATE, and no DELETE (so no REPLACE either). */
 #define FROZEN(table)                                                          \
 	"CREATE TRIGGER " table "_update BEFORE UPDATE ON " table              \
@@ -250,14 +248,14 @@ GUARD("purge_order", "INSERT ON purge_range",
 	" OR NEW.n NOT BETWEEN (SELECT COALESCE(MAX(n), 1) FROM purge_range)"
 	" AND (SELECT COALESCE(MAX(n), 0) + 1 FROM purge_range)"),
 	"purge range is not of the newest purge record")
-/* A hold without words came back by recovery: the keeper alone judges it. */
+/*
+ * held() is the keeper's: it knows the holds of the newest file, which a
+ * sealed one does not, and who lacks it inserts nothing (hold.h).
+ */
 GUARD("purge_held", "INSERT ON purge_range",
-	HERE(
-	"EXISTS (SELECT 1 FROM hold h CROSS JOIN body b"
-	" ON b.id BETWEEN NEW.first << 8 AND NEW.last << 8 | 255"
-	" AND b.id & 255 = 0 CROSS JOIN leaf l ON l.seq = b.id >> 8"
-	" WHERE h.released IS NULL AND h.selector IS NOT NULL"
-	" AND " HOLD_MATCH ")"),
+	"EXISTS (SELECT 1 FROM body b CROSS JOIN leaf l ON l.seq = b.id >> 8"
+	" WHERE b.id BETWEEN NEW.first << 8 AND NEW.last << 8 | 255"
+	" AND b.id & 255 = 0 AND held(l.at, b.data))",
 	"purge of records that a hold keeps")
 /* Once for a purge, which reaches to its last record. */
 GUARD("purge_approved", "INSERT ON purge_range",

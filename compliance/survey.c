@@ -228,7 +228,7 @@ measure(struct survey *s)
 	buf_init(&note);
 	r = scan_note(s->scan, &signed_size, &note);
 	buf_release(&note);
-	if (r != 0 || db == NULL || holds_read(&s->holds, db) != 0 ||
+	if (r != 0 || db == NULL || holds_read(&s->holds, db, HOLDS_NOW) != 0 ||
 	    approvals_read(&approvals, db) != 0 ||
 	    quorum_find(db, s->conf, s->conf->stamp.required, 0, &outside) < 0)
 		r = -1;

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unittest
 
-from chancery import ROOT, Chancery, wait_until
+from chancery import ROOT, Chancery, Journal, wait_until
 from load import Load
 
 USERS = ["u%d" % i for i in range(4)]
@@ -16,7 +16,9 @@ SECOND = ROOT / "export" / "chancery-verify.py"
 
 
 def files(c):
-    return sorted(c.journal.path.parent.glob("journal*.db"))
+    """In their order: journal.db, journal-0001.db, ..."""
+    return sorted(c.journal.path.parent.glob("journal*.db"),
+                  key=lambda path: (len(path.name), path.name))
 
 
 class Segments(unittest.TestCase):
@@ -77,18 +79,55 @@ class Segments(unittest.TestCase):
             c.adapters = (
                 'adapter vault { program = "tarball" directory = "%s" '
                 'interval-s = 1 required = true }\n' % vault)
-            c.purge = 0
+            c.purge = -1
             c.init().add_users(*USERS)
             room = c.add_room("Desk")
             c.start()
             load = Load(c, USERS, [room]).start()
             wait_until(lambda: len(files(c)) > 3, "no other file", 60)
             load.finish()
+            c.stop()
+            old = files(c)[0].read_bytes()
+            self.assertTrue(b"u1-1\"" in old)
+            c.purge = 0
+            c.write_conf()
+            c.start()
             c.cli("adapter", "run", "vault")
             wait_until(lambda: b"u1-1\"" not in files(c)[0].read_bytes(),
                        "the first file is not purged", 60)
             c.stop()
             self.check(c)
+            self.comes_back(c, old)
+            self.is_missing(c)
+
+    def comes_back(self, c, old):
+        """An old copy of a sealed file, with what was purged from it."""
+        files(c)[0].write_bytes(old)
+        c.start()
+        c.log.wait("AUDIT: file 0 held payloads that were purged before", 30)
+        wait_until(lambda: b"u1-1\"" not in files(c)[0].read_bytes(),
+                   "the first file is not purged again", 30)
+        Journal(files(c)[-1]).wait(lambda j: any(
+            a["result"] == "broken" for a in j.control("audit")),
+            "it is not on record")
+        c.stop()
+        self.check(c)
+
+    def is_missing(self, c):
+        """The others are read and purged, and whoever looks is told."""
+        name = files(c)[1]
+        name.rename(name.with_suffix(".away"))
+        c.start()
+        c.log.wait("cannot be held to the purge records: %s" % name, 30)
+        done = c.cli("audit", "run", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(c.cli("status").stdout, "records 512 to .* cannot be "
+                         "read: .*/%s" % name.name)
+        name.with_suffix(".away").rename(name)
+        c.stop()
+        self.assertEqual(sum(
+            "cannot be held to" in line for line in c.log.lines), 1)
+        self.check(c)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@
 #include "base/text.h"
 
 #include "compliance/event.h"
+#include "compliance/hold.h"
 #include "compliance/journal.h"
 #include "compliance/note.h"
 #include "compliance/scan.h"
@@ -174,6 +175,16 @@ append_ack(struct fixture *f, const char *adapter, unsigned n, unsigned first,
 	return append_text(f, EVENT_ACK, fields, NULL);
 }
 
+static inline const struct holds *
+get_holds(void *db)
+{
+	static struct holds holds;
+
+	assert_int_equal(holds_read(&holds, db, HOLDS_NOW), 0);
+	return &holds;
+}
+
+/* What the triggers ask is there, and nothing else of the gate. */
 static inline sqlite3 *
 open_raw(struct fixture *f)
 {
@@ -181,6 +192,7 @@ open_raw(struct fixture *f)
 	sqlite3 *db = db_open(f->path, DB_WRITE, DB_SYNC_FULL, why, sizeof why);
 
 	assert_non_null(db);
+	assert_int_equal(holds_fence(db, get_holds, db), 0);
 	return db;
 }
 

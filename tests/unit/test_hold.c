@@ -5,6 +5,7 @@
 #include "base/conf.h"
 
 #include "compliance/hold.h"
+#include "compliance/journal_store.h"
 
 #define HALL "ma-chan://example.test/hall"
 #define DESK "ma-chan://example.test/desk"
@@ -372,6 +373,53 @@ triggers(void **state)
 	end_fixture(&f);
 }
 
+static int
+count_step(void *arg)
+{
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+/* Steps of SQLite for a purge of 300 posts under so many holds. */
+static uint64_t
+steps_of_purge(unsigned holds)
+{
+	uint64_t steps = 0;
+	struct fixture f;
+	char user[32];
+
+	new_talk(&f, POLICY);
+	for (unsigned i = 0; i < 300; i++)
+		append_talk(&f, HALL, "sip:ann@example.test");
+	assert_int_equal(append_batch(&f, "records", 2, 9, 610), 0);
+	assert_int_equal(append_ack(&f, "records", 2, 9, 610, "stored"), 0);
+	for (unsigned i = 0; i < holds; i++) {
+		(void)snprintf(user, sizeof user, "sip:%u@example.test", i);
+		assert_int_equal(
+		    hold(&f, &(struct hold_selector){.user = view_text(user)},
+			4),
+		    0);
+	}
+	sign_head(&f, true);
+	assert_int_equal(purge(&f, 0, 0), 0);
+	sqlite3_progress_handler(f.j->db, 1, count_step, &steps);
+	assert_int_equal(purge(&f, 9, 608), 0);
+	end_fixture(&f);
+	return steps;
+}
+
+/* Posts wait for a purge, so holds must not make it long. */
+static void
+many_holds_cost_a_purge_little(void **state)
+{
+	uint64_t few = steps_of_purge(1), many = steps_of_purge(200);
+
+	(void)state;
+	if (many > few + few / 10)
+		fail_msg("%u steps, and %u with 200 holds", (unsigned)few,
+		    (unsigned)many);
+}
+
 int
 main(void)
 {
@@ -383,6 +431,7 @@ main(void)
 	    cmocka_unit_test(malformed),
 	    cmocka_unit_test(approvals),
 	    cmocka_unit_test(triggers),
+	    cmocka_unit_test(many_holds_cost_a_purge_little),
 	};
 
 	crypto_init();

@@ -1,0 +1,172 @@
+#include "compliance/keeper_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#include "compliance/clock.h"
+#include "compliance/event.h"
+
+/*
+ * Sealed files are held to the purge records, one after another, at the start
+ * and then all the time: an old copy of one would bring back what was purged.
+ */
+
+#define STEP_MS 2     /* within a file, and in the first round */
+#define FILE_MS 60000 /* from file to file in later rounds */
+#define AGAIN_MS 1000 /* while nothing can be recorded */
+#define TRUNCATE_MS 500
+#define TRUNCATE_MAX_MS 60000
+
+/* ---- the newest purge ---- */
+
+void
+keeper_truncate(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+	struct keeper_settling *s = &k->settling;
+
+	if (journal_truncate(k->journal) == 0) {
+		k->wal_mark = 0;
+		s->truncate_ms = 0;
+		return;
+	}
+	if (!journal_undone(k->journal)) {
+		/* A reader is in the way, which is nothing to tell. */
+		(void)uv_timer_start(timer, keeper_truncate, TRUNCATE_MS, 0);
+		return;
+	}
+	if (s->truncate_ms == 0) {
+		log_warn("the newest purge waits for its file: %s",
+		    journal_error(k->journal));
+		s->truncate_ms = TRUNCATE_MS;
+	}
+	(void)uv_timer_start(timer, keeper_truncate, s->truncate_ms, 0);
+	if (s->truncate_ms < TRUNCATE_MAX_MS)
+		s->truncate_ms *= 2;
+}
+
+/* ---- all of them ---- */
+
+/* Whether it is told for the first time of this file, whose state it is. */
+static bool
+is_news(struct keeper_settling *s, unsigned segment, bool failed)
+{
+	bool *grown;
+
+	if (segment >= s->files) {
+		grown = reallocarray(s->failed, segment + 1, sizeof *grown);
+		if (grown == NULL)
+			return true;
+		memset(grown + s->files, 0, segment + 1 - s->files);
+		s->failed = grown;
+		s->files = segment + 1;
+	}
+	if (s->failed[segment] == failed)
+		return false;
+	s->failed[segment] = failed;
+	return true;
+}
+
+static void
+take_found(struct keeper *k, const struct journal_settled *found)
+{
+	struct keeper_settling *s = &k->settling;
+
+	if (found->ranges == 0)
+		return;
+	if (!found->older) {
+		log_info(
+		    "the newest purge is carried out in file %u", s->segment);
+		return;
+	}
+	log_error("AUDIT: file %u held payloads that were purged before, of "
+		  "records from %" PRIu64 " to %" PRIu64
+		  ": an old copy? They are removed again",
+	    s->segment, found->first, found->last);
+	if (s->since == 0) {
+		s->since = clock_now();
+		s->first = found->first;
+		s->last = found->last;
+	}
+	if (found->first < s->first)
+		s->first = found->first;
+	if (found->last > s->last)
+		s->last = found->last;
+}
+
+/* Of what was found; false: later. */
+static bool
+record_found(struct keeper *k)
+{
+	struct keeper_settling *s = &k->settling;
+	struct journal_event e = {.kind = EVENT_AUDIT};
+	struct buf fields;
+	int r;
+
+	if (s->since == 0)
+		return true;
+	if (!keeper_writable(k) || keeper_rolling(k))
+		return false;
+	buf_init(&fields);
+	leaf_put_number(&fields, "first", s->first);
+	leaf_put_number(&fields, "last", s->last);
+	leaf_put_number(&fields, "since", s->since);
+	leaf_put_field(&fields, "result", view_text("broken"));
+	e.fields = buf_view(&fields);
+	r = fields.failed ? -1 : journal_append(k->journal, &e, 1);
+	buf_release(&fields);
+	if (r != 0) {
+		keeper_storage_failed(k);
+		return false;
+	}
+	s->since = 0;
+	keeper_publish_after(k, e.seq);
+	keeper_sign(k);
+	return true;
+}
+
+static void
+on_settle(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+	struct keeper_settling *s = &k->settling;
+	struct journal_settled found;
+	int r;
+
+	if (!keeper_writable(k) || !record_found(k)) {
+		(void)uv_timer_start(timer, on_settle, AGAIN_MS, 0);
+		return;
+	}
+	if (s->segment >= journal_segment(k->journal)) {
+		s->segment = 0;
+		s->again = true;
+		(void)uv_timer_start(timer, on_settle, FILE_MS, 0);
+		return;
+	}
+	r = journal_settle(k->journal, s->segment, &s->next, &found);
+	if (is_news(s, s->segment, r != 0) && r != 0)
+		log_error("AUDIT: a sealed file cannot be held to the purge "
+			  "records: %s",
+		    journal_error(k->journal));
+	take_found(k, &found);
+	if (r == 0 && found.more) {
+		(void)uv_timer_start(timer, on_settle, STEP_MS, 0);
+		return;
+	}
+	s->segment++;
+	s->next = 0;
+	(void)uv_timer_start(
+	    timer, on_settle, s->again && s->since == 0 ? FILE_MS : STEP_MS, 0);
+}
+
+void
+keeper_settle_start(struct keeper *k)
+{
+	/* A purge in a sealed file may have been interrupted. */
+	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
+	(void)uv_timer_start(&k->settle_timer, on_settle, 0, 0);
+}
