@@ -9,6 +9,7 @@
 #include "base/db.h"
 #include "base/log.h"
 
+#include "compliance/audit_told.h"
 #include "compliance/clock.h"
 #include "compliance/event.h"
 #include "compliance/leaf.h"
@@ -20,10 +21,10 @@
 #define REST 4        /* a slice is followed by so many times its time */
 #define LOOK_MS 60000 /* the pace is looked at again after that */
 #define RETRY_MS 1000 /* after a failure, and for records that wait */
-#define TOLD_MAX 16   /* broken places of one round with their own record */
+#define TRIES 3       /* to read a file before it counts as lost */
 #define US_PER_MS 1000U
 
-enum query { Q_HEAD, Q_LEAVES, Q_BODIES, Q_RANGE, Q_TILE, Q_POINTS, QUERIES };
+enum query { Q_HEAD, Q_LEAVES, Q_BODIES, Q_TILE, Q_POINTS, QUERIES };
 
 static const char *const query_sql[QUERIES] = {
     [Q_HEAD] = "SELECT size, root FROM head",
@@ -31,26 +32,26 @@ static const char *const query_sql[QUERIES] = {
 		 " WHERE seq >= ? AND seq < ? ORDER BY seq",
     [Q_BODIES] = "SELECT id, salt, data FROM body"
 		 " WHERE id >= ? AND id < ? ORDER BY id",
-    [Q_RANGE] = "SELECT last FROM purge_range WHERE first <= ?"
-		" ORDER BY first DESC LIMIT 1",
     [Q_TILE] = "SELECT data FROM tile WHERE level = ? AND idx = ?",
     [Q_POINTS] = "SELECT size, note FROM checkpoint"
 		 " WHERE size > ? AND size <= ? ORDER BY size",
 };
 
-/* An audit record that is to be. */
-struct told {
-	uint64_t first, last, since;
-	bool whole;
-};
-
 struct audit {
 	const struct audit_env *env;
-	uv_timer_t timer, tell_timer;
+	uv_timer_t timer;
+	struct audit_told told;
 	unsigned handles;
 	sqlite3 *db; /* of the file that is being read */
 	sqlite3_stmt *q[QUERIES];
 	unsigned segment;
+	sqlite3 *newest; /* tells what was purged */
+	sqlite3_stmt *purged;
+	unsigned newest_segment;
+	uint64_t purges; /* that were recorded before the slice */
+	unsigned tries;  /* that failed, to read what comes next */
+	char why[256];
+	bool complained;
 	struct tree *tree;
 	bool demand;
 	uint64_t size, since, due_from;
@@ -58,81 +59,15 @@ struct audit {
 	bool done_whole;
 	uint64_t broken, last_broken;
 	char finding[512];
-	struct told told[TOLD_MAX + 4];
-	size_t told_count;
-	bool telling;
 };
 
 /* ---- what is found ---- */
 
-static void
-put_fields(struct buf *b, const struct told *t)
-{
-	leaf_put_number(b, "first", t->first);
-	leaf_put_number(b, "last", t->last);
-	leaf_put_number(b, "since", t->since);
-	leaf_put_field(b, "result", view_text(t->whole ? "whole" : "broken"));
-}
-
-static void tell(struct audit *a);
-
-static void
-on_tell_timer(uv_timer_t *timer)
-{
-	tell(timer->data);
-}
-
-static void
-on_told(void *arg, enum keeper_answer answer, struct view why)
-{
-	struct audit *a = arg;
-
-	a->telling = false;
-	if (answer == KEEPER_RECORDED) {
-		memmove(
-		    a->told, a->told + 1, --a->told_count * sizeof a->told[0]);
-		tell(a);
-		return;
-	}
-	if (answer == KEEPER_REFUSED)
-		log_warn("audit record: %.*s", (int)why.n, (const char *)why.p);
-	(void)uv_timer_start(&a->tell_timer, on_tell_timer, RETRY_MS, 0);
-}
-
-static void
-tell(struct audit *a)
-{
-	struct buf fields;
-
-	if (a->telling || a->told_count == 0)
-		return;
-	buf_init(&fields);
-	put_fields(&fields, &a->told[0]);
-	a->telling = !fields.failed &&
-	    keeper_link_control(
-		a->env->keeper, EVENT_AUDIT, buf_view(&fields), on_told, a);
-	buf_release(&fields);
-	if (!a->telling)
-		(void)uv_timer_start(
-		    &a->tell_timer, on_tell_timer, RETRY_MS, 0);
-}
-
-/* Those of a round that is told about come first; a round is told last. */
-static void
-add_told(struct audit *a, struct told t)
-{
-	size_t max = sizeof a->told / sizeof a->told[0];
-
-	if (a->told_count == max)
-		a->told_count--;
-	a->told[a->told_count++] = t;
-	tell(a);
-}
-
 static void __attribute__((format(printf, 4, 5)))
 found(struct audit *a, uint64_t first, uint64_t last, const char *fmt, ...)
 {
-	const struct told t = {.first = first, .last = last, .since = a->since};
+	const struct audit_result t = {
+	    .first = first, .last = last, .since = a->since};
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -140,8 +75,8 @@ found(struct audit *a, uint64_t first, uint64_t last, const char *fmt, ...)
 	va_end(ap);
 	log_error(
 	    "AUDIT: the journal is not as it was recorded: %s", a->finding);
-	if (a->broken++ < TOLD_MAX)
-		add_told(a, t);
+	if (a->broken++ < AUDIT_TOLD_MAX)
+		audit_told_add(&a->told, t);
 }
 
 /* ---- one file ---- */
@@ -157,26 +92,68 @@ close_file(struct audit *a)
 	a->db = NULL;
 }
 
+static void
+tell_why(struct audit *a, sqlite3 *db)
+{
+	(void)snprintf(a->why, sizeof a->why, "%s: %s",
+	    sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+}
+
+static sqlite3 *
+open_segment(struct audit *a, unsigned segment)
+{
+	char *path = segments_path(a->env->journal, segment);
+	sqlite3 *db = path == NULL
+	    ? NULL
+	    : db_open(path, DB_READ, DB_SYNC_FULL, a->why, sizeof a->why);
+
+	free(path);
+	return db;
+}
+
 static bool
 open_file(struct audit *a)
 {
-	char *path = segments_path(a->env->journal, a->segment);
-	char why[256];
-
-	if (path == NULL)
-		return false;
-	a->db = db_open(path, DB_READ, DB_SYNC_FULL, why, sizeof why);
-	if (a->db == NULL)
-		log_warn("audit: %s", why);
-	free(path);
+	a->db = open_segment(a, a->segment);
 	for (size_t i = 0; a->db != NULL && i < QUERIES; i++) {
 		a->q[i] = db_prepare(a->db, query_sql[i]);
-		if (a->q[i] == NULL) {
-			log_warn("audit: %s", sqlite3_errmsg(a->db));
-			close_file(a);
-		}
+		if (a->q[i] != NULL)
+			continue;
+		tell_why(a, a->db);
+		close_file(a);
 	}
 	return a->db != NULL;
+}
+
+static void
+close_newest(struct audit *a)
+{
+	(void)sqlite3_finalize(a->purged); /* only read */
+	a->purged = NULL;
+	db_close(a->newest);
+	a->newest = NULL;
+}
+
+/* The file that tells all purges; another one when the keeper went on in it. */
+static bool
+open_newest(struct audit *a)
+{
+	if (a->newest != NULL &&
+	    !segments_exists(a->env->journal, a->newest_segment + 1))
+		return true;
+	close_newest(a);
+	a->newest_segment = segments_newest(a->env->journal);
+	a->newest = open_segment(a, a->newest_segment);
+	if (a->newest == NULL)
+		return false;
+	a->purged = db_prepare(a->newest,
+	    "SELECT last, n FROM purge_range WHERE first <= ?"
+	    " ORDER BY first DESC LIMIT 1");
+	if (a->purged != NULL)
+		return true;
+	tell_why(a, a->newest);
+	close_newest(a);
+	return false;
 }
 
 static void
@@ -198,16 +175,25 @@ blob(sqlite3_stmt *s, int column)
 
 /* ---- records ---- */
 
+/* The number of the purge that took the record, 0: none. */
+static uint64_t
+purge_of(struct audit *a, uint64_t seq)
+{
+	uint64_t n = 0;
+
+	(void)sqlite3_bind_int64(a->purged, 1, (sqlite3_int64)seq);
+	if (sqlite3_step(a->purged) == SQLITE_ROW &&
+	    (uint64_t)sqlite3_column_int64(a->purged, 0) >= seq)
+		n = (uint64_t)sqlite3_column_int64(a->purged, 1);
+	(void)sqlite3_reset(a->purged); /* n tells */
+	return n;
+}
+
+/* Whether it was purged, perhaps just now. */
 static bool
 is_purged(struct audit *a, uint64_t seq)
 {
-	bool is;
-
-	bind_two(a, Q_RANGE, seq, 0);
-	is = sqlite3_step(a->q[Q_RANGE]) == SQLITE_ROW &&
-	    (uint64_t)sqlite3_column_int64(a->q[Q_RANGE], 0) >= seq;
-	(void)sqlite3_reset(a->q[Q_RANGE]); /* `is` tells */
-	return is;
+	return open_newest(a) && purge_of(a, seq) > 0;
 }
 
 /* The payloads of the record; the rows come in order. */
@@ -217,6 +203,7 @@ check_parts(struct audit *a, const struct leaf *leaf)
 	sqlite3_stmt *s = a->q[Q_BODIES];
 	uint64_t seq = leaf->head.seq;
 	uint8_t hash[TREE_HASH_LEN];
+	uint64_t purge;
 	unsigned n = 0;
 
 	bind_two(a, Q_BODIES, seq << 8, (seq + 1) << 8);
@@ -238,6 +225,12 @@ check_parts(struct audit *a, const struct leaf *leaf)
 		n++;
 	}
 	(void)sqlite3_reset(s); /* n tells */
+	purge = n > 0 ? purge_of(a, seq) : 0;
+	if (purge > 0 && purge < a->purges)
+		found(a, seq, seq,
+		    "record %" PRIu64 ": payload is there, although purge "
+		    "%" PRIu64 " removed it: an old copy of the file?",
+		    seq, purge);
 	if (n < leaf->parts && (n > 0 || !is_purged(a, seq)))
 		found(a, seq, seq,
 		    "record %" PRIu64 ": payload is missing and not purged",
@@ -391,7 +384,7 @@ begin(struct audit *a)
 static void
 finish(struct audit *a)
 {
-	struct told t = {.last = a->tree->size - 1,
+	struct audit_result t = {.last = a->tree->size - 1,
 	    .since = a->since,
 	    .whole = a->broken == 0};
 
@@ -407,7 +400,7 @@ finish(struct audit *a)
 		    a->broken, a->tree->size);
 	}
 	a->demand = false;
-	add_told(a, t);
+	audit_told_add(&a->told, t);
 	begin(a);
 }
 
@@ -459,28 +452,105 @@ read_slice(struct audit *a)
 	return 0;
 }
 
-/* A read of its own, so that it never keeps the WAL from being emptied. */
-static bool
-slice(struct audit *a)
+/* From the tiles that a file has of those before it. */
+static int
+load_hashes(
+    void *arg, unsigned level, uint64_t first, unsigned count, uint8_t *hashes)
 {
-	int r;
+	struct audit *a = arg;
+	uint8_t tile[TREE_TILE_LEN];
 
-	if (a->tree->size == 0)
-		a->since = clock_now();
-	if (a->db == NULL && !open_file(a))
-		return false;
-	if (db_exec(a->db, "BEGIN") != 0)
-		return false;
-	r = read_slice(a);
-	(void)db_exec(a->db, "COMMIT"); /* only read */
-	if (r < 0) {
-		log_warn("audit: %s", sqlite3_errmsg(a->db));
+	for (unsigned i = 0; i < count; i++) {
+		if (level == 0 || !read_tile(a, level - 1, first + i, tile))
+			return -1;
+		tree_tile_node(tile, TREE_TILE_HEIGHT, 0,
+		    hashes + (size_t)i * TREE_HASH_LEN);
+	}
+	return 0;
+}
+
+/*
+ * A file that does not begin where the one before it ended. False: nothing
+ * can be said of what follows, and the round is over.
+ */
+static bool
+skip_to(struct audit *a, uint64_t first)
+{
+	uint64_t at = a->tree->size;
+	char why[sizeof a->why];
+
+	if (a->tries == 0)
+		(void)snprintf(a->why, sizeof a->why, "the file ends early");
+	memcpy(why, a->why, sizeof why);
+	if (at < first)
+		found(a, at, first - 1,
+		    "records %" PRIu64 " to %" PRIu64 " cannot be read: %s", at,
+		    first - 1, why);
+	tree_init(a->tree);
+	if (at < first && first % SLICE == 0 &&
+	    tree_load(a->tree, first, load_hashes, a) == 0)
+		return true;
+	if (first < at)
+		first = at;
+	found(a, 0, first - 1, "file %u does not continue those before it",
+	    a->segment);
+	a->tree->size = first;
+	finish(a);
+	return false;
+}
+
+/*
+ * Goes on in the file whose turn it is, and in the one behind it when that
+ * cannot be read, some time long.
+ */
+static bool
+enter_file(struct audit *a)
+{
+	uint64_t first;
+
+	while (!open_file(a)) {
+		if (a->segment >= segments_newest(a->env->journal) ||
+		    ++a->tries < TRIES)
+			return false;
+		a->segment++;
+	}
+	first = (uint64_t)db_int(a->db,
+	    "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'first'", 0);
+	if (first != a->tree->size && !skip_to(a, first)) {
 		close_file(a);
 		return false;
 	}
+	a->tries = 0;
+	return true;
+}
+
+/* False: what comes next could not be read, a->why. */
+static bool
+read_file(struct audit *a)
+{
+	int r;
+
+	if (!open_newest(a))
+		return false;
+	a->purges =
+	    (uint64_t)db_int(a->newest, "SELECT MAX(n) FROM purge_range", 0);
+	if (a->db == NULL && !enter_file(a))
+		return false;
+	/* A read of its own, so that it never keeps the WAL from being emptied. */
+	r = db_exec(a->db, "BEGIN") == 0 ? read_slice(a) : -1;
+	(void)db_exec(a->db, "COMMIT"); /* only read */
+	if (r < 0) {
+		tell_why(a, a->db);
+		close_file(a);
+		if (++a->tries >= TRIES &&
+		    a->segment < segments_newest(a->env->journal))
+			a->segment++;
+		return false;
+	}
+	a->tries = 0;
 	if (r == 1)
 		return true;
-	if (segments_exists(a->env->journal, a->segment + 1)) {
+	if (a->segment < segments_newest(a->env->journal)) {
 		close_file(a);
 		a->segment++;
 		return true;
@@ -488,6 +558,19 @@ slice(struct audit *a)
 	if (a->tree->size > 0)
 		finish(a);
 	return true;
+}
+
+static bool
+slice(struct audit *a)
+{
+	bool complained = a->complained;
+
+	if (a->tree->size == 0 && a->segment == 0)
+		a->since = clock_now();
+	a->complained = !read_file(a);
+	if (a->complained && !complained)
+		log_warn("audit: %s", a->why);
+	return !a->complained;
 }
 
 /* Milliseconds until the next slice, when the last one took so many. */
@@ -584,8 +667,8 @@ audit_new(const struct audit_env *env)
 	a->handles = 2;
 	tree_init(a->tree);
 	(void)uv_timer_init(env->loop, &a->timer); /* always 0 */
-	(void)uv_timer_init(env->loop, &a->tell_timer);
-	a->timer.data = a->tell_timer.data = a;
+	audit_told_init(&a->told, env->loop, env->keeper);
+	a->timer.data = a;
 	return a;
 }
 
@@ -634,6 +717,7 @@ on_timer_closed(uv_handle_t *handle)
 	if (--a->handles > 0)
 		return;
 	close_file(a);
+	close_newest(a);
 	free(a->tree);
 	free(a);
 }
@@ -644,5 +728,6 @@ audit_free(struct audit *a)
 	if (a == NULL)
 		return;
 	uv_close((uv_handle_t *)&a->timer, on_timer_closed);
-	uv_close((uv_handle_t *)&a->tell_timer, on_timer_closed);
+	a->told.timer.data = a;
+	uv_close((uv_handle_t *)&a->told.timer, on_timer_closed);
 }

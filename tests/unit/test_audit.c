@@ -1,4 +1,4 @@
-#include "tests/unit/journal_fixture.h"
+#include "tests/unit/segments_fixture.h"
 
 #include <uv.h>
 
@@ -17,7 +17,8 @@ on_up(void *arg)
 
 /* Reads all; words: of the newest finding, NULL when all must be whole. */
 static void
-expect_audit(struct fixture *f, const char *words)
+expect_findings(
+    struct fixture *f, uint64_t size, const char *words, uint64_t count)
 {
 	uv_loop_t loop;
 	struct audit_env env = {.loop = &loop, .journal = f->path};
@@ -40,7 +41,7 @@ expect_audit(struct fixture *f, const char *words)
 		(void)uv_run(&loop, UV_RUN_ONCE);
 		audit_status(a, &s);
 	} while (s.running);
-	assert_int_equal(s.size, 701);
+	assert_int_equal(s.size, size);
 	assert_true(s.done_at > 0);
 	if (words == NULL) {
 		assert_string_equal(s.finding, "");
@@ -48,10 +49,18 @@ expect_audit(struct fixture *f, const char *words)
 	} else if (s.done_whole || strstr(s.finding, words) == NULL) {
 		fail_msg("found \"%s\", not \"%s\"", s.finding, words);
 	}
+	if (count > 0)
+		assert_int_equal(s.broken, count);
 	audit_free(a);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	keeper_link_free(env.keeper);
 	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void
+expect_audit(struct fixture *f, const char *words)
+{
+	expect_findings(f, 701, words, 0);
 }
 
 static void
@@ -134,10 +143,89 @@ whatever_is_changed(void **state)
 	    "root of the checkpoint of size 300");
 }
 
+static void
+path_of(const struct fixture *f, unsigned segment, char path[160])
+{
+	char *name = segments_path(f->path, segment);
+
+	(void)snprintf(path, 160, "%s", name);
+	free(name);
+}
+
+/* Four files of 256 records each, and some more. */
+static void
+files(struct fixture *f)
+{
+	new_fixture(f);
+	append_open(f);
+	for (uint64_t end = 256; end <= 1024; end += 256)
+		roll(f, end);
+	append_posts(f, 5);
+}
+
+/* What is lost is told once, by its name, and the others are read. */
+static void
+files_that_are_missing(void **state)
+{
+	char one[160], two[160], three[160];
+	struct fixture f;
+
+	(void)state;
+	files(&f);
+	path_of(&f, 1, one);
+	path_of(&f, 2, two);
+	path_of(&f, 3, three);
+	expect_findings(&f, 1030, NULL, 0);
+	assert_int_equal(unlink(two), 0);
+	expect_findings(&f, 1030, "records 512 to 767 cannot be read: ", 1);
+	expect_findings(&f, 1030, two, 1);
+	assert_int_equal(file_create(two, view_text("no database"), 0600), 0);
+	expect_findings(&f, 1030, "journal-0002.db: file is not a database", 1);
+	assert_int_equal(unlink(one), 0);
+	expect_findings(&f, 1030, "records 256 to 767 cannot be read: ", 1);
+	assert_int_equal(unlink(f.path), 0);
+	expect_findings(&f, 1030, "records 0 to 767 cannot be read: ", 1);
+	/* One under the name of another. */
+	assert_int_equal(rename(three, two), 0);
+	expect_findings(&f, 1030, "records 0 to 767 cannot be read: ", 1);
+	end_segments(&f);
+}
+
+/* An old copy: the newest file knows what was purged. */
+static void
+payloads_that_came_back(void **state)
+{
+	static const char forged[] =
+	    "DROP TRIGGER purge_insert; DROP TRIGGER purge_order;"
+	    "DROP TRIGGER purge_approved; DROP TRIGGER purge_time;"
+	    "DROP TRIGGER purge_acked;"
+	    "INSERT INTO purge_range VALUES (20, 20, 1, 3), (30, 30, 2, 4)";
+	struct fixture f;
+	char path[160], why[256];
+	sqlite3 *db;
+
+	(void)state;
+	files(&f);
+	path_of(&f, 4, path);
+	db = db_open(path, DB_WRITE, DB_SYNC_FULL, why, sizeof why);
+	assert_non_null(db);
+	assert_int_equal(holds_fence(db, get_holds, db), 0);
+	if (db_exec(db, "PRAGMA foreign_keys=OFF") != 0 ||
+	    db_exec(db, forged) != 0)
+		fail_msg("%s", sqlite3_errmsg(db));
+	db_close(db);
+	/* Purge 2 may be under way just now. */
+	expect_findings(&f, 1030,
+	    "record 20: payload is there, although purge 1 removed it", 1);
+	end_segments(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(files_that_are_missing),
+	    cmocka_unit_test(payloads_that_came_back),
 	    cmocka_unit_test(whole),
 	    cmocka_unit_test(whatever_is_changed),
 	};
