@@ -204,7 +204,8 @@ turn(struct work *w, const struct journal_record *r)
 	if (in->partial && in->unclosed > 0)
 		return miss(in, r->seq);
 	if (r->named.text[NAMED_NOTE].n > 0)
-		rc = journal_import_note(j, in, r->named.text[NAMED_NOTE]);
+		rc = journal_import_note(
+		    j, in, r->named.text[NAMED_NOTE], false);
 	if (rc < 0 || (rc = journal_has_checkpoint(j, j->tree->size)) < 0)
 		return -1;
 	if (rc == 0)
@@ -309,7 +310,7 @@ take_note(struct work *w, struct view text)
 
 	if (!note_parse(text, &note, &why) || note.size <= in->state.start)
 		return 0;
-	r = journal_import_note(j, in, text);
+	r = journal_import_note(j, in, text, true);
 	if (r != 0)
 		return r < 0 ? -1 : 0;
 	return note.size == j->tree->size ? vouched(w) : 0;
@@ -362,10 +363,9 @@ cut_back(struct work *w)
 	if (j->segment == w->in->state.segment || !journal_opens(j))
 		return 0;
 	return refuse(w->in,
-	    "the last checkpoint of the sources is at the end of a file of "
-	    "the journal, with record %" PRIu64
-	    ": find a copy or an archive that goes on",
-	    j->tree->size - 1);
+	    "no checkpoint of the sources vouches for record %" PRIu64
+	    ", which begins a file of the journal, or any after it",
+	    j->tree->size);
 }
 
 static int

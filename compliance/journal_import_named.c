@@ -163,16 +163,23 @@ put_lines(struct journal *j, struct journal_import *in, const struct note *note)
 	return r;
 }
 
+/* Sealed files get none any more but that which this one begins with. */
+static bool
+is_here(const struct journal *j, const struct checkpoint *c)
+{
+	return c->note.size >= j->first;
+}
+
 int
-journal_import_note(
-    struct journal *j, struct journal_import *in, struct view text)
+journal_import_note(struct journal *j, struct journal_import *in,
+    struct view text, bool cosigned)
 {
 	struct checkpoint c = {.note = {.size = 0}};
 	int r = check(j, in, text, &c);
 
-	if (r == 0)
+	if (r == 0 && is_here(j, &c))
 		r = put_checkpoint(j, &c);
-	if (r == 0)
+	if (r == 0 && is_here(j, &c) && cosigned)
 		r = put_lines(j, NULL, &c.note);
 	if (r == 1)
 		in->why[0] = '\0';
@@ -299,11 +306,11 @@ put_note(struct journal *j, struct journal_import *in, const struct leaf *leaf,
 
 	if (why != NULL)
 		r = refuse(in, "%s", why);
-	if (r == 0)
+	if (r == 0 && is_here(j, &c))
 		r = put_checkpoint(j, &c);
-	if (r == 0)
+	if (r == 0 && is_here(j, &c))
 		r = put_lines(j, in, &c.note);
-	if (r == 0 && n->text[NAMED_TOKEN].n > 0)
+	if (r == 0 && is_here(j, &c) && n->text[NAMED_TOKEN].n > 0)
 		r = put_token(j, in, leaf, &c, n->text[NAMED_TOKEN]);
 	buf_release(&c.vkey);
 	buf_release(&c.bare);

@@ -211,9 +211,12 @@ int journal_import_apply(struct journal *j, struct journal_import *in);
 struct leaf;
 struct named;
 
-/* A checkpoint with cosignatures; one that does not hold leaves no why. */
-int journal_import_note(
-    struct journal *j, struct journal_import *in, struct view text);
+/*
+ * A checkpoint, and its cosignatures if wanted; one that does not hold leaves
+ * no why.
+ */
+int journal_import_note(struct journal *j, struct journal_import *in,
+    struct view text, bool cosigned);
 /* What a record names, after it was put in; and the row of a hold record. */
 int journal_import_named(struct journal *j, struct journal_import *in,
     const struct leaf *leaf, const struct named *n);

@@ -170,6 +170,22 @@ judge(struct turn *t)
 	return 0;
 }
 
+/* The record of the new name needs a file whose first record is signed. */
+static int
+check_file(struct turn *t)
+{
+	struct journal *j = t->r->journal;
+
+	if (!journal_sealed(j))
+		return 0;
+	return recover_say(t->r, 1,
+	    "%s: the newest file is sealed, and of the one after it nothing is "
+	    "known. Nothing was changed. Next: find an archive or a copy with "
+	    "record %" PRIu64 " and a checkpoint behind it, move the journal's "
+	    "files aside, and give all of these by --from",
+	    t->r->journal_path, journal_size(j));
+}
+
 /* ---- the steps ---- */
 
 static int
@@ -470,6 +486,8 @@ turn(struct turn *t, struct recover_source *source)
 		return recover_finish_journal(r);
 	if (result == 0)
 		result = judge(t);
+	if (result == 0)
+		result = check_file(t);
 	if (result == 0)
 		result = name_folders(t);
 	if (result == 0)

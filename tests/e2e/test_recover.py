@@ -499,6 +499,34 @@ class Incarnation(Case):
                                        [c.journal.path])
             self.assertEqual(status, 0, said)
 
+    def test_a_journal_of_two_names_is_made_anew(self):
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            self.archive(c)
+            c.stop()
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason",
+                "compromise").stdout)
+            c.start()
+            self.talk(c, LATER)
+            self.archive(c)
+            c.stop()
+            size = c.journal.size()
+            aside = c.folder / "aside"
+            aside.mkdir()
+            for path in sorted(c.journal.path.parent.iterdir()):
+                shutil.move(path, aside)
+            again = json.loads(self.recover(
+                c, "--json", sources=[aside, c.folder / "out"]).stdout)
+            self.assertEqual((again["recovered"], again["unclosed"]),
+                             (size, 0))
+            self.goes_on(c, *LATER)
+            c.stop()
+            done = c.verify("--key", told["vkey"], c.journal.path,
+                            c.folder / "out" / "tar")
+            self.assertIn("no record is known to be lost", done.stdout)
+
 
 class Signer(Case):
     def test_a_missing_state_is_made_of_a_checkpoint(self):

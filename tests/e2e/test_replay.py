@@ -283,6 +283,30 @@ class Replay(unittest.TestCase):
             wait_until(lambda: not self.posts(c, self.desk), "not purged", 60)
             c.stop()
             self.verify(c)
+            self.rests(c, aside, lines)
+
+    def rests(self, c, aside, lines):
+        """What is left of a journal is no part of the one made anew."""
+        folder = c.state / "journal"
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for name, said in (("journal-0001.db", "a later file of the journal"),
+                           ("journal.db-wal", "without its database")):
+            (folder / name).touch()
+            done = self.recover(c, lines, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, said + ".*Next: move (that|it) aside")
+            self.assertEqual([p.name for p in folder.iterdir()], [name])
+            (folder / name).unlink()
+        # a sealed file that is there is not gone on with
+        shutil.copy(aside / "journal.db", folder)
+        done = self.recover(c, lines, check=False)
+        self.assertRegex(done.stderr, "record 512 belongs into another file.*"
+                         "move those of the journal aside")
+        done = c.run("chancery", "-f", c.conf, "recover", "--new-incarnation",
+                     "--reason", "lost", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "newest file is sealed.*record 512 and")
 
 
 if __name__ == "__main__":
