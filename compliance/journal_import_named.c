@@ -38,6 +38,21 @@ refuse(struct journal_import *in, const char *fmt, ...)
 
 /* ---- checkpoints ---- */
 
+/* Several records may name the same: it was checked when it was stored. */
+static bool
+is_stored(struct journal *j, const struct checkpoint *c)
+{
+	struct buf row;
+	bool same;
+
+	buf_init(&row);
+	same = journal_checkpoint_note(j, c->note.size, &row) == 0 &&
+	    row.len == c->bare.len &&
+	    memcmp(row.data, c->bare.data, row.len) == 0;
+	buf_release(&row);
+	return same;
+}
+
 /* 0: it is one of these records, under the key of its epoch. */
 static int
 check(struct journal *j, struct journal_import *in, struct view text,
@@ -61,13 +76,16 @@ check(struct journal *j, struct journal_import *in, struct view text,
 	}
 	if (!note_parse_vkey(buf_view(&c->vkey), &key))
 		return refuse(in, "the checkpoint's key is malformed");
-	why = "it is of another journal";
-	if (key.name.n != c->note.origin.n ||
-	    memcmp(key.name.p, c->note.origin.p, key.name.n) != 0 ||
-	    !note_verify(&c->note, &key, &why))
-		return refuse(in, "the checkpoint: %s", why);
 	note_put_bare(&c->bare, &c->note, &key);
-	return c->bare.failed ? journal_fail(j, "out of memory") : 0;
+	if (c->bare.failed)
+		return journal_fail(j, "out of memory");
+	why = "it is of another journal";
+	if (is_stored(j, c) ||
+	    (key.name.n == c->note.origin.n &&
+		memcmp(key.name.p, c->note.origin.p, key.name.n) == 0 &&
+		note_verify(&c->note, &key, &why)))
+		return 0;
+	return refuse(in, "the checkpoint: %s", why);
 }
 
 /* A row is never ahead of the head, so that moves along. */
@@ -117,6 +135,22 @@ judge_by(const char *vkeys, const struct cosign *c, struct view body)
 	return v;
 }
 
+static bool
+has_row(
+    struct journal *j, uint64_t size, const struct cosign *c, struct view line)
+{
+	sqlite3_stmt *s = j->stmt[S_COSIG_FIND];
+	bool found;
+
+	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)size);
+	(void)sqlite3_bind_text(
+	    s, 2, (const char *)c->name.p, (int)c->name.n, SQLITE_STATIC);
+	(void)sqlite3_bind_blob64(s, 3, line.p, line.n, SQLITE_STATIC);
+	found = sqlite3_step(s) == SQLITE_ROW;
+	(void)sqlite3_reset(s); /* found tells */
+	return found;
+}
+
 /* By the keys of all policy records, from the newest on. */
 static enum verdict
 judge(struct journal *j, const struct cosign *c, struct view body)
@@ -148,10 +182,11 @@ put_lines(struct journal *j, struct journal_import *in, const struct note *note)
 	int r = 0;
 
 	while (r == 0 && note_next_line(&lines, &line)) {
-		enum verdict v = cosign_parse_line(line, &c)
-		    ? judge(j, &c, note->body)
-		    : LINE_UNKNOWN;
+		enum verdict v = LINE_UNKNOWN;
 
+		if (cosign_parse_line(line, &c) &&
+		    !has_row(j, note->size, &c, line))
+			v = judge(j, &c, note->body);
 		if (v == LINE_HOLDS)
 			r = journal_insert_evidence(j,
 			    &(struct journal_evidence){

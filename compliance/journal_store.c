@@ -63,6 +63,8 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_COSIG] = "INSERT INTO cosig(size, at, line, name)"
 		" SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS"
 		" (SELECT 1 FROM cosig WHERE size = ?1 AND name = ?4)",
+    [S_COSIG_FIND] =
+	"SELECT 1 FROM cosig WHERE size = ? AND name = ? AND line = ?",
     [S_STAMP] = "INSERT INTO stamp(size, at, token) SELECT ?1, ?2, ?3"
 		" WHERE NOT EXISTS (SELECT 1 FROM stamp WHERE size = ?1)",
     [S_EVIDENCE_NEWEST] =

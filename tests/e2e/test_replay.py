@@ -266,7 +266,12 @@ class Replay(unittest.TestCase):
             lines += [m for m in self.lines(c, aside / "journal.db")
                       if m["type"] == "event" and m["seq"] > end]
             self.tampered(c, lines)
+            # of a try that was killed
+            for name in ("journal.db.new", "journal.db.new-0001.new"):
+                (c.state / "journal" / name).write_text("half")
             told = json.loads(self.recover(c, lines).stdout)
+            self.assertEqual([p.name for p in (c.state / "journal").iterdir()
+                              if ".new" in p.name], [])
             self.assertEqual(told["unclosed"], 0)
             self.compare(c, aside, lines)
             self.verify(c)
