@@ -14,6 +14,7 @@
 #include "compliance/survey.h"
 
 #define RANGES_SHOWN 1000
+#define SURVEYS_MAX 4 /* at a time */
 
 /* A request that the keeper works on. */
 struct wait {
@@ -321,11 +322,14 @@ group_json(const struct survey_group *g)
 static void
 on_surveyed(void *arg, const struct survey_result *result, const char *failure)
 {
-	struct control_request *r = arg;
+	struct wait *w = arg;
+	struct control_request *r = w->request;
 	json_t *goes = NULL, *stays = json_array(), *ranges;
 	size_t shown;
 	struct buf text;
 
+	w->engine->surveys--;
+	free(w);
 	if (result == NULL) {
 		json_decref(stays);
 		control_reply_failure(r, failure);
@@ -356,6 +360,17 @@ void
 command_purge_dry(
     struct engine *e, struct control_request *r, const json_t *args)
 {
+	struct wait *w;
+
 	(void)args;
-	survey_start(&e->loop, e->conf, e->journal, on_surveyed, r);
+	if (e->surveys == SURVEYS_MAX) {
+		control_reply_error(
+		    r, "%d dry runs are under way: try later", SURVEYS_MAX);
+		return;
+	}
+	w = new_wait(e, r, false);
+	if (w == NULL)
+		return;
+	e->surveys++;
+	survey_start(&e->loop, e->conf, e->journal, on_surveyed, w);
 }

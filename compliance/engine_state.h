@@ -35,6 +35,7 @@ struct engine {
 	struct adapter_link **adapters; /* in the configuration's order */
 	struct purger_env purger_env;
 	struct purger *purger;
+	unsigned surveys; /* under way, each with files open */
 	struct anchors_env anchors_env;
 	struct anchors *anchors;
 };

@@ -277,6 +277,13 @@ on_event(struct keeper *k, struct view payload)
 		    &k->server, reader_u64(&head), "the event is too large");
 		return true;
 	}
+	/* Links are held while a file is sealed, so this is not to happen. */
+	if (k->queued == KEEPER_QUEUE_MAX) {
+		keeper_refused(k, KEEPER_UNREADY, 1);
+		keeper_send_refused(&k->server, reader_u64(&head),
+		    "too many events wait for the next file");
+		return true;
+	}
 	if (!queue_event(k, payload))
 		return false;
 	if (k->queue_bytes.failed)

@@ -31,6 +31,7 @@ struct purger {
 	struct ledger *ledger;
 	struct plan *plan;
 	struct waiter *waiters;
+	unsigned waiter_count;
 	bool required;
 	bool asked; /* the keeper has not answered yet */
 	uint64_t asked_records;
@@ -60,6 +61,7 @@ tell_waiters(struct purger *p, const char *failure)
 		struct waiter *w = p->waiters;
 
 		p->waiters = w->next;
+		p->waiter_count--;
 		w->cb(w->arg, w->purges, w->records, failure);
 		free(w);
 	}
@@ -194,12 +196,18 @@ attempt(struct purger *p)
 void
 purger_run(struct purger *p, purger_done_cb *cb, void *arg)
 {
-	struct waiter *w = calloc(1, sizeof *w);
+	struct waiter *w;
 
+	if (p->waiter_count == PURGER_WAITERS_MAX) {
+		cb(arg, 0, 0, "so many wait for a purge already: try later");
+		return;
+	}
+	w = calloc(1, sizeof *w);
 	if (w == NULL) {
 		cb(arg, 0, 0, "out of memory");
 		return;
 	}
+	p->waiter_count++;
 	w->cb = cb;
 	w->arg = arg;
 	w->next = p->waiters;

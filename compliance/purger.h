@@ -32,9 +32,12 @@ struct purger *purger_new(const struct purger_env *env);
 void purger_kick(struct purger *p);
 /* What a refused purge may have waited for is there: no delay runs. */
 void purger_wake(struct purger *p);
+#define PURGER_WAITERS_MAX 16
+
 /*
  * Purges all that may go now, and calls when nothing more may: how many
- * purges and records since, and why it ended early, or NULL.
+ * purges and records since, and why it ended early, or NULL. At once
+ * when too many wait already.
  */
 typedef void purger_done_cb(
     void *arg, uint64_t purges, uint64_t records, const char *failure);

@@ -150,6 +150,54 @@ assert_untouched(struct probe *p, uint64_t to, unsigned purges)
 	assert_int_equal(p->f.purges, purges);
 }
 
+struct answers {
+	unsigned done, refused;
+};
+
+static void
+on_answer(void *arg, uint64_t purges, uint64_t records, const char *failure)
+{
+	struct answers *a = arg;
+
+	(void)purges;
+	(void)records;
+	if (failure == NULL)
+		a->done++;
+	else if (strstr(failure, "try later") != NULL)
+		a->refused++;
+}
+
+static bool
+all_done(void *arg)
+{
+	const struct answers *a = arg;
+
+	return a->done == PURGER_WAITERS_MAX;
+}
+
+static void
+test_no_more_wait_than_fit(void **state)
+{
+	struct answers a = {0};
+	struct probe p;
+
+	(void)state;
+	probe_init(&p, 1, 0);
+	fixture_posts(&p.f, 30, 20);
+	batch(&p, "a", 1, 0, 10);
+	ack(&p, "a", 1, 0, 10, "stored");
+	probe_start(&p);
+	for (unsigned i = 0; i < PURGER_WAITERS_MAX; i++)
+		purger_run(p.purger, on_answer, &a);
+	assert_int_equal(a.done + a.refused, 0);
+	purger_run(p.purger, on_answer, &a);
+	assert_int_equal(a.refused, 1);
+	assert_true(fixture_run(&p.f, all_done, &a, FIXTURE_WAIT_MS));
+	purger_run(p.purger, on_answer, &a);
+	assert_int_equal(a.refused, 1);
+	probe_end(&p);
+}
+
 /* In pieces, each a record of its own; the leaves stay. */
 static void
 test_in_pieces(void **state)
@@ -337,6 +385,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_in_pieces),
+	    cmocka_unit_test(test_no_more_wait_than_fit),
 	    cmocka_unit_test(test_every_required_adapter),
 	    cmocka_unit_test(test_stored_alone_counts),
 	    cmocka_unit_test(test_nothing_is_required),
