@@ -169,6 +169,12 @@ int journal_has_checkpoint(struct journal *j, uint64_t size);
  * journal_append(). After a failure or a crash it begins again.
  */
 #define JOURNAL_SEGMENT_UNIT 256
+/*
+ * Prepares the next file while this one is written, a part in each call, so
+ * that the roll has little left to do: 1 when that is so, 0 to be called
+ * again, -1 with the reason; then what there was is removed.
+ */
+int journal_prepare(struct journal *j);
 int journal_seal(struct journal *j, struct journal_event *out);
 bool journal_sealed(const struct journal *j);
 int journal_roll(struct journal *j);

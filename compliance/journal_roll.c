@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
@@ -14,33 +13,7 @@
 #include "compliance/event.h"
 #include "compliance/journal.h"
 #include "compliance/leaf.h"
-#include "compliance/schema.h"
 #include "compliance/segments.h"
-
-/*
- * What the next file takes over from this one, in the order of its references:
- * control records but beats and clock readings, which nothing refers to, the
- * tables that derive from them, and the edge of the tree.
- */
-static const char *const copy_sql[] = {
-    "INSERT INTO meta SELECT * FROM old.meta"
-    " WHERE name NOT IN ('segment', 'first')",
-    "INSERT INTO leaf SELECT * FROM old.leaf WHERE kind >= 128"
-    " AND kind NOT IN (133, 137) ORDER BY seq",
-    "INSERT INTO batch SELECT * FROM old.batch",
-    "INSERT INTO ack SELECT * FROM old.ack",
-    "INSERT INTO purge_range SELECT * FROM old.purge_range",
-    "INSERT INTO hold SELECT * FROM old.hold",
-    "INSERT INTO tile SELECT * FROM old.tile WHERE level >= 1"
-    " OR (level = 0 AND idx >= (SELECT size >> 16 << 8 FROM old.head))",
-    "INSERT INTO checkpoint SELECT * FROM old.checkpoint"
-    " WHERE size = (SELECT size FROM old.head)",
-    "INSERT INTO cosig SELECT * FROM old.cosig"
-    " WHERE size = (SELECT size FROM old.head)",
-    "INSERT INTO stamp SELECT * FROM old.stamp"
-    " WHERE size = (SELECT size FROM old.head)",
-    "INSERT INTO head SELECT * FROM old.head",
-};
 
 /* ---- sealing ---- */
 
@@ -111,65 +84,6 @@ journal_put_base(struct journal *j, struct buf *out)
 
 /* ---- the next file ---- */
 
-static int
-put_place(sqlite3 *db, const struct journal *j)
-{
-	char segment[16], first[24];
-
-	(void)snprintf(segment, sizeof segment, "%u", j->segment + 1);
-	(void)snprintf(first, sizeof first, "%" PRIu64, j->size);
-	return journal_put_meta(db, "segment", segment) == 0 &&
-		journal_put_meta(db, "first", first) == 0
-	    ? 0
-	    : -1;
-}
-
-static int
-copy(sqlite3 *db, const struct journal *j)
-{
-	if (put_place(db, j) != 0)
-		return -1;
-	for (size_t i = 0; i < sizeof copy_sql / sizeof copy_sql[0]; i++)
-		if (db_exec(db, copy_sql[i]) != 0)
-			return -1;
-	if (db_exec(db, schema_triggers_sql) != 0 || db_exec(db, "COMMIT") != 0)
-		return -1;
-	return db_checkpoint_truncate(db);
-}
-
-/* The keeper's group reads it, as it reads the file before. */
-static int
-give_mode(const char *path, const char *like)
-{
-	struct stat st;
-
-	return stat(like, &st) == 0 && chmod(path, st.st_mode & 0777) == 0 ? 0
-									   : -1;
-}
-
-static int
-make_file(struct journal *j, const char *path, const char *old)
-{
-	char why[256];
-	sqlite3 *db;
-	int r = -1;
-
-	journal_remove_files(path);
-	db = journal_new_file(path, old, why, sizeof why);
-	if (db == NULL)
-		return journal_fail(j, "%s", why);
-	if (copy(db, j) != 0)
-		(void)journal_fail(j, "%s: %s", path, sqlite3_errmsg(db));
-	else if (give_mode(path, old) != 0)
-		(void)journal_fail(j, "%s: the mode cannot be set", path);
-	else
-		r = 0;
-	db_close(db);
-	if (r != 0)
-		journal_remove_files(path);
-	return r;
-}
-
 /* The file is whole and has the tree of this one. */
 static int
 check_file(struct journal *j, const char *path)
@@ -207,6 +121,8 @@ turn_to(struct journal *j, struct journal *n)
 
 	*j = *n;
 	j->undone = old.undone;
+	j->approvals = old.approvals;
+	memset(&old.approvals, 0, sizeof old.approvals);
 	j->offset = old.offset;
 	j->offset_known = old.offset_known;
 	j->uuid = old.uuid; /* callers may hold these */
@@ -227,17 +143,21 @@ turn_to(struct journal *j, struct journal *n)
 }
 
 static int
-roll_to(struct journal *j, const char *old, const char *made, const char *path)
+roll_to(struct journal *j, const char *old, const char *path)
 {
-	struct journal *n;
-	char why[256];
+	struct journal *n = NULL;
+	char why[256], *made;
 
-	if (make_file(j, made, old) != 0 || check_file(j, made) != 0 ||
-	    put_in_place(j, made, path) != 0)
+	if (journal_finish_next(j, old, &made) != 0)
 		return -1;
-	n = journal_open_file(j->path, path, why, sizeof why);
+	if (check_file(j, made) == 0 && put_in_place(j, made, path) == 0) {
+		n = journal_open_file(j->path, path, why, sizeof why);
+		if (n == NULL)
+			(void)journal_fail(j, "%s", why);
+	}
+	free(made);
 	if (n == NULL)
-		return journal_fail(j, "%s", why);
+		return -1;
 	turn_to(j, n);
 	return 0;
 }
@@ -247,21 +167,18 @@ journal_roll(struct journal *j)
 {
 	char *old = segments_path(j->path, j->segment);
 	char *path = segments_path(j->path, j->segment + 1);
-	char *made = NULL;
 	int r = -1;
 
 	if (!j->writable || !j->sealed)
 		(void)journal_fail(j, "the file is not sealed");
-	else if (old == NULL || path == NULL ||
-	    asprintf(&made, "%s.new", path) < 0)
+	else if (old == NULL || path == NULL)
 		(void)journal_fail(j, "out of memory");
 	else if ((r = find_point(j, j->size, NULL)) == 1)
-		r = roll_to(j, old, made, path);
+		r = roll_to(j, old, path);
 	else if (r == 0)
 		r = 1;
 	if (r < 0)
 		j->writable = false;
-	free(made);
 	free(path);
 	free(old);
 	return r;

@@ -3,8 +3,8 @@
 
 /*
  * Inside of the journal, shared by its files: journal_store.c opens it and
- * reads, journal.c is the gate that writes, journal_roll.c makes the next
- * file, journal_hold.c has holds and approvals, journal_clock.c knows the
+ * reads, journal.c is the gate that writes, journal_roll.c goes on in the next
+ * file, which journal_next.c makes, journal_hold.c has holds and approvals, journal_clock.c knows the
  * clock. Not for anybody else.
  */
 
@@ -66,6 +66,7 @@ struct journal {
 	bool sealed;
 	bool undone;  /* the newest purge is perhaps not carried out yet */
 	sqlite3 *old; /* a sealed file that was needed, NULL when none */
+	struct journal_next *next; /* file that is prepared, NULL when none */
 	unsigned old_segment;
 	sqlite3 *db;
 	sqlite3_stmt *stmt[STATEMENTS];
@@ -161,6 +162,13 @@ sqlite3 *journal_new_file(
 int journal_put_meta(sqlite3 *db, const char *name, const char *value);
 /* The file and what SQLite put beside it are removed. */
 void journal_remove_files(const char *path);
+/*
+ * Makes the next file whole, when this one is sealed: 0 and its path, which
+ * the caller frees, or -1.
+ */
+int journal_finish_next(struct journal *j, const char *old, char **made);
+/* What was prepared is removed. */
+void journal_drop_next(struct journal *j);
 /* Entries of a full tile that only a sealed file has. */
 int journal_old_tile(
     struct journal *j, uint64_t index, uint8_t out[TREE_TILE_LEN]);

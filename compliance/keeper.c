@@ -545,8 +545,8 @@ init_loop(struct keeper *k)
 	uv_timer_t *const timers[] = {&k->recover_timer, &k->note_timer,
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->drop_timer,
 	    &k->replay_timer, &k->truncate_timer, &k->stop_timer,
-	    &k->roll_timer, &k->publish_timer, &k->turn_timer,
-	    &k->settle_timer};
+	    &k->roll_timer, &k->publish_timer, &k->turn_timer, &k->settle_timer,
+	    &k->next_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");
@@ -594,6 +594,7 @@ keeper_main(const struct conf *conf, int parent_fd)
 	if (k->journal == NULL)
 		log_fatal("%s", why);
 	keeper_settle_start(k);
+	keeper_roll_start(k);
 	explain(k);
 	role_ready(k->role);
 	(void)uv_run(&k->loop, UV_RUN_DEFAULT); /* until on_stop() */

@@ -9,6 +9,12 @@
 #include "compliance/segments.h"
 
 #define LATE_MS 2000 /* then what waits for the seal's signature is refused */
+/* The next file is prepared when this one is full to so many eighths. */
+#define NEAR 7
+#define NEAR_US ((uint64_t)3600 * 1000000) /* or its year so near the end */
+#define LOOK_MS 1000   /* whether that is so, and what came since */
+#define STEP_MS 20     /* while there is more */
+#define AGAIN_MS 10000 /* after a failure */
 
 bool
 keeper_rolling(const struct keeper *k)
@@ -25,12 +31,12 @@ is_another_year(struct keeper *k)
 }
 
 static bool
-is_long(const struct keeper *k)
+is_long(const struct keeper *k, uint64_t bytes)
 {
 	char *path = segments_path(k->path, journal_segment(k->journal));
 	struct stat st;
 	bool is = path != NULL && stat(path, &st) == 0 &&
-	    (uint64_t)st.st_size >= k->conf->segment_bytes;
+	    (uint64_t)st.st_size >= bytes;
 
 	free(path);
 	return is;
@@ -42,6 +48,63 @@ can_seal(const struct keeper *k)
 	return keeper_writable(k) && !keeper_rolling(k) && !k->stopping &&
 	    k->signing.compared && k->signer.link != NULL &&
 	    !journal_opens(k->journal);
+}
+
+/* ---- preparing ---- */
+
+static void on_prepare(uv_timer_t *timer);
+
+/* Does a part of it; whether the file may be sealed now. */
+static bool
+prepare(struct keeper *k)
+{
+	int r = -1;
+
+	if (uv_now(&k->loop) >= k->roll.prepare_after)
+		r = journal_prepare(k->journal);
+	else
+		return false;
+	if (r < 0) {
+		log_error("%s: the next file cannot be prepared: %s", k->path,
+		    journal_error(k->journal));
+		k->roll.prepare_after = uv_now(&k->loop) + AGAIN_MS;
+	}
+	(void)uv_timer_start(
+	    &k->next_timer, on_prepare, r == 0 ? STEP_MS : LOOK_MS, 0);
+	return r == 1;
+}
+
+static bool
+is_near(struct keeper *k)
+{
+	const struct conf *c = k->conf;
+	uint64_t here = journal_size(k->journal) - journal_first(k->journal);
+
+	if (c->segment_records != 0 &&
+	    here / NEAR >= c->segment_records / (NEAR + 1))
+		return true;
+	if (c->segment_yearly &&
+	    (is_another_year(k) ||
+		k->roll.year_end - journal_time(k->journal) < NEAR_US))
+		return true;
+	return c->segment_bytes != 0 &&
+	    is_long(k, c->segment_bytes / (NEAR + 1) * NEAR);
+}
+
+static void
+on_prepare(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+
+	(void)uv_timer_start(timer, on_prepare, LOOK_MS, 0); /* always 0 */
+	if (can_seal(k) && is_near(k))
+		(void)prepare(k);
+}
+
+void
+keeper_roll_start(struct keeper *k)
+{
+	(void)uv_timer_start(&k->next_timer, on_prepare, LOOK_MS, 0);
 }
 
 size_t
@@ -61,8 +124,12 @@ keeper_roll_room(struct keeper *k)
 	/* Asked only where the file could end. */
 	if (end > next && size + k->queued >= next &&
 	    ((c->segment_yearly && is_another_year(k)) ||
-		(c->segment_bytes != 0 && is_long(k))))
+		(c->segment_bytes != 0 && is_long(k, c->segment_bytes))))
 		end = next;
+	/* It grows over its end as long as the next one is not prepared. */
+	if (size + k->queued >= end && !prepare(k))
+		end = (size + k->queued + JOURNAL_SEGMENT_UNIT) |
+		    (JOURNAL_SEGMENT_UNIT - 1);
 	return end - size;
 }
 

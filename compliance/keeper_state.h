@@ -90,6 +90,7 @@ struct keeper_roll {
 	bool held;         /* events and requests wait */
 	bool late;         /* and waited too long: they are refused */
 	uint64_t year_end; /* of the file's first record; 0: not known yet */
+	uint64_t prepare_after; /* loop time, after a failure */
 };
 
 /* Sealed files that are held to the purge records. */
@@ -186,7 +187,7 @@ struct keeper {
 	uv_timer_t turn_timer;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
 	    late_timer, drop_timer, replay_timer, truncate_timer, stop_timer,
-	    roll_timer, publish_timer, settle_timer;
+	    roll_timer, publish_timer, settle_timer, next_timer;
 };
 
 /* ---- keeper.c ---- */
@@ -271,7 +272,12 @@ void keeper_publish_after(struct keeper *k, uint64_t seq);
 
 /* Whether the file is sealed, so that nothing is appended for a moment. */
 bool keeper_rolling(const struct keeper *k);
-/* How many events may be appended before the file must be sealed. */
+/* From now on, the next file is prepared when this one is nearly full. */
+void keeper_roll_start(struct keeper *k);
+/*
+ * How many events may be appended before the file must be sealed; where it
+ * could end, that prepares a part of the next one.
+ */
 size_t keeper_roll_room(struct keeper *k);
 /*
  * Seals the file when it is full, and goes on in the next one when the seal

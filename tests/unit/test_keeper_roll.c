@@ -186,6 +186,51 @@ a_sealed_file_at_the_start(void **state)
 	teardown(&f);
 }
 
+static bool
+is_prepared(const struct fixture *f)
+{
+	char *path = segments_path(f->journal, 1), made[300];
+
+	(void)snprintf(made, sizeof made, "%s.new", path);
+	free(path);
+	return access(made, F_OK) == 0;
+}
+
+/* The keeper is killed while the next file is half made. */
+static void
+a_kill_while_the_next_is_prepared(void **state)
+{
+	uint64_t until = now_ms() + WAIT_MS, size;
+	struct fixture f;
+	bool writable;
+
+	(void)state;
+	setup(&f, NULL);
+	f.conf.segment_records = 1024;
+	up(&f);
+	assert_int_equal(post_all(&f, 500), 0);
+	assert_false(is_prepared(&f));
+	assert_int_equal(post_all(&f, 420), 0);
+	while (!is_prepared(&f) && now_ms() < until)
+		nap(5);
+	assert_true(is_prepared(&f));
+	stop(&f.keeper, SIGKILL);
+	stop(&f.signer, 0);
+	assert_true(is_prepared(&f));
+	assert_int_equal(segments_newest(f.journal), 0);
+	start_keeper(&f);
+	start_signer(&f);
+	link_signer(&f);
+	assert_int_equal(hello(&f, 0, &writable, &size), 920);
+	if (!writable)
+		wait_writable(&f.server, true, NULL, 0);
+	assert_int_equal(post_all(&f, 300), 0);
+	assert_int_equal(segments_newest(f.journal), 1);
+	assert_false(is_prepared(&f));
+	assert_int_equal(read_all(&f, EVENT_POST, size_of(&f)), 1220);
+	teardown(&f);
+}
+
 static void
 change(struct fixture *f, const char *sql)
 {
@@ -252,6 +297,7 @@ main(void)
 	    cmocka_unit_test(no_signer_no_other_file),
 	    cmocka_unit_test(a_seal_that_is_not_signed),
 	    cmocka_unit_test(a_sealed_file_at_the_start),
+	    cmocka_unit_test(a_kill_while_the_next_is_prepared),
 	    cmocka_unit_test(years_and_bytes),
 	};
 

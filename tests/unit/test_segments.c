@@ -1,5 +1,7 @@
 #include "tests/unit/segments_fixture.h"
 
+#include "base/conf.h"
+
 #include "compliance/ledger.h"
 
 static void
@@ -231,6 +233,136 @@ a_roll_begins_again(void **state)
 }
 
 static void
+control_records(struct fixture *f, unsigned count)
+{
+	char fields[512];
+
+	for (unsigned i = 0; i < count; i++) {
+		(void)snprintf(fields, sizeof fields,
+		    "what storage\nsince %u\nuntil 9\nrefused 0\n", i);
+		assert_int_equal(
+		    append_text(f, EVENT_INCIDENT, fields, NULL), 0);
+	}
+}
+
+static void
+place_hold(struct fixture *f, struct journal_event *out)
+{
+	struct journal_hold h = {
+	    .matter = view_text("m"), .selector = view_text("{\"v\":1}")};
+
+	assert_int_equal(journal_hold(f->j, &h, out), 0);
+}
+
+/* Each table of the new file has what it must have of the old one. */
+static void
+same_rows(struct fixture *f, uint64_t edge)
+{
+	static const char *const tables[] = {"batch", "ack", "purge_range",
+	    "hold", "leaf WHERE kind >= 128 AND kind NOT IN (133, 137)",
+	    "tile WHERE level > 0"};
+	char sql[512], old[160];
+	sqlite3 *db = open_raw(f);
+
+	(void)snprintf(old, sizeof old, "%s/journal-0001.db", f->dir);
+	(void)snprintf(sql, sizeof sql, "ATTACH '%s' AS new", old);
+	assert_int_equal(db_exec(db, sql), 0);
+	for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+		(void)snprintf(sql, sizeof sql,
+		    "SELECT COUNT(*) FROM (SELECT * FROM main.%s"
+		    " EXCEPT SELECT * FROM new.%s)",
+		    tables[i], tables[i]);
+		assert_int_equal(db_int(db, sql, -1), 0);
+		(void)snprintf(sql, sizeof sql,
+		    "SELECT COUNT(*) > 0 FROM main.%s", tables[i]);
+		assert_int_equal(db_int(db, sql, -1), 1);
+	}
+	assert_int_equal(
+	    db_int(db, "SELECT COUNT(*) FROM new.leaf WHERE kind < 128", -1),
+	    0);
+	assert_int_equal(
+	    db_int(db, "SELECT MIN(idx) FROM new.tile WHERE level = 0", -1),
+	    edge);
+	assert_int_equal(
+	    db_int(db,
+		"SELECT COUNT(*) FROM (SELECT level, idx, data FROM new.tile"
+		" EXCEPT SELECT level, idx, data FROM main.tile)",
+		-1),
+	    0);
+	db_close(db);
+}
+
+/* It is prepared while everything that it takes over still changes. */
+static void
+a_file_that_is_prepared(void **state)
+{
+	static const char *const required[] = {"records"};
+	const struct conf conf = {.purge_after_s = 0};
+	struct range range = {2, 3};
+	const struct journal_purge p = {.ranges = &range,
+	    .count = 1,
+	    .applied = 1000000,
+	    .conf = &conf,
+	    .required = required,
+	    .required_count = 1};
+	struct journal_event e;
+	struct fixture f;
+	char path[160];
+
+	(void)state;
+	new_fixture(&f);
+	append_open(&f);
+	assert_int_equal(append_text(&f, EVENT_POLICY,
+			     "required records\nafter 0\n" POLICY_REST, NULL),
+	    0);
+	append_posts(&f, 100);
+	control_records(&f, 700);
+	place_hold(&f, &e);
+	place_hold(&f, &e);
+	place_hold(&f, &e);
+	assert_int_equal(append_batch(&f, "records", 1, 0, 99), 0);
+	assert_int_equal(append_ack(&f, "records", 1, 0, 99, "stored"), 0);
+	sign_head(&f, true);
+	assert_int_equal(journal_release(f.j, 2, 4, false, &e), 0);
+	assert_int_equal(journal_prepare(f.j), 0);
+	assert_true(there(&f, "journal-0001.db.new"));
+	control_records(&f, 10);
+	assert_int_equal(journal_prepare(f.j), 0);
+	assert_int_equal(journal_prepare(f.j), 1);
+	assert_int_equal(journal_prepare(f.j), 1);
+	assert_int_equal(journal_release(f.j, 1, 4, false, &e), 0);
+	assert_int_equal(journal_release(f.j, 3, 4, false, &e), 0);
+	place_hold(&f, &e);
+	assert_int_equal(journal_release(f.j, 4, 4, false, &e), 0);
+	assert_int_equal(journal_purge(f.j, &p, &e), 0);
+	append_posts(&f, 66000);
+	/* Tiles of level 0 that were copied lie behind the edge now. */
+	while (journal_prepare(f.j) == 0)
+		;
+	append_posts(&f, 65536);
+	assert_int_equal(append_batch(&f, "records", 2, 100, 400), 0);
+	seal(&f, 132608);
+	sign_head(&f, true);
+	assert_int_equal(journal_roll(f.j), 0);
+	assert_false(there(&f, "journal-0001.db.new"));
+	same_rows(&f, 512);
+	append_open(&f);
+	append_posts(&f, 5);
+	check_all(&f, 132614);
+	/* Dropped when the keeper ends, and begun anew after a crash. */
+	assert_int_equal(journal_prepare(f.j), 0);
+	assert_true(there(&f, "journal-0002.db.new"));
+	reopen(&f);
+	assert_false(there(&f, "journal-0002.db.new"));
+	(void)snprintf(path, sizeof path, "%s/journal-0002.db.new", f.dir);
+	assert_int_equal(file_create(path, view_text("half"), 0600), 0);
+	assert_int_equal(journal_prepare(f.j), 0);
+	roll(&f, 132864);
+	check_all(&f, 132865);
+	end_segments(&f);
+}
+
+static void
 a_roll_that_fails_is_tried_again(void **state)
 {
 	struct fixture f;
@@ -390,6 +522,7 @@ main(void)
 	    cmocka_unit_test(a_journal_goes_on_in_the_next_file),
 	    cmocka_unit_test(earlier_roots_and_proofs),
 	    cmocka_unit_test(a_roll_begins_again),
+	    cmocka_unit_test(a_file_that_is_prepared),
 	    cmocka_unit_test(a_roll_that_fails_is_tried_again),
 	    cmocka_unit_test(files_under_wrong_names),
 	    cmocka_unit_test(readers_follow),
