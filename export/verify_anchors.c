@@ -426,10 +426,16 @@ by_sha256(const void *a, const void *b)
 	    ((const struct verify_evidence *)b)->sha256, 32);
 }
 
-/* Evidence that a beat names is there, and of a checkpoint before it. */
+/*
+ * Evidence that a beat names is there, and of a checkpoint before it. Until
+ * one is of a file that was given, it may be in one that was not: `unseen`.
+ */
 static void
-judge_beats(const struct verify_anchors *a, struct verify_report *r)
+judge_beats(
+    const struct verify_anchors *a, struct verify_report *r, uint64_t *unseen)
 {
+	bool earlier = unseen != NULL;
+
 	for (size_t i = 0; i < a->nameds; i++) {
 		const struct verify_named *n = &a->named[i];
 		struct verify_evidence key = {0};
@@ -439,6 +445,11 @@ judge_beats(const struct verify_anchors *a, struct verify_report *r)
 		if (a->evidences > 0)
 			e = bsearch(&key, a->evidence, a->evidences, sizeof(*e),
 			    by_sha256);
+		earlier = earlier && e == NULL;
+		if (earlier) {
+			++*unseen;
+			continue;
+		}
 		verify_report_count(r, VERIFY_ANCHORS, 1);
 		if (e == NULL || e->size > n->seq)
 			verify_report_finding(r, VERIFY_ANCHORS,
@@ -501,9 +512,16 @@ youngest_ack(const char *acks)
 	return youngest;
 }
 
+/* Whether the rows about a checkpoint may be in a file that was not given. */
+static bool
+is_earlier(const struct verify_control *c, uint64_t size)
+{
+	return c->from > 0 && size <= c->from;
+}
+
 static void
 judge_purge(const struct verify_control *c, const struct verify_purge *p,
-    struct verify_report *r)
+    struct verify_report *r, uint64_t *unseen)
 {
 	const struct verify_anchors *a = &c->anchors;
 	const struct verify_policy *policy = verify_control_policy(c, p->seq);
@@ -525,6 +543,10 @@ judge_purge(const struct verify_control *c, const struct verify_purge *p,
 		    "purge names no checkpoint that covers its "
 		    "acknowledgements: anchor %s",
 		    p->anchor);
+		return;
+	}
+	if (is_earlier(c, size)) {
+		++*unseen;
 		return;
 	}
 	for (size_t i = first_of(a, size);
@@ -582,13 +604,14 @@ void
 verify_anchors_judge(struct verify_control *c, struct verify_report *r)
 {
 	struct verify_anchors *a = &c->anchors;
+	uint64_t beats = 0, purges = 0;
 
 	if (c->out_of_memory)
 		return;
 	if (a->evidences > 0)
 		qsort(
 		    a->evidence, a->evidences, sizeof(*a->evidence), by_sha256);
-	judge_beats(a, r);
+	judge_beats(a, r, c->from > 0 ? &beats : NULL);
 	if (a->evidences > 0)
 		qsort(a->evidence, a->evidences, sizeof(*a->evidence), by_size);
 	for (size_t i = 0; i < a->tolds; i++) {
@@ -600,7 +623,13 @@ verify_anchors_judge(struct verify_control *c, struct verify_report *r)
 	}
 	for (size_t i = 0; i < c->purges; i++)
 		if (!c->purge[i].later)
-			judge_purge(c, &c->purge[i], r);
+			judge_purge(c, &c->purge[i], r, &purges);
+	if (beats + purges > 0)
+		verify_report_note(r,
+		    "the evidence from outside that %" PRIu64
+		    " purges and %" PRIu64
+		    " beats rest on is in files that were not given",
+		    purges, beats);
 	if (a->unknown > 0)
 		verify_report_note(r,
 		    "%" PRIu64

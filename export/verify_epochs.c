@@ -294,27 +294,36 @@ judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
 }
 
 void
-verify_epochs_finish(const struct verify_epochs *e, uint64_t size,
-    uint64_t outside, struct verify_report *r)
+verify_epochs_finish(const struct verify_epochs *e, uint64_t from,
+    uint64_t size, uint64_t outside, struct verify_report *r)
 {
 	const struct verify_epoch *newest;
-	uint64_t from;
+	uint64_t open = from;
+	size_t i = 1;
 
 	if (e->count == 0)
 		return;
 	newest = &e->epoch[e->count - 1];
-	for (size_t i = 1; i < e->count; i++)
+	while (i < e->count && e->epoch[i].seq + 1 < from)
+		i++;
+	if (i > 1)
+		verify_report_note(r,
+		    "%zu epoch%s ended in files that were not given: whether "
+		    "by a closing checkpoint is not compared",
+		    i - 1, i > 2 ? "s" : "");
+	for (; i < e->count; i++)
 		judge_end(e, i, r);
-	from = e->count == 1 ? 0 : newest->seq + 1;
-	if (outside > from)
-		from = outside;
-	if (from < size)
+	if (e->count > 1 && newest->seq + 1 > open)
+		open = newest->seq + 1;
+	if (outside > open)
+		open = outside;
+	if (open < size)
 		verify_report_note(r,
 		    "records %" PRIu64 "-%" PRIu64
 		    " are of the newest epoch, %" PRIu64
 		    ": whoever has its key could have written them anew; "
 		    "only a checkpoint from outside shows that",
-		    from, size - 1, newest->number);
+		    open, size - 1, newest->number);
 }
 
 bool

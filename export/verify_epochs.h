@@ -59,9 +59,12 @@ size_t verify_epochs_find(
  */
 bool verify_epochs_signed(struct verify_epochs *e, const struct verify_note *n,
     enum verify_epochs_source source, struct verify_report *r);
-/* After the last checkpoint; outside: size of the newest from elsewhere. */
-void verify_epochs_finish(const struct verify_epochs *e, uint64_t size,
-    uint64_t outside, struct verify_report *r);
+/*
+ * After the last checkpoint, over the records [from,size); outside: size of
+ * the newest from elsewhere.
+ */
+void verify_epochs_finish(const struct verify_epochs *e, uint64_t from,
+    uint64_t size, uint64_t outside, struct verify_report *r);
 /* The same as a key chain; false when out of memory or a key is unknown. */
 bool verify_epochs_chain(
     const struct verify_epochs *e, struct verify_chain *out);

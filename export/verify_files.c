@@ -261,9 +261,11 @@ judge_gap(const struct verify_files *f, uint64_t from, uint64_t to,
 	else
 		verify_report_note(r,
 		    "%s of the journal (records %" PRIu64 "-%" PRIu64
-		    ") was not given: what the copies in the next file say of "
-		    "it is not checked",
-		    which, first, end - 1);
+		    ") not given: what the next file copied of their control "
+		    "records (policies, acknowledgements, holds, purges) is "
+		    "taken as it is; for their tree its checkpoint of size "
+		    "%" PRIu64 " vouches",
+		    which, first, end - 1, end);
 }
 
 void

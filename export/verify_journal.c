@@ -497,7 +497,8 @@ add_outside(struct check *c, const struct verify_outside *outside, size_t n)
 		if (!verify_recover_of_origin(&c->j->control, o->origin, &name))
 			continue;
 		end = verify_recover_end(&c->j->control, name);
-		if ((end == NULL || o->size <= end->seq) &&
+		if (o->size >= c->j->control.from &&
+		    (end == NULL || o->size <= end->seq) &&
 		    (c->outside_path == NULL || o->size > c->outside_newest)) {
 			c->outside_newest = o->size;
 			c->outside_path = o->path;
@@ -524,15 +525,17 @@ say_freshness(struct check *c, const struct verify_walk_result *w)
 		    covered, w->size - 1);
 	if (c->outside_path == NULL)
 		verify_report_note(c->r,
-		    "no checkpoint from outside given: consistent at best, "
-		    "freshness unknown; records may be missing at the end");
+		    "no checkpoint from outside given%s: consistent at best, "
+		    "freshness unknown; records may be missing at the end",
+		    c->points.leapt_outside > 0 ? " that reaches these records"
+						: "");
 	else
 		verify_report_note(c->r,
 		    "newest checkpoint from outside: size %" PRIu64
 		    " (%s); whether records after it are missing is unknown",
 		    c->outside_newest, c->outside_path);
-	verify_epochs_finish(
-	    &c->j->control.epochs, w->size, c->outside_newest, c->r);
+	verify_epochs_finish(&c->j->control.epochs, c->j->control.from, w->size,
+	    c->outside_newest, c->r);
 }
 
 static void
@@ -549,7 +552,11 @@ say_walk(struct check *c, const struct verify_walk_result *w)
 		verify_report_fact(c->r, "segments", "%" PRIu64 "-%" PRIu64,
 		    c->files.file[0].segment,
 		    c->files.file[c->files.count - 1].segment);
-	verify_report_fact(c->r, "records", "%" PRIu64, w->size);
+	if (c->j->control.from > 0 && c->j->control.from < w->size)
+		verify_report_fact(c->r, "records", "%" PRIu64 "-%" PRIu64,
+		    c->j->control.from, w->size - 1);
+	else
+		verify_report_fact(c->r, "records", "%" PRIu64, w->size);
 	if (w->size > 0 && buf_text(&from) != NULL && buf_text(&to) != NULL)
 		verify_report_fact(
 		    c->r, "time", "%s to %s", buf_text(&from), buf_text(&to));

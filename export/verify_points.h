@@ -39,6 +39,7 @@ struct verify_points {
 	uint64_t good;   /* largest size whose signed root was met */
 	uint64_t agreed; /* largest size where any stated root was met */
 	uint64_t failed;
+	uint64_t leapt, leapt_outside; /* end in files that were not given */
 	bool any_signed;
 };
 

@@ -84,6 +84,7 @@ class Segments(unittest.TestCase):
             room = c.add_room("Desk")
             c.start()
             load = Load(c, USERS, [room]).start()
+            c.cli("key", "rotate")
             wait_until(lambda: len(files(c)) > 3, "no other file", 60)
             load.finish()
             c.stop()
@@ -97,6 +98,7 @@ class Segments(unittest.TestCase):
                        "the first file is not purged", 60)
             c.stop()
             self.check(c)
+            self.newest_alone(c, vault)
             self.comes_back(c, old)
             self.is_missing(c)
 
@@ -128,6 +130,23 @@ class Segments(unittest.TestCase):
         self.assertEqual(sum(
             "cannot be held to" in line for line in c.log.lines), 1)
         self.check(c)
+
+    def newest_alone(self, c, vault):
+        """It holds, and the report tells what nothing was compared with."""
+        newest = max(files(c), key=lambda p: (len(p.name), p.name))
+        archives = sorted(vault.glob("*.tar.zst"))
+        said = c.verify(newest).stdout
+        for words in ("not given: what the next file copied",
+                      "purges of records that were not given are not",
+                      "epochs? ended in files that were not given",
+                      "no checkpoint from outside given:"):
+            self.assertRegex(said, words)
+        said = c.verify(newest, archives[0], check=False).stdout
+        self.assertIn("stated roots, 1 of them of checkpoints from outside",
+                      said)
+        self.assertIn("no checkpoint from outside given that reaches", said)
+        self.assertRegex(c.verify(newest, *archives).stdout,
+                         "newest checkpoint from outside: size")
 
 
 if __name__ == "__main__":

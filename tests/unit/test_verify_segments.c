@@ -150,6 +150,34 @@ one_file_alone(void **state)
 	end_segments(&s.f);
 }
 
+/* The first beats of a file may name what an earlier file has. */
+static void
+evidence_of_earlier_files(void **state)
+{
+	static const unsigned newest = FILES - 1;
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	begin(&s, SMALL);
+	reopen(&s.f);
+	assert_int_equal(
+	    append_text(&s.f, EVENT_BEAT,
+		"every 60\nevents 99\nqueue 0\nsync yes\nerror 0\ntai 37\n"
+		"anchor 00112233445566778899aabbccddeeff"
+		"00112233445566778899aabbccddeeff\n",
+		NULL),
+	    0);
+	sign_head(&s.f, true);
+	journal_close(s.f.j);
+	s.f.j = NULL;
+	o = run_some(&s, &newest, 1, false);
+	assert_true(run_noted(o, "0 purges and 1 beats rest on is in files"));
+	assert_holds(o);
+	assert_found(run_all(&s), "anchors", 1124, "is not there");
+	end_segments(&s.f);
+}
+
 static void
 files_that_are_missing(void **state)
 {
@@ -440,6 +468,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(all_files_are_one_journal),
 	    cmocka_unit_test(one_file_alone),
+	    cmocka_unit_test(evidence_of_earlier_files),
 	    cmocka_unit_test(files_that_are_missing),
 	    cmocka_unit_test(files_that_are_swapped),
 	    cmocka_unit_test(what_was_changed_is_named),
