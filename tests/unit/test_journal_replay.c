@@ -10,12 +10,14 @@
 struct kept {
 	struct journal_record r;
 	struct buf leaf, data[LEAF_PARTS_MAX], named[NAMED_COUNT];
+	bool note; /* a checkpoint comes behind it */
 };
 
 struct source {
 	struct fixture f;
 	struct kept kept[RECORDS_MAX];
 	size_t count, at;
+	struct buf note;
 };
 
 static void
@@ -54,8 +56,24 @@ end_source(struct source *s)
 		for (unsigned p = 0; p < NAMED_COUNT; p++)
 			buf_release(&s->kept[i].named[p]);
 	}
+	buf_release(&s->note);
 	end_segments(&s->f);
 	free(s);
+}
+
+/* The checkpoint of the first records of the source. */
+static void
+sign(struct source *s, uint64_t size)
+{
+	uint8_t root[32];
+	struct buf body;
+
+	buf_init(&body);
+	assert_int_equal(journal_root_at(s->f.j, size, root), 0);
+	note_put_body(&body, view_text(ORIGIN), size, root);
+	assert_true(
+	    note_sign(&s->note, buf_view(&body), view_text(ORIGIN), s->f.key));
+	buf_release(&body);
 }
 
 static enum journal_import_item
@@ -64,7 +82,11 @@ give(struct journal_import *in, struct journal_record *r, struct view *note)
 	struct source *s = in->arg;
 	struct kept *k = &s->kept[s->at];
 
-	(void)note;
+	if (s->at > 0 && k[-1].note && s->note.len == 0) {
+		sign(s, s->at);
+		*note = buf_view(&s->note);
+		return IMPORT_NOTE;
+	}
 	if (s->at == s->count)
 		return IMPORT_END;
 	s->at++;
@@ -85,6 +107,7 @@ import(struct source *s, struct fixture *t, struct journal_import *in)
 	in->size = journal_size(s->f.j);
 	journal_root(s->f.j, in->root);
 	s->at = 0;
+	buf_clear(&s->note);
 	return journal_import(t->j, in);
 }
 
@@ -321,6 +344,44 @@ files_are_made_anew_or_not_at_all(void **state)
 	end_source(s);
 }
 
+/* As far as signed checkpoints vouch for the sources, and no file begun. */
+static void
+a_part_of_the_files(void **state)
+{
+	struct source *s = new_files();
+	struct journal_import in = {.roll = true, .partial = true};
+	size_t all = s->count;
+	struct fixture t;
+
+	(void)state;
+	s->count = 200;
+	new_fixture(&t);
+	assert_int_equal(import(s, &t, &in), 0);
+	assert_int_equal(in.appended, 0);
+	end_segments(&t);
+	s->count = 280;
+	new_fixture(&t);
+	in = (struct journal_import){.roll = true, .partial = true};
+	assert_int_equal(import(s, &t, &in), 1);
+	assert_string_equal(in.why,
+	    "no checkpoint of the sources vouches for record 256, which begins "
+	    "a file of the journal, or any after it");
+	end_segments(&t);
+	/* With one of them. */
+	s->kept[279].note = true;
+	new_fixture(&t);
+	in = (struct journal_import){.roll = true, .partial = true};
+	assert_int_equal(import(s, &t, &in), 0);
+	assert_int_equal(in.appended, 280);
+	assert_int_equal(journal_segment(t.j), 1);
+	reopen(&t);
+	assert_int_equal(journal_size(t.j), 280);
+	append_posts(&t, 3);
+	end_segments(&t);
+	s->count = all;
+	end_source(s);
+}
+
 int
 main(void)
 {
@@ -329,6 +390,7 @@ main(void)
 	    cmocka_unit_test(words_are_checked),
 	    cmocka_unit_test(over_the_end_of_a_file),
 	    cmocka_unit_test(files_are_made_anew_or_not_at_all),
+	    cmocka_unit_test(a_part_of_the_files),
 	};
 
 	crypto_init();
