@@ -61,6 +61,10 @@ vouched(struct work *w)
 	/* An epoch without its end would not hold. */
 	if (!in->partial || in->unclosed > 0)
 		return 0;
+	if (w->j->sealed) {
+		in->state.seal_vouched = true;
+		return 0;
+	}
 	if (db_exec(w->j->db, "RELEASE good") != 0 ||
 	    db_exec(w->j->db, "SAVEPOINT good") != 0)
 		return journal_fail_sql(w->j, "savepoint");
@@ -219,6 +223,29 @@ turn(struct work *w, const struct journal_record *r)
 	return 0;
 }
 
+/*
+ * When nothing comes behind a seal the journal cannot go on, so that the last
+ * record that counts is the one before it.
+ */
+static int
+before_seal(struct work *w)
+{
+	struct journal *j = w->j;
+	sqlite3_stmt *head = j->stmt[S_HEAD];
+	uint8_t root[TREE_HASH_LEN];
+
+	tree_root(j->tree, root);
+	(void)sqlite3_bind_int64(head, 1, (sqlite3_int64)j->tree->size);
+	(void)sqlite3_bind_blob(head, 2, root, sizeof root, SQLITE_STATIC);
+	(void)sqlite3_bind_null(head, 3);
+	w->in->state.seal_vouched = false;
+	if (journal_run(j, S_HEAD, "head") != 0)
+		return -1;
+	return db_exec(j->db, "SAVEPOINT seal") == 0
+	    ? 0
+	    : journal_fail_sql(j, "savepoint");
+}
+
 static int
 take_record(struct work *w, const struct journal_record *r)
 {
@@ -242,6 +269,9 @@ take_record(struct work *w, const struct journal_record *r)
 		return refuse(w->in, "record %" PRIu64 ": %s", r->seq, why);
 	for (unsigned i = 0; i < r->parts; i++)
 		e.part[i] = r->data[i];
+	if (w->in->partial && leaf.head.kind == EVENT_SEAL &&
+	    before_seal(w) != 0)
+		return -1;
 	if (journal_put_record(j, &leaf.head, r->leaf, &e, r->salt) != 0)
 		return -1;
 	rc = derive(w, &leaf, &r->named);
@@ -355,7 +385,10 @@ cut_back(struct work *w)
 	struct journal *j = w->j;
 
 	w->in->misses = false;
-	if (db_exec(j->db, "ROLLBACK TO good") != 0 ||
+	if (db_exec(j->db,
+		j->sealed && w->in->state.seal_vouched
+		    ? "ROLLBACK TO seal"
+		    : "ROLLBACK TO good") != 0 ||
 	    db_exec(j->db, "RELEASE good") != 0)
 		return journal_fail_sql(j, "savepoint");
 	if (journal_load(j) != 0)

@@ -64,13 +64,14 @@ struct journal_import {
 	/* Of journal_import() itself. */
 	struct {
 		bool begun;
-		bool met;         /* the signed size was met with its root */
-		bool again;       /* the record is still due */
-		bool turn;        /* it belongs into another file */
-		bool purged;      /* payloads of files before this one */
-		uint64_t start;   /* size before */
-		unsigned segment; /* and file */
-		uint64_t closing; /* a checkpoint ends an epoch there, or 0 */
+		bool met;          /* the signed size was met with its root */
+		bool again;        /* the record is still due */
+		bool turn;         /* it belongs into another file */
+		bool seal_vouched; /* by a checkpoint */
+		bool purged;       /* payloads of files before this one */
+		uint64_t start;    /* size before */
+		unsigned segment;  /* and file */
+		uint64_t closing;  /* a checkpoint ends an epoch there, or 0 */
 		struct journal_record record;
 	} state;
 };

@@ -180,10 +180,11 @@ check_file(struct turn *t)
 		return 0;
 	return recover_say(t->r, 1,
 	    "%s: the newest file is sealed, and of the one after it nothing is "
-	    "known. Nothing was changed. Next: find an archive or a copy with "
-	    "record %" PRIu64 " and a checkpoint behind it, move the journal's "
-	    "files aside, and give all of these by --from",
-	    t->r->journal_path, journal_size(j));
+	    "known. Nothing was changed. Next: move the journal's files aside, "
+	    "and give them, with archives and copies, by --from: the journal "
+	    "then goes on in the place of the seal record, or behind what is "
+	    "found",
+	    t->r->journal_path);
 }
 
 /* ---- the steps ---- */

@@ -145,11 +145,11 @@ class Replay(unittest.TestCase):
         done = c.run("chancery-export", "evidence", *paths, check=False)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def recover(self, c, lines, check=True):
+    def recover(self, c, lines, *how, check=True):
         path = c.folder / "evidence.jsonl"
         path.write_text("".join(json.dumps(m) + "\n" for m in lines))
-        return c.run("chancery", "-f", c.conf, "recover", "--json", "--from",
-                     path, check=check)
+        return c.run("chancery", "-f", c.conf, "recover", "--json", *how,
+                     "--from", path, check=check)
 
     def compare(self, c, aside, lines):
         """Every row; of what is beside the tree, all that a record names."""
@@ -311,7 +311,19 @@ class Replay(unittest.TestCase):
         done = c.run("chancery", "-f", c.conf, "recover", "--new-incarnation",
                      "--reason", "lost", check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, "newest file is sealed.*record 512 and")
+        self.assertRegex(done.stderr, "newest file is sealed.*move the "
+                         "journal's files aside, and give them")
+        # the new name begins in the place of the seal record
+        shutil.rmtree(folder)
+        folder.mkdir()
+        first = [m for m in lines if m.get("seq", m.get("size", 0) - 1) < 512]
+        end = self.lines(c, aside / "journal.db")
+        first.append(next(m for m in end if m.get("size") == 512))
+        told = json.loads(self.recover(
+            c, first, "--new-incarnation", "--reason", "lost").stdout)
+        self.assertEqual(told["size"], 511)
+        done = c.verify("--key", told["vkey"], folder)
+        self.assertIn("gap, declared by record 511 (reason lost", done.stdout)
 
 
 if __name__ == "__main__":
