@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
+
+#include "compliance/event.h"
 #include "compliance/journal.h"
 #include "compliance/schema.h"
 #include "compliance/segments.h"
@@ -18,28 +21,6 @@ struct journal_next {
 
 /* ---- what it takes over ---- */
 
-#define ARM(which)                                                             \
-	"SELECT seq, at, kind, bytes FROM old.leaf WHERE " which               \
-	" AND kind >= 128 AND seq > ?1"
-#define AND_ARM(which) " UNION ALL " ARM(which)
-/* The index is by kind: so nothing but what is copied is read. */
-#define KINDS                                                                  \
-	ARM("kind = 128")                                                      \
-	AND_ARM("kind = 129")                                                  \
-	AND_ARM("kind = 130")                                                  \
-	AND_ARM("kind = 131")                                                  \
-	AND_ARM("kind = 132")                                                  \
-	AND_ARM("kind = 134")                                                  \
-	AND_ARM("kind = 135")                                                  \
-	AND_ARM("kind = 136")                                                  \
-	AND_ARM("kind = 138")                                                  \
-	AND_ARM("kind = 139")                                                  \
-	AND_ARM("kind = 140")                                                  \
-	AND_ARM("kind = 141")                                                  \
-	AND_ARM("kind = 142")                                                  \
-	AND_ARM("kind = 143")                                                  \
-	AND_ARM("kind = 144") AND_ARM("kind = 145")
-
 /*
  * Rows that only become more, each statement from where the copy ends (?1)
  * and no more than so many (?2): control records but beats and clock readings,
@@ -50,9 +31,7 @@ static const struct step {
 	const char *end, *copy;
 	int max;
 } steps[] = {
-    {"SELECT COALESCE(MAX(seq), -1) FROM main.leaf",
-	"INSERT INTO leaf(seq, at, kind, bytes)"
-	" SELECT * FROM (" KINDS " ORDER BY seq LIMIT ?2)",
+    {"SELECT COALESCE(MAX(seq), -1) FROM main.leaf", NULL, /* put_leaf_sql() */
 	300},
     {"SELECT COALESCE(MAX(rowid), 0) FROM main.batch",
 	"INSERT INTO batch(rowid, adapter, n, first, last, seq)"
@@ -168,14 +147,44 @@ done:
 	return r;
 }
 
+/* The index is by kind: one query for each, merged, reads what is copied. */
+static void
+put_leaf_sql(struct buf *out)
+{
+	const char *more = "";
+
+	buf_put_text(
+	    out, "INSERT INTO leaf(seq, at, kind, bytes) SELECT * FROM (");
+	for (unsigned kind = EVENT_OPEN; kind <= UINT8_MAX; kind++) {
+		if (event_name(kind) == NULL || kind == EVENT_BEAT ||
+		    kind == EVENT_CLOCK)
+			continue;
+		buf_printf(out,
+		    "%sSELECT seq, at, kind, bytes FROM old.leaf"
+		    " WHERE kind = %u AND kind >= 128 AND seq > ?1",
+		    more, kind);
+		more = " UNION ALL ";
+	}
+	buf_put_text(out, " ORDER BY seq LIMIT ?2)");
+}
+
 /* Rows copied, or -1. */
 static int
 copy_step(sqlite3 *db, const struct step *s)
 {
-	sqlite3_stmt *copy = db_prepare(db, s->copy);
+	sqlite3_stmt *copy = NULL;
+	struct buf sql;
 	uint64_t end;
 	int r = -1;
 
+	buf_init(&sql);
+	if (s->copy != NULL)
+		buf_put_text(&sql, s->copy);
+	else
+		put_leaf_sql(&sql);
+	if (buf_text(&sql) != NULL)
+		copy = db_prepare(db, buf_text(&sql));
+	buf_release(&sql);
 	if (copy != NULL && db_row(db, s->end, NULL, NULL, 0, &end, 1) == 1) {
 		(void)sqlite3_bind_int64(copy, 1, (sqlite3_int64)end);
 		(void)sqlite3_bind_int(copy, 2, s->max);

@@ -320,6 +320,10 @@ a_file_that_is_prepared(void **state)
 	place_hold(&f, &e);
 	place_hold(&f, &e);
 	place_hold(&f, &e);
+	assert_int_equal(
+	    append_text(&f, EVENT_CONFLICT,
+		"witness w.example\nsize 9\nproof no\nhold 3\nnote -\n", NULL),
+	    0);
 	assert_int_equal(append_batch(&f, "records", 1, 0, 99), 0);
 	assert_int_equal(append_ack(&f, "records", 1, 0, 99, "stored"), 0);
 	sign_head(&f, true);
