@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import socket
 import subprocess
 import unittest
 
@@ -12,6 +13,11 @@ F_SETPIPE_SZ = 1031
 
 
 class Blocked(unittest.TestCase):
+    @staticmethod
+    def listens(port):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+
     def test_a_log_that_nobody_reads(self):
         with Chancery() as c:
             c.init().add_users("ann")
@@ -26,8 +32,8 @@ class Blocked(unittest.TestCase):
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=writer)
             try:
-                wait_until(lambda: c.cli("status", check=False
-                                         ).returncode == 0, "not ready", 30)
+                wait_until(lambda: self.listens(c.ports["tcp"]),
+                           "not ready", 60)
                 for n in range(40):
                     ann = c.sign_in("ann")
                     ann.join(hall)
