@@ -462,6 +462,42 @@ purges_in_sealed_files(void **state)
 	end_segments(&s.f);
 }
 
+/* A purge of an earlier file whose checkpoint was stamped there, says it. */
+static void
+anchors_of_earlier_purges(void **state)
+{
+	static const unsigned newest = 1;
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	memset(&s, 0, sizeof s);
+	new_fixture(&s.f);
+	(void)snprintf(
+	    s.path[1], sizeof s.path[1], "%s/journal-0001.db", s.f.dir);
+	append_open(&s.f);
+	assert_int_equal(append_text(&s.f, EVENT_POLICY,
+			     "required records\nafter 0\n" POLICY_REST, NULL),
+	    0);
+	append_posts(&s.f, 8);
+	assert_int_equal(append_batch(&s.f, "records", 1, 0, 9), 0);
+	assert_int_equal(append_ack(&s.f, "records", 1, 0, 9, "stored"), 0);
+	sign_head(&s.f, true);
+	assert_int_equal(purge(&s.f, 2, 9), 0);
+	roll(&s.f, 512);
+	sign_head(&s.f, true);
+	journal_close(s.f.j);
+	s.f.j = NULL;
+	change(s.path[1],
+	    "UPDATE leaf SET bytes = CAST(replace(replace(CAST(bytes AS TEXT),"
+	    " 'stamp no', 'stamp yes'), 'anchor -', 'anchor 12') AS BLOB)"
+	    " WHERE kind IN (131, 134)");
+	o = run_some(&s, &newest, 1, false);
+	assert_true(run_noted(o, "1 purges and 0 beats rest on is in files"));
+	assert_holds(o);
+	end_segments(&s.f);
+}
+
 int
 main(void)
 {
@@ -473,6 +509,7 @@ main(void)
 	    cmocka_unit_test(files_that_are_swapped),
 	    cmocka_unit_test(what_was_changed_is_named),
 	    cmocka_unit_test(purges_in_sealed_files),
+	    cmocka_unit_test(anchors_of_earlier_purges),
 	};
 
 	crypto_init();
