@@ -44,11 +44,11 @@ bool crypto_equal(const void *a, const void *b, size_t n);
 /* Overwrites; the compiler cannot leave it out. */
 void crypto_wipe(void *p, size_t n);
 
-/* Ed25519 (RFC 8032). NULL when the seed makes no key. Caller frees. */
+/* Ed25519 (RFC 8032). NULL when the library fails. Caller frees. */
 struct crypto_key *crypto_key_new(const uint8_t seed[CRYPTO_SEED_LEN]);
 void crypto_key_public(
     const struct crypto_key *k, uint8_t out[CRYPTO_PUBLIC_LEN]);
-/* False when the library fails. */
+/* A signature that holds; false when the library fails. */
 bool crypto_sign(const struct crypto_key *k, const void *msg, size_t n,
     uint8_t out[CRYPTO_SIGNATURE_LEN]);
 /* Whether it is the key's signature of the message. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <gcrypt.h>
 
 #include "base/buf.h"
 #include "base/crypto.h"
@@ -152,6 +153,8 @@ test_token(void **state)
 	assert_false(text_get_token(view_text("a b"), &back));
 	assert_false(text_get_token(view_text("%4"), &back));
 	assert_false(text_get_token(view_text("%zz"), &back));
+	back.failed = true;
+	assert_false(text_get_token(buf_view(&b), &back));
 	buf_release(&b);
 	buf_release(&back);
 }
@@ -257,6 +260,73 @@ test_ed25519(void **state)
 		sig[i] ^= 1;
 	}
 	assert_false(crypto_verify(pub, "x", 1, sig));
+	crypto_key_free(k);
+}
+
+/* What libgcrypt does when memory is short: other data, another point. */
+static bool spoil_signature, spoil_point;
+
+gcry_error_t __real_gcry_pk_sign(
+    gcry_sexp_t *out, gcry_sexp_t data, gcry_sexp_t key);
+gcry_error_t __wrap_gcry_pk_sign(
+    gcry_sexp_t *out, gcry_sexp_t data, gcry_sexp_t key);
+gcry_error_t __real_gcry_mpi_ec_new(
+    gcry_ctx_t *out, gcry_sexp_t key, const char *curve);
+gcry_error_t __wrap_gcry_mpi_ec_new(
+    gcry_ctx_t *out, gcry_sexp_t key, const char *curve);
+
+gcry_error_t
+__wrap_gcry_pk_sign(gcry_sexp_t *out, gcry_sexp_t data, gcry_sexp_t key)
+{
+	gcry_sexp_t other = NULL;
+	gcry_error_t e;
+
+	if (!spoil_signature)
+		return __real_gcry_pk_sign(out, data, key);
+	assert_int_equal(gcry_sexp_build(&other, NULL,
+			     "(data(flags eddsa)(hash-algo sha512)(value x))"),
+	    0);
+	e = __real_gcry_pk_sign(out, other, key);
+	gcry_sexp_release(other);
+	return e;
+}
+
+gcry_error_t
+__wrap_gcry_mpi_ec_new(gcry_ctx_t *out, gcry_sexp_t key, const char *curve)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {9};
+	gcry_sexp_t other = NULL;
+	gcry_error_t e;
+
+	if (!spoil_point)
+		return __real_gcry_mpi_ec_new(out, key, curve);
+	assert_int_equal(
+	    gcry_sexp_build(&other, NULL,
+		"(private-key(ecc(curve Ed25519)(flags eddsa)(d %b)))",
+		CRYPTO_SEED_LEN, seed),
+	    0);
+	e = __real_gcry_mpi_ec_new(out, other, curve);
+	gcry_sexp_release(other);
+	return e;
+}
+
+static void
+test_what_does_not_hold_is_not_given_out(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {1};
+	struct crypto_key *k;
+	uint8_t sig[64];
+
+	(void)state;
+	spoil_point = true;
+	assert_null(crypto_key_new(seed));
+	spoil_point = false;
+	k = crypto_key_new(seed);
+	assert_non_null(k);
+	spoil_signature = true;
+	assert_false(crypto_sign(k, "message", 7, sig));
+	spoil_signature = false;
+	assert_true(crypto_sign(k, "message", 7, sig));
 	crypto_key_free(k);
 }
 
@@ -539,6 +609,7 @@ main(void)
 	    cmocka_unit_test(test_time),
 	    cmocka_unit_test(test_hashes),
 	    cmocka_unit_test(test_ed25519),
+	    cmocka_unit_test(test_what_does_not_hold_is_not_given_out),
 	    cmocka_unit_test(test_random_differs),
 	    cmocka_unit_test(test_file_replace),
 	    cmocka_unit_test(test_frames_in_pieces),
