@@ -111,7 +111,14 @@ put_file(
 		errno = saved;
 	}
 	free(temporary);
-	return result == 0 ? file_sync_parent(path) : -1;
+	if (result == 0 && file_sync_parent(path) != 0) {
+		saved = errno;
+		if (rename_flags == RENAME_NOREPLACE)
+			(void)unlink(path); /* else a second try would fail */
+		errno = saved;
+		result = -1;
+	}
+	return result;
 }
 
 int

@@ -12,10 +12,14 @@
 
 /*
  * Temporary name, write, fsync, rename, fsync of the folder. 0 or -1 with
- * errno; on failure the old file is untouched and no temporary is left.
+ * errno; on failure the old file is untouched (or, when only the folder's
+ * fsync failed, the new one in its place) and no temporary is left.
  */
 int file_replace(const char *path, struct view content, mode_t mode);
-/* The same, but refuses (EEXIST) to replace an existing file. */
+/*
+ * The same, but refuses (EEXIST) to replace an existing file; on failure
+ * there is none.
+ */
 int file_create(const char *path, struct view content, mode_t mode);
 /* Reads at most max bytes into out (appended); -1 with errno, EFBIG if larger. */
 int file_read(const char *path, size_t max, struct buf *out);

@@ -24,6 +24,7 @@
 #include "compliance/wire.h"
 
 #define FILE_MAX 1024    /* the state is far smaller */
+#define AGAIN_MS 1000    /* between tries to open the folder */
 #define UNLINKED_MS 5000 /* the parent gives a new link by then, or never */
 
 #define MACHINE_ID "/etc/machine-id"
@@ -56,16 +57,20 @@ read_machine(char out[2 * CRYPTO_SHA256_LEN + 1])
 {
 	uint8_t hash[CRYPTO_SHA256_LEN];
 	struct buf id, hex;
+	const char *text = "-";
 
 	buf_init(&id);
 	buf_init(&hex);
-	(void)snprintf(out, 2, "-");
+	errno = 0;
 	if (file_read(MACHINE_ID, FILE_MAX, &id) == 0 && id.len >= 32) {
 		crypto_sha256(id.data, id.len, hash);
 		text_put_hex(&hex, hash, sizeof hash);
-		if (hex.len == 2 * sizeof hash)
-			memcpy(out, buf_text(&hex), hex.len + 1);
+		text = hex.failed ? NULL : buf_text(&hex);
 	}
+	/* Never taken for another machine by mistake. */
+	if (text == NULL || errno == ENOMEM)
+		log_fatal("out of memory");
+	(void)snprintf(out, 2 * CRYPTO_SHA256_LEN + 1, "%s", text);
 	buf_release(&hex);
 	buf_release(&id);
 }
@@ -395,7 +400,7 @@ signer_sign(struct signer *s, struct view request, struct buf *out, char *why,
 	if (put_note(s, &q, out, why, why_len))
 		return SIGNER_SIGNED;
 	out->len = before;
-	return SIGNER_REFUSED;
+	return SIGNER_ANEW;
 }
 
 enum signer_verdict
@@ -487,7 +492,7 @@ signer_turn(struct signer *s, struct view request, struct buf *out, char *why,
 	if (turn(s, epoch, clean, &q, out, why, why_len))
 		return SIGNER_SIGNED;
 	out->len = before;
-	return SIGNER_REFUSED;
+	return SIGNER_ANEW;
 }
 
 /* ---- the role ---- */
@@ -497,7 +502,8 @@ struct service {
 	struct role *role;
 	struct signer *signer; /* NULL: refuses all, for the reason in why */
 	struct ipc *keeper;
-	uv_timer_t unlinked;
+	uv_timer_t unlinked, again;
+	char *dir;
 	int status;
 	char why[512];
 };
@@ -581,11 +587,50 @@ on_frame(void *arg, uint16_t type, struct view payload, int fd)
 		log_error("%s", why);
 		send_refusal(v, why);
 		break;
+	case SIGNER_ANEW:
+		log_error("%s: starting anew", why);
+		send_refusal(v, why);
+		v->status = 3;
+		uv_stop(&v->loop);
+		break;
 	case SIGNER_MALFORMED:
 		drop_keeper(v, why);
 		break;
 	}
 	buf_release(&out);
+}
+
+static void
+greet(struct service *v)
+{
+	if (v->signer == NULL) {
+		send_refusal(v, v->why);
+		return;
+	}
+	signer_put_hello(v->signer, ipc_begin(v->keeper, WIRE_SIGNER));
+	ipc_end(v->keeper);
+}
+
+/* What the system refused is tried again; for the rest a person is needed. */
+static void
+open_folder(uv_timer_t *timer)
+{
+	struct service *v = timer->data;
+	char why[sizeof v->why];
+	int error;
+
+	errno = 0;
+	v->signer = signer_open(v->dir, why, sizeof why);
+	error = errno;
+	if (v->signer == NULL) {
+		if (strcmp(why, v->why) != 0)
+			log_error("nothing will be signed: %s", why);
+		memcpy(v->why, why, sizeof why);
+		if (error == ENOMEM || error == EIO || error == ENOSPC)
+			(void)uv_timer_start(timer, open_folder, AGAIN_MS, 0);
+	}
+	if (v->keeper != NULL)
+		greet(v);
 }
 
 static void
@@ -603,12 +648,7 @@ on_link(void *arg, const char *peer, int fd)
 	v->keeper = ipc_new(&v->loop, fd, on_frame, on_closed, v);
 	if (v->keeper == NULL)
 		log_fatal("link to the keeper: out of memory");
-	if (v->signer == NULL) {
-		send_refusal(v, v->why);
-		return;
-	}
-	signer_put_hello(v->signer, ipc_begin(v->keeper, WIRE_SIGNER));
-	ipc_end(v->keeper);
+	greet(v);
 }
 
 static void
@@ -623,23 +663,22 @@ int
 signer_main(const struct conf *conf, int parent_fd)
 {
 	static struct service v;
-	char *dir = conf_state_path(conf, "signer");
 
-	if (dir == NULL || uv_loop_init(&v.loop) != 0)
+	v.dir = conf_state_path(conf, "signer");
+	if (v.dir == NULL || uv_loop_init(&v.loop) != 0)
 		log_fatal("out of memory");
 	(void)uv_timer_init(&v.loop, &v.unlinked); /* always 0 */
-	v.unlinked.data = &v;
+	(void)uv_timer_init(&v.loop, &v.again);    /* always 0 */
+	v.unlinked.data = v.again.data = &v;
 	v.role = role_new(&v.loop, parent_fd, on_link, on_stop, &v);
 	if (process_drop(conf->user_signer, 64) != 0)
 		log_fatal("rights cannot be dropped: %s", strerror(errno));
-	v.signer = signer_open(dir, v.why, sizeof v.why);
-	if (v.signer == NULL)
-		log_error("nothing will be signed: %s", v.why);
+	open_folder(&v.again);
 	role_ready(v.role);
 	(void)uv_run(&v.loop, UV_RUN_DEFAULT); /* until on_stop() */
 	if (v.keeper != NULL)
 		ipc_flush(v.keeper);
 	signer_close(v.signer);
-	free(dir);
+	free(v.dir);
 	return v.status;
 }

@@ -51,7 +51,12 @@ void signer_put_hello(const struct signer *s, struct buf *out);
 
 enum signer_verdict {
 	SIGNER_SIGNED,
-	SIGNER_REFUSED,  /* rollback, fork, no proof, or storage failed */
+	SIGNER_REFUSED, /* rollback, fork, no proof, or storage failed */
+	/*
+	 * It failed after the head was written down: who asks must be told
+	 * again what was signed last, by a signer that read its folder again.
+	 */
+	SIGNER_ANEW,
 	SIGNER_MALFORMED /* not a request at all */
 };
 /*

@@ -372,13 +372,13 @@ take_steps(struct signer_keys *k, char *why, size_t why_len)
 		if (!exists(k, steps[i].from) || exists(k, steps[i].to) ||
 		    (i == 0 && !exists(k, "after")))
 			continue;
+		/* Synced before the next: a disk may take the last one first. */
 		if (renameat2(k->dir, steps[i].from, k->dir, steps[i].to,
-			RENAME_NOREPLACE) != 0)
+			RENAME_NOREPLACE) != 0 ||
+		    fsync(k->dir) != 0)
 			return fail_at(
 			    k, steps[i].from, strerror(errno), why, why_len);
 	}
-	if (fsync(k->dir) != 0)
-		return fail(why, why_len, "%s: %s", k->path, strerror(errno));
 	if (erase(k, "old") != 0)
 		return fail_at(k, "old", strerror(errno), why, why_len);
 	return 0;
@@ -455,7 +455,8 @@ signer_keys_open(
 		    "%s: another signer uses it. Two signers would sign two "
 		    "histories: end the other one first",
 		    path);
-	if (erase_temporaries(k) != 0)
+	/* What a failure left here without its sync is counted upon now. */
+	if (erase_temporaries(k) != 0 || fsync(k->dir) != 0)
 		return fail(why, why_len, "%s: %s", path, strerror(errno));
 	if (exists(k, "old")) {
 		k->moving = true;

@@ -228,7 +228,7 @@ one_key_after_the_other(void **state)
 	assert_string_equal(vkey, f.vkey[0]);
 	/* Nothing turns that was not made ready. */
 	assert_int_equal(
-	    turn(&f, 0, 1, true, &note, why, sizeof why), SIGNER_REFUSED);
+	    turn(&f, 0, 1, true, &note, why, sizeof why), SIGNER_ANEW);
 	assert_non_null(strstr(why, "was not made ready"));
 	prepare(&f, 1);
 	path_of(&f, "after", path);
