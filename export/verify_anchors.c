@@ -272,7 +272,7 @@ static void
 cosig_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
     struct verify_report *r)
 {
-	struct view line = verify_sql_bytes(s, 2), name;
+	struct view line = verify_sql_blob(s, 2), name;
 	uint8_t blob[BLOB_BYTES];
 	const struct verify_witness *w;
 	struct verify_evidence *e;
@@ -286,13 +286,13 @@ cosig_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
 		return;
 	}
 	in = reader_of(view_of(blob + 4, 8));
-	if (reader_u64(&in) != at || name.n != verify_sql_bytes(s, 4).n ||
-	    memcmp(name.p, verify_sql_bytes(s, 4).p, name.n) != 0) {
+	if (reader_u64(&in) != at || name.n != verify_sql_text(s, 4).n ||
+	    memcmp(name.p, verify_sql_text(s, 4).p, name.n) != 0) {
 		bad_row(r, size,
 		    "name and time of a cosignature are not those of its line");
 		return;
 	}
-	if (!verify_note_parse(verify_sql_bytes(s, 3), &note, &at_line, &why)) {
+	if (!verify_note_parse(verify_sql_blob(s, 3), &note, &at_line, &why)) {
 		bad_row(r, size, "cosigned, but there is no such checkpoint");
 		return;
 	}
@@ -316,8 +316,8 @@ static void
 stamp_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
     struct verify_report *r)
 {
-	struct view token = verify_sql_bytes(s, 2);
-	struct view note = verify_sql_bytes(s, 3);
+	struct view token = verify_sql_blob(s, 2);
+	struct view note = verify_sql_blob(s, 3);
 	struct verify_evidence *e;
 	uint8_t hash[32];
 

@@ -132,8 +132,8 @@ check_payload(struct verify_bodies *b, unsigned part, struct view data)
 static void
 check_body(struct verify_bodies *b, unsigned part)
 {
-	struct view salt = verify_sql_bytes(b->rows, 1);
-	struct view data = verify_sql_bytes(b->rows, 2);
+	struct view salt = verify_sql_blob(b->rows, 1);
+	struct view data = verify_sql_blob(b->rows, 2);
 	uint8_t hash[32];
 
 	b->count.commitments++;
@@ -279,7 +279,7 @@ take_leaf(struct verify_bodies *b, sqlite3_stmt *leaves,
 	if (seq > *next && !verify_bodies_skip(b, *next, seq))
 		return false;
 	*next = seq + 1;
-	if (!verify_leaf_parse(verify_sql_bytes(leaves, 1), leaf, &line, &why))
+	if (!verify_leaf_parse(verify_sql_blob(leaves, 1), leaf, &line, &why))
 		return verify_bodies_skip(b, seq, seq + 1);
 	leaf->seq = seq;
 	return verify_bodies_leaf(b, leaf);

@@ -38,7 +38,7 @@ read_meta(sqlite3 *db, const char *name, char *out, size_t len)
 	if (s != NULL &&
 	    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_step(s) == SQLITE_ROW)
-		v = verify_sql_bytes(s, 0);
+		v = verify_sql_text(s, 0);
 	if (v.n >= len)
 		v.n = 0;
 	if (v.n > 0)
@@ -74,17 +74,20 @@ verify_files_place(const char *path, struct verify_place_of_file *out)
 	db_close(db);
 }
 
-static uint64_t
-head_of(sqlite3 *db)
+/*
+ * 0 when no row tells. False: SQL failed, which it may do only once for a
+ * page that is out of form, so that this must not be passed over.
+ */
+static bool
+head_of(sqlite3 *db, uint64_t *out)
 {
 	sqlite3_stmt *s = db_prepare(db, "SELECT size FROM head");
-	uint64_t size = 0;
+	int rc = s == NULL ? SQLITE_ERROR : sqlite3_step(s);
 
-	if (s != NULL && sqlite3_step(s) == SQLITE_ROW &&
-	    !verify_sql_u64(s, 0, &size))
-		size = 0;
-	(void)sqlite3_finalize(s); /* the value tells */
-	return size;
+	if (rc != SQLITE_ROW || !verify_sql_u64(s, 0, out))
+		*out = 0;
+	(void)sqlite3_finalize(s); /* repeats rc */
+	return rc == SQLITE_ROW || rc == SQLITE_DONE;
 }
 
 static bool
@@ -138,17 +141,20 @@ verify_files_open(struct verify_files *f, const char *const *paths,
 	return true;
 }
 
-void
-verify_files_ends(struct verify_files *f)
+bool
+verify_files_ends(struct verify_files *f, sqlite3 **at)
 {
 	for (size_t i = 0; i < f->count; i++) {
 		struct verify_file *file = &f->file[i];
 
-		file->head_size = head_of(file->db);
+		*at = file->db;
+		if (!head_of(file->db, &file->head_size))
+			return false;
 		file->end = i + 1 < f->count && verify_files_follows(f, i + 1)
 		    ? f->file[i + 1].first
 		    : file->head_size;
 	}
+	return true;
 }
 
 void

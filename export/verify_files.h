@@ -39,8 +39,8 @@ void verify_files_place(const char *path, struct verify_place_of_file *out);
 /* Opens them and puts them in order. False after reporting why. */
 bool verify_files_open(struct verify_files *f, const char *const *paths,
     size_t count, struct verify_report *r);
-/* When all see one moment: where each ends. */
-void verify_files_ends(struct verify_files *f);
+/* When all see one moment: where each ends. False: SQL failed, in *at. */
+bool verify_files_ends(struct verify_files *f, sqlite3 **at);
 void verify_files_close(struct verify_files *f);
 /* The last part of its path. */
 const char *verify_files_name(const struct verify_file *file);

@@ -131,8 +131,8 @@ verify_hold_judge(const struct verify_control *c, const struct verify_purge *p,
 static bool
 row_holds(const struct verify_hold *h, sqlite3_stmt *s)
 {
-	struct view salt = verify_sql_bytes(s, 3);
-	struct view selector = verify_sql_bytes(s, 4);
+	struct view salt = verify_sql_blob(s, 3);
+	struct view selector = verify_sql_text(s, 4);
 	uint64_t seq, released = 0;
 	uint8_t hash[32];
 
@@ -209,7 +209,7 @@ verify_hold_table(
 			    n);
 		} else {
 			read_selector(
-			    c, &c->hold[n - 1], verify_sql_bytes(s, 4));
+			    c, &c->hold[n - 1], verify_sql_text(s, 4));
 		}
 		next++;
 	}

@@ -116,7 +116,7 @@ read_control_of(struct check *c, const struct verify_file *file, uint64_t from)
 	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
 		if (!verify_sql_u64(s, 0, &seq) || seq < next ||
 		    !verify_leaf_parse(
-			verify_sql_bytes(s, 1), &c->leaf, &line, &why) ||
+			verify_sql_blob(s, 1), &c->leaf, &line, &why) ||
 		    c->leaf.kind < VERIFY_KIND_CONTROL)
 			continue; /* the walk says what is wrong with it */
 		next = seq + 1;
@@ -225,7 +225,7 @@ check_meta(struct check *c)
 				SQLITE_STATIC) == SQLITE_OK &&
 		    sqlite3_step(s) == SQLITE_ROW &&
 		    expected[i].value != NULL &&
-		    view_is(verify_sql_bytes(s, 0), expected[i].value);
+		    view_is(verify_sql_text(s, 0), expected[i].value);
 
 		verify_report_count(c->r, VERIFY_TABLES, 1);
 		if (!same)
@@ -349,10 +349,11 @@ read_head(struct check *c)
 	if (s == NULL)
 		return sql_failed(c);
 	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
-		root = verify_sql_bytes(s, 2);
-		note = verify_sql_bytes(s, 3);
+		root = verify_sql_blob(s, 2);
+		note = verify_sql_blob(s, 3);
 		if (rows++ > 0 || !verify_sql_u64(s, 0, &id) || id != 1 ||
-		    !verify_sql_u64(s, 1, &head.size) || root.n != 32) {
+		    !verify_sql_u64(s, 1, &head.size) || root.n != 32 ||
+		    (note.n == 0 && sqlite3_column_type(s, 3) != SQLITE_NULL)) {
 			verify_report_finding(c->r, VERIFY_HEAD,
 			    verify_nowhere(), "head row is malformed");
 			continue;
@@ -417,7 +418,7 @@ read_checkpoints(struct check *c, size_t i)
 	if (s == NULL)
 		return sql_failed(c);
 	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
-		struct view note = verify_sql_bytes(s, 1);
+		struct view note = verify_sql_blob(s, 1);
 
 		if (!verify_sql_u64(s, 0, &size))
 			size = VERIFY_NO_SEQ - 1;
@@ -649,8 +650,7 @@ begin(struct check *c)
 		if (db_seal(c->db, true) != 0 || db_exec(c->db, "BEGIN") != 0)
 			return sql_failed(c);
 	}
-	verify_files_ends(&c->files);
-	return true;
+	return verify_files_ends(&c->files, &c->db) || sql_failed(c);
 }
 
 void

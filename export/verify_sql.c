@@ -17,19 +17,37 @@ verify_sql_u64(sqlite3_stmt *s, int column, uint64_t *out)
 	return v >= 0;
 }
 
-struct view
-verify_sql_bytes(sqlite3_stmt *s, int column)
+static struct view
+bytes_of(sqlite3_stmt *s, int column, bool wanted)
 {
 	static const uint8_t nothing[1];
-	const void *p;
-	int type = sqlite3_column_type(s, column);
+	const void *p = wanted ? sqlite3_column_blob(s, column) : NULL;
 
-	if (type != SQLITE_BLOB && type != SQLITE_TEXT)
-		return view_of(nothing, 0);
-	p = sqlite3_column_blob(s, column);
 	if (p == NULL)
 		return view_of(nothing, 0);
 	return view_of(p, (size_t)sqlite3_column_bytes(s, column));
+}
+
+struct view
+verify_sql_blob(sqlite3_stmt *s, int column)
+{
+	return bytes_of(
+	    s, column, sqlite3_column_type(s, column) == SQLITE_BLOB);
+}
+
+struct view
+verify_sql_text(sqlite3_stmt *s, int column)
+{
+	return bytes_of(
+	    s, column, sqlite3_column_type(s, column) == SQLITE_TEXT);
+}
+
+struct view
+verify_sql_bytes(sqlite3_stmt *s, int column)
+{
+	int type = sqlite3_column_type(s, column);
+
+	return bytes_of(s, column, type == SQLITE_BLOB || type == SQLITE_TEXT);
 }
 
 sqlite3 *

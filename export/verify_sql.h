@@ -17,7 +17,12 @@
 sqlite3 *verify_sql_open(const char *path, char *why, size_t why_len);
 /* False unless the column is an integer and not negative. */
 bool verify_sql_u64(sqlite3_stmt *s, int column, uint64_t *out);
-/* Bytes of a blob or text until the next step; empty for other types. */
+/*
+ * Bytes of a blob, of text, or of either until the next step; empty for other
+ * types. The same bytes of the other type are not what another program reads.
+ */
+struct view verify_sql_blob(sqlite3_stmt *s, int column);
+struct view verify_sql_text(sqlite3_stmt *s, int column);
 struct view verify_sql_bytes(sqlite3_stmt *s, int column);
 
 #endif

@@ -28,7 +28,7 @@ static struct verify_batch *
 row_batch(struct verify_control *c, sqlite3_stmt *s, uint64_t n)
 {
 	struct verify_adapter *a =
-	    verify_control_adapter(c, verify_sql_bytes(s, 0));
+	    verify_control_adapter(c, verify_sql_text(s, 0));
 
 	return a == NULL ? NULL : verify_control_batch(a, n);
 }
@@ -56,7 +56,7 @@ ack_row(struct verify_control *c, sqlite3_stmt *s)
 	if (!verify_sql_u64(s, 1, &n) || !verify_sql_u64(s, 3, &seq) ||
 	    (b = row_batch(c, s, n)) == NULL || !b->ack.given ||
 	    b->ack.in_table || b->ack.seq != seq ||
-	    !view_is(verify_sql_bytes(s, 2), b->ack.state))
+	    !view_is(verify_sql_text(s, 2), b->ack.state))
 		return false;
 	b->ack.in_table = true;
 	return true;

@@ -36,7 +36,7 @@ read_head(sqlite3 *db, struct buf *out)
 
 	if (ok) {
 		buf_put_u64(out, (uint64_t)sqlite3_column_int64(s, 0));
-		buf_put_view(out, verify_sql_bytes(s, 1));
+		buf_put_view(out, verify_sql_blob(s, 1));
 	}
 	(void)sqlite3_finalize(s); /* only read */
 	return ok && !out->failed;

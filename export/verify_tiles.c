@@ -111,7 +111,7 @@ read_tile(struct verify_tiles *t, sqlite3 *db, unsigned level, uint64_t index)
 			t->failed = db;
 		return;
 	}
-	data = verify_sql_bytes(t->get, 0);
+	data = verify_sql_blob(t->get, 0);
 	if (data.n != TILE_BYTES) {
 		verify_report_finding(t->r, VERIFY_TILES,
 		    records_of(level + 1, index),

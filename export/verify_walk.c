@@ -206,7 +206,7 @@ skip_payloads(struct walk *w, uint64_t from, uint64_t until)
 static bool
 check_leaf(struct walk *w, uint64_t seq)
 {
-	struct view text = verify_sql_bytes(w->leaves, 3);
+	struct view text = verify_sql_blob(w->leaves, 3);
 	const struct verify_span *purge =
 	    verify_control_span(w->in->control, &w->span, seq);
 	const char *why;
