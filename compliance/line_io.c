@@ -191,6 +191,13 @@ line_io_out(struct line_io *io)
 	return &io->out;
 }
 
+/* What got no memory is owed, too: the other side learns it by the end. */
+static bool
+is_due(const struct line_io *io)
+{
+	return io->out.len > 0 || io->out.failed;
+}
+
 static void
 on_written(uv_write_t *request, int status)
 {
@@ -204,7 +211,7 @@ on_written(uv_write_t *request, int status)
 		fail_uv(io, status);
 		return;
 	}
-	if (io->out.len > 0)
+	if (is_due(io))
 		line_io_send(io);
 	else if (io->events->drained != NULL)
 		io->events->drained(io->arg);
@@ -216,7 +223,7 @@ line_io_send(struct line_io *io)
 	struct buf empty = io->flight;
 	uv_buf_t bytes;
 
-	if (io->writing || io->freed || io->closed || io->out.len == 0)
+	if (io->writing || io->freed || io->closed || !is_due(io))
 		return;
 	io->flight = io->out;
 	io->out = empty;

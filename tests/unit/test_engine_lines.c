@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -14,8 +16,9 @@
 #include "compliance/adapter_says.h"
 #include "compliance/batch.h"
 #include "compliance/line.h"
+#include "compliance/line_io.h"
 
-#define MAX 10
+#define LONGEST 10
 
 static void
 put(struct line_reader *r, const char *text)
@@ -28,7 +31,7 @@ expect(struct line_reader *r, enum line_verdict verdict, const char *text)
 {
 	struct view line;
 
-	assert_int_equal(line_reader_next(r, MAX, &line), verdict);
+	assert_int_equal(line_reader_next(r, LONGEST, &line), verdict);
 	if (text != NULL)
 		assert_true(view_is(line, text));
 }
@@ -87,15 +90,56 @@ test_every_cut(void **state)
 
 		line_reader_init(&r);
 		assert_true(line_reader_put(&r, view_of(text, cut)));
-		while (line_reader_next(&r, MAX, &line) == LINE_WHOLE)
+		while (line_reader_next(&r, LONGEST, &line) == LINE_WHOLE)
 			lines++;
 		assert_true(line_reader_put(
 		    &r, view_of(text + cut, strlen(text) - cut)));
-		while (line_reader_next(&r, MAX, &line) == LINE_WHOLE)
+		while (line_reader_next(&r, LONGEST, &line) == LINE_WHOLE)
 			lines++;
 		assert_int_equal(lines, 4);
 		line_reader_release(&r);
 	}
+}
+
+static void
+on_line(void *arg, struct view line)
+{
+	(void)arg;
+	fail_msg("%.*s", (int)line.n, (const char *)line.p);
+}
+
+static void
+on_closed(void *arg, const char *why, bool gone)
+{
+	assert_string_equal(why, "out of memory");
+	assert_false(gone);
+	*(bool *)arg = true;
+}
+
+/* Who waits for a line that got no memory does not wait for ever. */
+static void
+test_a_line_without_memory_ends_the_connection(void **state)
+{
+	static const struct line_io_events events = {
+	    .line = on_line, .closed = on_closed};
+	bool closed = false;
+	struct line_io *io;
+	uv_loop_t loop;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(uv_loop_init(&loop), 0);
+	io = line_io_new(&loop, pair[0], LONGEST, &events, &closed);
+	assert_non_null(io);
+	line_io_out(io)->failed = true;
+	line_io_send(io);
+	assert_true(closed);
+	line_io_free(io);
+	assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	assert_int_equal(close(pair[1]), 0);
 }
 
 #define ROOT "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -335,6 +379,7 @@ main(void)
 	    cmocka_unit_test(test_lines_in_pieces),
 	    cmocka_unit_test(test_longest_line_and_one_more),
 	    cmocka_unit_test(test_every_cut),
+	    cmocka_unit_test(test_a_line_without_memory_ends_the_connection),
 	    cmocka_unit_test(test_what_adapters_may_say),
 	    cmocka_unit_test(test_what_was_said),
 	    cmocka_unit_test(test_compare),
