@@ -289,7 +289,8 @@ text_get_token(struct view in, struct buf *out)
 		}
 		buf_put_u8(out, c);
 	}
-	return true;
+	if (!out->failed)
+		return true;
 malformed:
 	out->len = before;
 	return false;

@@ -24,7 +24,7 @@ bool text_get_hex(struct view in, uint8_t *out, size_t n);
 void text_put_json(struct buf *b, struct view v);
 /* A value of a control leaf: bytes outside [A-Za-z0-9._:/+=@,-] as %XX. */
 void text_put_token(struct buf *b, struct view v);
-/* False when it is malformed: out is as it was. */
+/* False when it is malformed, or memory is short: out is as it was. */
 bool text_get_token(struct view in, struct buf *out);
 /* 2026-11-22T07:08:09.123456Z from microseconds since 1970, UTC. */
 void text_put_time(struct buf *b, uint64_t us);

@@ -188,6 +188,7 @@ put_begin(struct buf *b, const struct batch *batch, const char *adapter,
 	put_member(b, "{\"type\":\"batch\",\"batch\":", batch->n);
 	buf_put_text(b, ",\"id\":");
 	text_put_json(b, buf_view(&id));
+	b->failed |= id.failed;
 	buf_release(&id);
 	put_member(b, ",\"first\":", batch->first);
 	put_member(b, ",\"last\":", batch->last);
@@ -240,6 +241,7 @@ batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
 	batch->size = note.size;
 	memcpy(batch->root, root, sizeof root);
 	put_begin(b, batch, adapter, buf_view(&text), &note, &vkey, sides);
+	b->failed |= vkey.failed || sides[0].failed || sides[1].failed;
 	result = 0;
 done:
 	buf_release(&text);

@@ -1,5 +1,6 @@
 #include "compliance/keeper_state.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,6 +48,9 @@ doom_keys(struct keeper *k)
 {
 	const struct keeper_signing *s = &k->signing;
 
+	/* What there was no memory to look up is not another key. */
+	if (errno == ENOMEM)
+		log_fatal("out of memory");
 	keeper_doom(k,
 	    "%s belongs to the key %s and those announced after it, but the "
 	    "signer has %s, epoch %" PRIu64
@@ -67,6 +71,7 @@ keeper_compare(struct keeper *k)
 	if (!s->told || s->compared || k->doomed ||
 	    !journal_writable(k->journal))
 		return;
+	errno = 0;
 	if (!is_of_origin(k)) {
 		doom_keys(k);
 		return;
