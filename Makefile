@@ -226,10 +226,8 @@ install: all
 	install $(OUT)/libexec/xml $(OUT)/libexec/syslog $(OUT)/libexec/tarball \
 	    $(DESTDIR)$(LIBEXEC)
 	install -d $(DESTDIR)$(PREFIX)/share/chancery
-	install -m 644 adapters/*.xsd export/chancery_*.py \
-	    $(DESTDIR)$(PREFIX)/share/chancery
-	install export/chancery-verify.py $(DESTDIR)$(PREFIX)/share/chancery
-	ln -sf ../share/chancery/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
+	install -m 644 adapters/*.xsd $(DESTDIR)$(PREFIX)/share/chancery
+	install export/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
 	for m in man/*.[1-8]; do install -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 

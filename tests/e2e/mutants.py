@@ -304,12 +304,15 @@ def value(chance, form, size):
     """A value of a control record's field that is likely, or is not, of the
     form."""
     if "|" in form and chance.randrange(6):
-        return chance.choice([w for w in form.split("|") if w != "n"] + ["1"])
-    likely = {"n": ("0", "1", "2", "3", "255", str(size - 1), str(size)),
+        return chance.choice(form.split("|") + ["1"])
+    numbers = ("0", "1", "2", "3", "255", str(size - 1), str(size))
+    likely = {"n": numbers, "m": (*numbers, "-", "-1"), "i": (*numbers, "-5"),
               "hash": (base64.b64encode(chance.randbytes(32)).decode(),),
-              "hex": (chance.randbytes(32).hex(),),
-              "name": ("records", "vault", "new")}.get(
-        form.rstrip("-"), ("x", "-", "uid:0", "storage", "%20", "1", "records"))
+              "hex": (chance.randbytes(32).hex(),), "yes": ("yes", "no"),
+              "hex-": (chance.randbytes(32).hex(), "-"), "uid": ("uid:0",),
+              "stored": ("sent", "accepted", "stored"), "d": ("0", "1", "2"),
+              "id": ("records", "vault", "new")}.get(
+        form, ("x", "-", "uid:0", "storage", "%20", "1", "records"))
     if chance.randrange(6):
         return chance.choice(likely)
     return chance.choice((

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -12,11 +13,6 @@ import unittest
 from chancery import ROOT, Chancery, program
 
 SECOND = ROOT / "export" / "chancery-verify.py"
-sys.path.insert(0, str(SECOND.parent))
-
-import chancery_archive  # noqa: E402
-import chancery_evidence  # noqa: E402
-
 ADAPTERS = ('adapter records { program = "xml" directory = "out/records" '
             'interval-s = 900 required = true }\n')
 
@@ -106,12 +102,15 @@ class Proofs(unittest.TestCase):
         copy.mkdir()
         moved = copy / "letter.txt"
         shutil.move(path, moved)
-        for said in self.both(moved, 0):
+        status, said = self.first(moved)
+        self.assertEqual(status, 0, said)
+        self.assertIn(receipt["time"], said)
+        shutil.move(moved, path)
+        for said in self.both(path, 0):
             self.assertIn(receipt["hash"], said)
             self.assertIn("Grüße 2", said)
             self.assertIn("sip:ann@example.test", said)
             self.assertIn(self.hall, said)
-            self.assertIn(receipt["time"], said)
 
     def test_receipts_selected(self):
         everything = self.receipts("sip:ann@example.test").stdout.split("\n")
@@ -147,9 +146,9 @@ class Proofs(unittest.TestCase):
             said = self.both(self.prove(seq), 0)
             kind = said[0].split("record: %d, " % seq)[1].split("\n")[0]
             if kind == "post":
-                for text in said:
-                    self.assertEqual("not in this proof" in text,
-                                     seq in purged, text)
+                self.assertEqual("not in this proof" in said[0],
+                                 seq in purged, said[0])
+                self.assertEqual('"text":' in said[1], seq not in purged)
 
     def test_withheld_text(self):
         seq = self.c.cli_json("receipt", "bob@example.test")["receipts"][0][
@@ -161,9 +160,10 @@ class Proofs(unittest.TestCase):
             data, = db.execute("SELECT data FROM body WHERE id = ?",
                                (256 * seq + 1,)).fetchone()
         self.assertNotIn(base64.b64encode(data), extra)
-        for said in self.both(path, 0):
+        first, second = self.both(path, 0)
+        self.assertIn("not in this proof", first)
+        for said in first, second:
             self.assertIn("sip:bob@example.test", said)
-            self.assertIn("not in this proof", said)
             self.assertNotIn("reply", said)
 
     def test_no_such_record(self):
@@ -188,28 +188,29 @@ class Proofs(unittest.TestCase):
             done = subprocess.run([*command, str(path)], timeout=60,
                                   capture_output=True, text=True)
             self.assertEqual(done.returncode, 1, done.stdout)
-            self.assertIn("key", done.stdout)
 
     def test_every_bit(self):
         """Each bit of a proof that is turned is reported by both."""
         seq = self.c.cli_json("receipt", "ann@example.test")["receipts"][0][
             "seq"]
         data = self.prove(seq).read_bytes()
-        key = chancery_evidence.parse_key(self.c.vkey)
+        spec = importlib.util.spec_from_file_location("second", SECOND)
+        second = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(second)
         paths, taken = [], []
         folder = self.folder / "bits"
         folder.mkdir()
         for bit in range(8 * len(data)):
             turned = bytearray(data)
             turned[bit // 8] ^= 1 << bit % 8
-            try:
-                chancery_archive.check_proof(bytes(turned), key)
-                taken.append(bit)
-            except Exception:
-                pass
             path = folder / ("%06d.tlog-proof" % bit)
             path.write_bytes(turned)
             paths.append(path)
+            try:
+                second.read_proof([self.c.vkey], str(path))
+                taken.append(bit)
+            except Exception:
+                pass
         self.assertEqual(taken, [])
         done = subprocess.run(
             [program("chancery-verify"), "--json", "--key", self.c.vkey,

@@ -492,7 +492,7 @@ class Incarnation(Case):
                           done.stdout)
             status, said = self.second(c, [c.vkey], [c.journal.path])
             self.assertEqual(status, 1)
-            self.assertIn("nobody announced", said)
+            self.assertIn("none was given for a new name", said)
             done = c.verify("--key", told["vkey"], c.journal.path)
             self.assertIn("no record is known to be lost", done.stdout)
             status, said = self.second(c, [c.vkey, told["vkey"]],
