@@ -222,4 +222,15 @@ struct journal_settled {
 int journal_settle(struct journal *j, unsigned segment, uint64_t *next,
     struct journal_settled *out);
 
+/*
+ * Writes a sealed file anew when all its payloads are purged and a good part
+ * of it is free, a step in each call: the copy is read back against its tiles
+ * and its root, and takes the place of the file. 0: there is nothing to do.
+ */
+enum {
+	JOURNAL_SHRINKING = 1, /* call again */
+	JOURNAL_SHRUNK         /* done: records are those of the file */
+};
+int journal_shrink(struct journal *j, unsigned segment, struct range *records);
+
 #endif

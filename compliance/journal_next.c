@@ -27,12 +27,17 @@ struct journal_next {
  * which nothing refers to, the tables that derive from them, and the tree's
  * edge, of which tiles of level 0 may turn out to lie behind it.
  */
-static const struct step {
-	const char *end, *copy;
-	int max;
-} steps[] = {
+static const struct journal_copy_step steps[] = {
     {"SELECT COALESCE(MAX(seq), -1) FROM main.leaf", NULL, /* put_leaf_sql() */
 	300},
+    {"SELECT MAX((SELECT size >> 16 << 8 FROM old.head) - 1, COALESCE("
+     "(SELECT MAX(idx) FROM main.tile WHERE level = 0), -1))",
+	"INSERT INTO tile SELECT * FROM old.tile WHERE level = 0"
+	" AND idx > ?1 ORDER BY idx LIMIT ?2",
+	32},
+};
+
+static const struct journal_copy_step tables[] = {
     {"SELECT COALESCE(MAX(rowid), 0) FROM main.batch",
 	"INSERT INTO batch(rowid, adapter, n, first, last, seq)"
 	" SELECT rowid, adapter, n, first, last, seq FROM old.batch"
@@ -67,11 +72,6 @@ static const struct step {
     TILES("4"),
     TILES("5"),
     TILES("6"),
-    {"SELECT MAX((SELECT size >> 16 << 8 FROM old.head) - 1, COALESCE("
-     "(SELECT MAX(idx) FROM main.tile WHERE level = 0), -1))",
-	"INSERT INTO tile SELECT * FROM old.tile WHERE level = 0"
-	" AND idx > ?1 ORDER BY idx LIMIT ?2",
-	32},
 };
 
 /* What changed since, and what only the end tells. */
@@ -170,7 +170,7 @@ put_leaf_sql(struct buf *out)
 
 /* Rows copied, or -1. */
 static int
-copy_step(sqlite3 *db, const struct step *s)
+copy_step(sqlite3 *db, const struct journal_copy_step *s)
 {
 	sqlite3_stmt *copy = NULL;
 	struct buf sql;
@@ -195,20 +195,37 @@ copy_step(sqlite3 *db, const struct step *s)
 	return r;
 }
 
+int
+journal_copy_some(
+    sqlite3 *db, const struct journal_copy_step *step, size_t count)
+{
+	int more = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int n = copy_step(db, &step[i]);
+
+		if (n < 0)
+			return -1;
+		more |= n >= step[i].max;
+	}
+	return more;
+}
+
+int
+journal_copy_tables(sqlite3 *db)
+{
+	return journal_copy_some(db, tables, sizeof tables / sizeof tables[0]);
+}
+
 /* Whether perhaps more is left: 1, 0, or -1. */
 static int
 copy_some(sqlite3 *db)
 {
-	int more = 0;
+	int more, rest;
 
-	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-		int n = copy_step(db, &steps[i]);
-
-		if (n < 0)
-			return -1;
-		more |= n >= steps[i].max;
-	}
-	return more;
+	more = journal_copy_some(db, steps, sizeof steps / sizeof steps[0]);
+	rest = more < 0 ? -1 : journal_copy_tables(db);
+	return rest < 0 ? -1 : more | rest;
 }
 
 int
@@ -262,9 +279,8 @@ copy_rest(sqlite3 *db, const struct journal *j)
 	return db_exec(db, "COMMIT") == 0 ? db_checkpoint_truncate(db) : -1;
 }
 
-/* The keeper's group reads it, as it reads the file before. */
-static int
-give_mode(const char *path, const char *like)
+int
+journal_give_mode(const char *path, const char *like)
 {
 	struct stat st;
 
@@ -281,7 +297,7 @@ journal_finish_next(struct journal *j, const char *old, char **made)
 		(void)fail(j);
 		goto failed;
 	}
-	if (give_mode(j->next->path, old) != 0) {
+	if (journal_give_mode(j->next->path, old) != 0) {
 		(void)journal_fail(
 		    j, "%s: the mode cannot be set", j->next->path);
 		goto failed;

@@ -179,8 +179,7 @@ open_sealed(struct journal *j, unsigned segment, struct sealed *f)
 	/* The purge record is in another file, and the fences know of that. */
 	if (sqlite3_busy_timeout(f->db, BUSY_MS) != SQLITE_OK ||
 	    db_keep_wal(f->db) != 0 ||
-	    db_exec(f->db, "PRAGMA foreign_keys=OFF") != 0 ||
-	    holds_fence(f->db, get_then, &f->then) != 0)
+	    db_exec(f->db, "PRAGMA foreign_keys=OFF") != 0)
 		return fail_file(j, f);
 	return read_span(j, segment, f) == 0 ? check_identity(j, segment, f)
 					     : -1;
@@ -193,6 +192,21 @@ close_sealed(struct sealed *f)
 		(void)db_exec(f->db, "ROLLBACK"); /* it failed */
 	db_close(f->db);
 	holds_release(&f->then.holds);
+}
+
+sqlite3 *
+journal_open_sealed(
+    struct journal *j, unsigned segment, uint64_t *first, uint64_t *end)
+{
+	struct sealed f;
+
+	if (open_sealed(j, segment, &f) != 0) {
+		close_sealed(&f);
+		return NULL;
+	}
+	*first = f.first;
+	*end = f.end;
+	return f.db;
 }
 
 /* A row of the newest file's purge_range. */
@@ -315,7 +329,9 @@ journal_settle(struct journal *j, unsigned segment, uint64_t *next,
 	if (open_sealed(j, segment, &f) == 0) {
 		if (*next < f.first)
 			*next = f.first;
-		r = settle(j, &f, s, next, out);
+		r = holds_fence(f.db, get_then, &f.then) == 0
+		    ? settle(j, &f, s, next, out)
+		    : journal_fail(j, "out of memory");
 		out->more = r == 0 && *next < f.end;
 	}
 	(void)sqlite3_finalize(s); /* the steps' results are known */

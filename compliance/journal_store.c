@@ -766,6 +766,7 @@ journal_close(struct journal *j)
 	for (size_t i = 0; i < STATEMENTS; i++)
 		(void)sqlite3_finalize(j->stmt[i]); /* repeats old errors */
 	journal_drop_next(j);
+	journal_drop_shrink(j);
 	db_close(j->db);
 	journal_close_old(j);
 	buf_release(&j->leaf);

@@ -67,6 +67,7 @@ struct journal {
 	bool undone;  /* the newest purge is perhaps not carried out yet */
 	sqlite3 *old; /* a sealed file that was needed, NULL when none */
 	struct journal_next *next; /* file that is prepared, NULL when none */
+	struct journal_shrink *shrink; /* sealed file that is written anew */
 	unsigned old_segment;
 	sqlite3 *db;
 	sqlite3_stmt *stmt[STATEMENTS];
@@ -169,6 +170,25 @@ void journal_remove_files(const char *path);
 int journal_finish_next(struct journal *j, const char *old, char **made);
 /* What was prepared is removed. */
 void journal_drop_next(struct journal *j);
+void journal_drop_shrink(struct journal *j);
+
+/*
+ * Copies rows from a database attached as old: `copy` from where `end` says
+ * (?1) so many (?2) at most. 1: perhaps there are more; 0; or -1.
+ */
+struct journal_copy_step {
+	const char *end, *copy;
+	int max;
+};
+int journal_copy_some(
+    sqlite3 *db, const struct journal_copy_step *step, size_t count);
+/* The same for tables that only grow: all but leaf, tile 0 and evidence. */
+int journal_copy_tables(sqlite3 *db);
+/* The keeper's group reads it, as it reads the other file. 0 or -1. */
+int journal_give_mode(const char *path, const char *like);
+/* A sealed file, to be closed, and its records; NULL with the reason. */
+sqlite3 *journal_open_sealed(
+    struct journal *j, unsigned segment, uint64_t *first, uint64_t *end);
 /* Entries of a full tile that only a sealed file has. */
 int journal_old_tile(
     struct journal *j, uint64_t index, uint8_t out[TREE_TILE_LEN]);

@@ -13,10 +13,12 @@
 /*
  * Sealed files are held to the purge records, one after another, at the start
  * and then all the time: an old copy of one would bring back what was purged.
+ * One without payloads is written anew, and smaller.
  */
 
 #define STEP_MS 2     /* within a file, and in the first round */
 #define FILE_MS 60000 /* from file to file in later rounds */
+#define SHRINK_MS 20  /* between steps of writing a file anew */
 #define AGAIN_MS 1000 /* while nothing can be recorded */
 #define TRUNCATE_MS 500
 #define TRUNCATE_MAX_MS 60000
@@ -88,6 +90,7 @@ take_found(struct keeper *k, const struct journal_settled *found)
 		  ": an old copy? They are removed again",
 	    s->segment, found->first, found->last);
 	if (s->since == 0) {
+		s->whole = false;
 		s->since = clock_now();
 		s->first = found->first;
 		s->last = found->last;
@@ -115,7 +118,8 @@ record_found(struct keeper *k)
 	leaf_put_number(&fields, "first", s->first);
 	leaf_put_number(&fields, "last", s->last);
 	leaf_put_number(&fields, "since", s->since);
-	leaf_put_field(&fields, "result", view_text("broken"));
+	leaf_put_field(
+	    &fields, "result", view_text(s->whole ? "whole" : "broken"));
 	e.fields = buf_view(&fields);
 	r = fields.failed ? -1 : journal_append(k->journal, &e, 1);
 	buf_release(&fields);
@@ -129,38 +133,81 @@ record_found(struct keeper *k)
 	return true;
 }
 
-static void
-on_settle(uv_timer_t *timer)
+/* Holds the file to the purge records; false: there is more of it. */
+static bool
+settle(struct keeper *k)
 {
-	struct keeper *k = timer->data;
 	struct keeper_settling *s = &k->settling;
 	struct journal_settled found;
-	int r;
+	int r = journal_settle(k->journal, s->segment, &s->next, &found);
 
-	if (!keeper_writable(k) || !record_found(k)) {
-		(void)uv_timer_start(timer, on_settle, AGAIN_MS, 0);
-		return;
-	}
-	if (s->segment >= journal_segment(k->journal)) {
-		s->segment = 0;
-		s->again = true;
-		(void)uv_timer_start(timer, on_settle, FILE_MS, 0);
-		return;
-	}
-	r = journal_settle(k->journal, s->segment, &s->next, &found);
 	if (is_news(s, s->segment, r != 0) && r != 0)
 		log_error("AUDIT: a sealed file cannot be held to the purge "
 			  "records: %s",
 		    journal_error(k->journal));
 	take_found(k, &found);
-	if (r == 0 && found.more) {
-		(void)uv_timer_start(timer, on_settle, STEP_MS, 0);
-		return;
+	s->settled = r == 0 && !found.more;
+	return r != 0 || !found.more;
+}
+
+/* A step of writing the file anew; true: there are more. */
+static bool
+shrink(struct keeper *k)
+{
+	struct keeper_settling *s = &k->settling;
+	struct range records;
+	int r = journal_shrink(k->journal, s->segment, &records);
+
+	if (r < 0)
+		log_warn("a sealed file cannot be written anew: %s",
+		    journal_error(k->journal));
+	if (r == JOURNAL_SHRUNK) {
+		log_info("file %u, of which all payloads are purged, is "
+			 "written anew",
+		    s->segment);
+		s->whole = true;
+		s->since = s->begun;
+		s->first = records.first;
+		s->last = records.last;
 	}
+	return r == JOURNAL_SHRINKING;
+}
+
+static void
+next_file(struct keeper *k)
+{
+	struct keeper_settling *s = &k->settling;
+
 	s->segment++;
 	s->next = 0;
-	(void)uv_timer_start(
-	    timer, on_settle, s->again && s->since == 0 ? FILE_MS : STEP_MS, 0);
+	s->settled = false;
+	s->begun = 0;
+}
+
+static void
+on_settle(uv_timer_t *timer)
+{
+	struct keeper *k = timer->data;
+	struct keeper_settling *s = &k->settling;
+	uint64_t pause = STEP_MS;
+
+	if (!keeper_writable(k) || !record_found(k)) {
+		pause = AGAIN_MS;
+	} else if (s->segment >= journal_segment(k->journal)) {
+		s->segment = 0;
+		s->again = true;
+		pause = FILE_MS;
+	} else if (s->settled || settle(k)) {
+		if (s->begun == 0)
+			s->begun = clock_now();
+		if (s->settled && s->since == 0 && shrink(k))
+			pause = SHRINK_MS;
+		else
+			next_file(k);
+		if (s->begun == 0 && s->again && s->since == 0)
+			pause = FILE_MS;
+	}
+	(void)uv_timer_start(timer, on_settle, pause, 0); /* always 0 */
 }
 
 void

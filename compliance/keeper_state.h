@@ -97,8 +97,11 @@ struct keeper_roll {
 struct keeper_settling {
 	unsigned segment; /* this one, from record next on */
 	uint64_t next;
-	bool again;   /* not the first round */
-	bool *failed; /* of each file, so far */
+	bool again;     /* not the first round */
+	bool settled;   /* this one, and it is perhaps written anew */
+	uint64_t begun; /* when that began, 0: not yet */
+	bool whole;     /* what was found: the new file is */
+	bool *failed;   /* of each file, so far */
 	size_t files;
 	uint64_t first, last, since; /* found, not recorded; since 0: nothing */
 	uint64_t truncate_ms;        /* pause, while the newest purge waits */

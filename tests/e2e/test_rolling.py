@@ -94,6 +94,9 @@ class Segments(unittest.TestCase):
             c.write_conf()
             c.start()
             c.cli("adapter", "run", "vault")
+            # What is missing of the newest one could be a crash's.
+            Journal(files(c)[-1]).wait(
+                lambda j: len(j.control("purge")) > 1, "no purges")
             wait_until(lambda: b"u1-1\"" not in files(c)[0].read_bytes(),
                        "the first file is not purged", 60)
             c.stop()
@@ -121,6 +124,12 @@ class Segments(unittest.TestCase):
         name.rename(name.with_suffix(".away"))
         c.start()
         c.log.wait("cannot be held to the purge records: %s" % name, 30)
+        # The first has no payloads any more.
+        c.log.wait("file 0, of which all payloads are purged, is written anew",
+                   30)
+        Journal(files(c)[-1]).wait(lambda j: any(
+            (a["first"], a["last"], a["result"]) == ("0", "511", "whole")
+            for a in j.control("audit")), "it is not on record")
         done = c.cli("audit", "run", check=False)
         self.assertEqual(done.returncode, 1)
         self.assertRegex(c.cli("status").stdout, "records 512 to .* cannot be "

@@ -2,6 +2,9 @@
 
 #include "tests/unit/segments_fixture.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "base/conf.h"
 
 #define HALL "ma-chan://example.test/hall"
@@ -84,7 +87,11 @@ three_files(struct fixture *f)
 	struct journal_event e = {.kind = EVENT_POST,
 	    .parts = 1,
 	    .part = {view_text("{\"v\":1,\"room\":\"" HALL "\"}")}};
+	static char large[100000];
 
+	memset(large, 'x', sizeof large);
+	(void)memcpy(large, e.part[0].p, e.part[0].n);
+	e.part[0] = view_of(large, sizeof large);
 	new_fixture(f);
 	append_open(f);
 	assert_int_equal(append_text(f, EVENT_POLICY, POLICY, NULL), 0);
@@ -267,6 +274,152 @@ a_file_that_is_missing(void **state)
 	end_segments(&f);
 }
 
+/* Purges all of file 0, in which there is hardly anything but payloads. */
+static void
+purge_first_file(struct fixture *f)
+{
+	three_files(f);
+	assert_int_equal(purge(f, 0, 255), 0);
+	if (journal_truncate(f->j) != 0)
+		fail_msg("%s", journal_error(f->j));
+	assert_int_equal(payloads(f, 0), 0);
+}
+
+/* So many steps, or all; the last one's result. */
+static int
+shrink(struct fixture *f, unsigned steps, struct range *records)
+{
+	int r = JOURNAL_SHRINKING;
+
+	for (unsigned i = 0; i < steps && r == JOURNAL_SHRINKING; i++)
+		r = journal_shrink(f->j, 0, records);
+	if (r < 0)
+		fail_msg("%s", journal_error(f->j));
+	return r;
+}
+
+static uint64_t
+size_of_first(const struct fixture *f)
+{
+	struct stat st;
+
+	assert_int_equal(stat(f->path, &st), 0);
+	return (uint64_t)st.st_size;
+}
+
+/* Every table of two files is the same. */
+static void
+same_tables(struct fixture *f, const char *other)
+{
+	static const char *const tables[] = {"meta", "leaf", "tile", "head",
+	    "checkpoint", "cosig", "stamp", "batch", "ack", "purge_range",
+	    "hold", "sqlite_schema"};
+	char sql[512];
+	sqlite3 *db = open_file(f, 0);
+
+	(void)snprintf(sql, sizeof sql, "ATTACH '%s' AS other", other);
+	assert_int_equal(db_exec(db, sql), 0);
+	for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+		const char *rows = strcmp(tables[i], "sqlite_schema") == 0
+		    ? "type, name, tbl_name, sql"
+		    : "*";
+
+		(void)snprintf(sql, sizeof sql,
+		    "SELECT (SELECT COUNT(*) FROM main.%s) = (SELECT COUNT(*)"
+		    " FROM other.%s) AND NOT EXISTS (SELECT %s FROM main.%s"
+		    " EXCEPT SELECT %s FROM other.%s)",
+		    tables[i], tables[i], rows, tables[i], rows, tables[i]);
+		if (db_int(db, sql, -1) != 1)
+			fail_msg("%s: %s", tables[i], sqlite3_errmsg(db));
+	}
+	db_close(db);
+}
+
+static void
+files_without_payloads_get_smaller(void **state)
+{
+	struct range records;
+	struct fixture f;
+	uint64_t before;
+	char copy[200];
+
+	(void)state;
+	three_files(&f);
+	assert_int_equal(shrink(&f, 1000, &records), 0);
+	end_files(&f);
+	purge_first_file(&f);
+	before = size_of_first(&f);
+	(void)snprintf(copy, sizeof copy, "%s/copy.db", f.dir);
+	copy_file(f.path, copy);
+	assert_int_equal(chmod(f.path, 0640), 0);
+	assert_int_equal(shrink(&f, 1000, &records), JOURNAL_SHRUNK);
+	assert_int_equal(records.first, 0);
+	assert_int_equal(records.last, 255);
+	assert_true(size_of_first(&f) < before);
+	same_tables(&f, copy);
+	assert_false(there(&f, "journal.db.small"));
+	/* Nothing is left to gain, and nothing to settle. */
+	assert_int_equal(shrink(&f, 1000, &records), 0);
+	settled(&f, 0, 0, false);
+	end_files(&f);
+}
+
+/* Whenever the keeper is killed, there is one whole file of that name. */
+static void
+kills_while_a_file_gets_smaller(void **state)
+{
+	struct range records;
+	int status = 0;
+
+	(void)state;
+	for (unsigned steps = 1; !WIFEXITED(status) || steps == 1; steps++) {
+		struct fixture f;
+		pid_t pid;
+
+		purge_first_file(&f);
+		journal_close(f.j);
+		f.j = NULL;
+		pid = fork();
+		if (pid == 0) {
+			reopen(&f);
+			if (shrink(&f, steps, &records) == JOURNAL_SHRUNK)
+				_exit(0);
+			(void)kill(getpid(), SIGKILL);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		reopen(&f);
+		settled(&f, 0, 0, false);
+		check_all(&f, journal_size(f.j));
+		if (!WIFEXITED(status))
+			assert_int_equal(
+			    shrink(&f, 1000, &records), JOURNAL_SHRUNK);
+		assert_false(there(&f, "journal.db.small"));
+		end_files(&f);
+		assert_true(steps < 100);
+	}
+}
+
+/* Between the removal of the old file's log and the new file's name. */
+static void
+a_file_without_its_log(void **state)
+{
+	struct range records;
+	struct fixture f;
+	char path[160];
+
+	(void)state;
+	purge_first_file(&f);
+	(void)snprintf(path, sizeof path, "%s-wal", f.path);
+	(void)unlink(path);
+	(void)snprintf(path, sizeof path, "%s-shm", f.path);
+	(void)unlink(path);
+	settled(&f, 0, 0, false);
+	assert_true(there(&f, "journal.db-shm"));
+	assert_int_equal(shrink(&f, 1000, &records), JOURNAL_SHRUNK);
+	assert_true(there(&f, "journal.db-shm"));
+	end_files(&f);
+}
+
 int
 main(void)
 {
@@ -276,6 +429,9 @@ main(void)
 	    cmocka_unit_test(the_fence_knows_later_holds),
 	    cmocka_unit_test(a_hold_after_the_purge),
 	    cmocka_unit_test(a_file_that_is_missing),
+	    cmocka_unit_test(files_without_payloads_get_smaller),
+	    cmocka_unit_test(kills_while_a_file_gets_smaller),
+	    cmocka_unit_test(a_file_without_its_log),
 	};
 
 	crypto_init();
