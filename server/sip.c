@@ -238,6 +238,7 @@ sip_free(struct sip *s)
 {
 	transport_free(s->transport);
 	digest_release(&s->digest);
+	guesses_release(&s->guesses);
 	lookup_release(&s->dialogs);
 	lookup_release(&s->sessions);
 	buf_release(&s->reply);
