@@ -544,6 +544,52 @@ class TwoVerifiers(Judges):
         tally = self.mutate("schema", make)
         self.assertGreater(min(tally[0], tally[1]), 0)
 
+    def changed(self, sql):
+        path = self.folder / "journal.db"
+        shutil.copy(self.source, path)
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            unguard(db)
+            self.assertGreater(db.execute(sql).rowcount, 0, sql)
+        return path
+
+    def test_found_by_chance(self):
+        """What these changes once found the verifiers to differ in."""
+        for sql in ("INSERT INTO body SELECT id + (1 << 40), salt, data FROM "
+                    "body LIMIT 1",
+                    "UPDATE checkpoint SET size = size + 100000",
+                    "UPDATE head SET note = x'00'"):
+            path = self.changed(sql)
+            for judge in (self.first, self.second):
+                self.assertEqual(judge(path)[0], 1, sql)
+
+    def test_left_to_the_first(self):
+        """It finds what the second, by its manual, does not look at."""
+        forger = Forger(self.source, self.folder)
+        size = len(forger.leaves)
+        at = int(forger.leaves[-1].split()[4])
+        self.tally = collections.Counter()
+        cases = [(self.changed, sql, None) for sql in (
+            "DELETE FROM ack", "DELETE FROM tile",
+            "UPDATE head SET size = size + 1",
+            "INSERT INTO stamp SELECT max(size), 0, x'3000' FROM checkpoint")]
+
+        def forged(text):
+            path = self.folder / "journal.db"
+            forger.write([*forger.leaves, text.encode()], path)
+            return path
+        head = "leaf/1 %d %%d\nt %d 5 5f0c1e9a 0\n" % (size, at + 1)
+        cases += [(forged, head % kind + fields, forger.signer.vkey)
+                  for kind, fields in (
+            (137, "old 1\nnew 2\nsync no\nerror 1\ntai 0\n"),
+            (130, "adapter new\nbatch 1\nfirst 0\nlast 0\nstate sent\n"
+             "location -\nsha256 -\nbytes 0\nreadback no\n"),
+            (139, "hold 7\nby uid:0\n"))]
+        for make, how, key in cases:
+            path = make(how)
+            self.assertEqual(self.first(path, key=key)[0], 1, how)
+            self.assertTrue(self.left(key, path), how)
+            self.assertEqual(self.second(path, key=key)[0], 0, how)
+
     def test_mutated_proofs(self):
         """As files, and within their extra data."""
         forger = Forger(self.source, self.folder)
