@@ -332,6 +332,9 @@ store_closing(struct keeper *k)
 	if (s->closing.len > 0) {
 		journal_note(
 		    k->journal, s->closing_size, buf_view(&s->closing), true);
+		/* Without it the epoch would never be closed. */
+		if (!journal_note_waits(k->journal))
+			log_fatal("out of memory");
 		if (journal_store_note(k->journal) != 0) {
 			keeper_storage_failed(k);
 			return false;

@@ -321,6 +321,8 @@ on_note(struct keeper *k, struct view payload)
 		return true;
 	}
 	journal_note(k->journal, size, text, publish);
+	if (!journal_note_waits(k->journal))
+		log_fatal("out of memory");
 	if (!uv_is_active((uv_handle_t *)&k->note_timer))
 		(void)uv_timer_start(&k->note_timer, on_store, STORE_MS, 0);
 	rest(k, REST_MS);

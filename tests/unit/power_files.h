@@ -431,7 +431,8 @@ disk_restore(void)
 		    path, sizeof path, "%s/%s", disk.dir, disk.name[i].name);
 		out = fopen(path, "w");
 		if (out == NULL ||
-		    fwrite(content.p, 1, content.n, out) != content.n ||
+		    (content.n > 0 &&
+			fwrite(content.p, 1, content.n, out) != content.n) ||
 		    fclose(out) != 0 || chmod(path, 0600) != 0)
 			abort();
 	}
