@@ -138,8 +138,9 @@ row_holds(const struct verify_hold *h, sqlite3_stmt *s)
 
 	if (!verify_sql_u64(s, 1, &seq) || seq != h->seq)
 		return false;
+	/* The triggers ask for NULL: 0 would set a live hold aside. */
 	if (sqlite3_column_type(s, 2) != SQLITE_NULL &&
-	    !verify_sql_u64(s, 2, &released))
+	    (!verify_sql_u64(s, 2, &released) || released == 0))
 		return false;
 	if (released != h->released || sqlite3_column_int(s, 5) != 1)
 		return false;
