@@ -52,7 +52,8 @@ FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
      "pages, columns and names of what repeats"),
     ("payloads", "", "what a payload is as JSON: its leaf commits to its bytes"),
     ("time", "clock", "whether each step of the clock was told"),
-    ("control", "policy record: value malformed", "who witnesses are"),
+    ("control", "(policy|anchor) record: value malformed",
+     "what witnesses and authorities said"),
     ("control", "clock|beat|audit", "whether each step of the clock was told"),
     ("control", "batch|[Aa]cknowledgement|hold|release|approval of records|seal|"
      "open record", "how batches are cut, holds ended and files sealed"),
