@@ -40,6 +40,7 @@ static const struct {
     {"session-s", 90, 86400},
     {"register-s", 60, 86400},
     {"history", 1, 10000},
+    {"unread-bytes", 1 << 20, 1 << 30},
     {"segment-records", 512, 1000000000000},
     {"segment-bytes", 0, INT64_MAX},
     {"quorum", 0, CONF_WITNESSES_MAX},
@@ -254,6 +255,7 @@ static cfg_opt_t limits_options[] = {
     CFG_INT("session-s", 1800, CFGF_NONE),
     CFG_INT("register-s", 600, CFGF_NONE),
     CFG_INT("history", 500, CFGF_NONE),
+    CFG_INT("unread-bytes", 256 << 20, CFGF_NONE),
     CFG_END(),
 };
 
@@ -292,7 +294,7 @@ set_checks(cfg_t *cfg)
 	    "limits|connections", "limits|connections-per-address",
 	    "limits|idle-s", "limits|message-s", "limits|in-flight",
 	    "limits|text-bytes", "limits|session-s", "limits|register-s",
-	    "limits|history", "journal|segment-records",
+	    "limits|history", "limits|unread-bytes", "journal|segment-records",
 	    "journal|segment-bytes", "keys|rotate-s", "anchors|quorum",
 	    "anchors|interval-s", "stamp|interval-s"};
 
@@ -409,6 +411,7 @@ take_limits(struct conf *c, cfg_t *sec)
 	c->limits.session_s = number(sec, "session-s");
 	c->limits.register_s = number(sec, "register-s");
 	c->limits.history = number(sec, "history");
+	c->limits.unread_bytes = number(sec, "unread-bytes");
 }
 
 static bool
@@ -678,6 +681,7 @@ print_limits(const struct conf *c, struct buf *out)
 	    {"session-s", c->limits.session_s},
 	    {"register-s", c->limits.register_s},
 	    {"history", c->limits.history},
+	    {"unread-bytes", c->limits.unread_bytes},
 	};
 
 	buf_put_text(out, "limits {\n");

@@ -100,13 +100,14 @@ struct conf {
 		unsigned header_count;
 		unsigned connections;
 		unsigned connections_per_address;
-		unsigned idle_s;     /* silent connection */
-		unsigned message_s;  /* to complete one message */
-		unsigned inflight;   /* events waiting for the keeper */
-		unsigned text_bytes; /* one post */
-		unsigned session_s;  /* Session-Expires */
-		unsigned register_s; /* longest registration */
-		unsigned history;    /* most messages in one history reply */
+		unsigned idle_s;       /* silent connection */
+		unsigned message_s;    /* to complete one message */
+		unsigned inflight;     /* events waiting for the keeper */
+		unsigned text_bytes;   /* one post */
+		unsigned session_s;    /* Session-Expires */
+		unsigned register_s;   /* longest registration */
+		unsigned history;      /* most messages in one history reply */
+		unsigned unread_bytes; /* that clients do not read, in all */
 	} limits;
 };
 

@@ -149,6 +149,19 @@ conn_remote_port(const struct conn *c)
 	return port_of(&c->remote);
 }
 
+/* What waits behind a write that the client does not take. */
+static void
+count_unread(struct conn *c)
+{
+	struct transport *t = c->transport;
+	size_t now = 0;
+
+	if (conn_alive(c) && c->pending != NULL)
+		now = c->pending->size + c->out.len;
+	t->unread = t->unread - c->unread + now;
+	c->unread = now;
+}
+
 void
 conn_doom(struct conn *c, const char *why)
 {
@@ -156,6 +169,7 @@ conn_doom(struct conn *c, const char *why)
 		return;
 	c->doomed = true;
 	c->doom = why;
+	count_unread(c);
 	ring_append(&c->transport->doomed, &c->doomed_ring);
 }
 
@@ -173,6 +187,28 @@ conn_begin(struct conn *c)
 	if (c->out.data == NULL && t->spare_count > 0)
 		c->out = t->spare[--t->spare_count];
 	return &c->out;
+}
+
+/* Whoever has most must go, until all together have no more than allowed. */
+static void
+bound_unread(struct transport *t)
+{
+	while (t->unread > t->conf->limits.unread_bytes) {
+		struct conn *most = NULL;
+
+		for (struct ring *r = t->stalled.next; r != &t->stalled;
+		     r = r->next) {
+			struct conn *c = RING_OF(r, struct conn, stalled);
+
+			if (most == NULL || c->unread > most->unread)
+				most = c;
+		}
+		if (most == NULL || most->unread == 0)
+			return;
+		conn_doom(most,
+		    "leaves most unread of all, and that is more "
+		    "than limits.unread-bytes");
+	}
 }
 
 static void
@@ -210,6 +246,8 @@ conn_end(struct conn *c)
 		conn_doom(c, "out of memory");
 	else if (c->out.len + waiting > WRITE_MAX)
 		conn_doom(c, "does not read what is sent to it");
+	count_unread(c);
+	bound_unread(t);
 	if (!c->dirty) {
 		c->dirty = true;
 		ring_append(&t->dirty, &c->dirty_ring);
@@ -237,6 +275,7 @@ on_written(uv_write_t *request, int status)
 
 	ring_remove(&c->stalled);
 	c->pending = NULL;
+	count_unread(c);
 	buf_release(&w->bytes);
 	free(w);
 	if (status < 0)
@@ -268,6 +307,8 @@ write_later(struct conn *c, struct buf *b, size_t done)
 	rest = uv_buf_init((char *)w->bytes.data + done, (unsigned)w->size);
 	c->pending = w;
 	ring_append(&c->transport->stalled, &c->stalled);
+	count_unread(c);
+	bound_unread(c->transport);
 	rc = uv_write(&w->request, &c->u.stream, &rest, 1, on_written);
 	if (rc < 0)
 		on_written(&w->request, rc);
@@ -342,6 +383,7 @@ conn_close(struct conn *c)
 		write_now(c, &wire);
 	}
 	c->closed = true;
+	count_unread(c);
 	ring_remove(&c->idle);
 	ring_remove(&c->partial);
 	ring_remove(&c->dirty_ring);

@@ -69,6 +69,7 @@ struct conn {
 	size_t need;    /* size of the incomplete message, 0: unknown */
 	struct buf out; /* text to be written this turn */
 	struct conn_write *pending;
+	size_t unread; /* of these two, as the transport counts it */
 	uint64_t active_ms, partial_ms;
 	struct ring idle, partial, dirty_ring, doomed_ring, stalled;
 	struct lookup_node by_address; /* UDP: in the transport's flows */

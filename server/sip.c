@@ -194,6 +194,7 @@ sip_status(const struct sip *s, json_t *out)
 	    {"connections_accepted", s->transport->accepted},
 	    {"connections_refused", s->transport->refused},
 	    {"connections_cut", s->transport->cut},
+	    {"unread_bytes", s->transport->unread},
 	    {"sessions", s->sessions.count},
 	    {"dialogs", s->dialogs.count},
 	    {"requests", c->requests},

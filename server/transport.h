@@ -47,6 +47,7 @@ struct transport {
 	struct lookup hosts; /* with stream connections */
 	struct lookup flows; /* UDP */
 	size_t stream_count;
+	size_t unread; /* bytes that wait for clients to read */
 	uint64_t accepted, refused, cut;
 	struct buf spare[TRANSPORT_SPARE]; /* memory of finished writes */
 	size_t spare_count;

@@ -170,6 +170,7 @@ fix_conf(struct fix *f)
 	f->conf.limits.connections_per_address = 100;
 	f->conf.limits.idle_s = 900;
 	f->conf.limits.message_s = 30;
+	f->conf.limits.unread_bytes = 64 << 20;
 	f->conf.limits.inflight = 1000;
 	f->conf.limits.session_s = 1800;
 	f->conf.limits.register_s = 600;

@@ -255,6 +255,61 @@ test_reader_that_does_not_read(void **state)
 	close(fd);
 }
 
+/* Many who each stay below their own bound: whoever has most must go. */
+static void
+test_unread_in_all(void **state)
+{
+	enum { READERS = 6 };
+	struct transport *t;
+	struct conn *c[READERS];
+	char text[4096];
+	int fd[READERS];
+	size_t alive = 0;
+
+	(void)state;
+	listen_on(CONF_TCP);
+	fix.conf.limits.unread_bytes = 8 << 20;
+	t = fix.sip->transport;
+	for (int i = 0; i < READERS; i++) {
+		fd[i] = dial();
+		say(fd[i], OPTIONS);
+		assert_int_equal(hear(fd[i], 2000, text, sizeof(text)), 1);
+		c[i] = conn_hold(RING_OF(t->idle.prev, struct conn, idle));
+	}
+	/* The first one gets most, and all more than the kernel takes. */
+	for (int i = 0; i < READERS; i++) {
+		for (int n = 0; n < (i == 0 ? 120 : 80); n++) {
+			struct buf *b = conn_begin(c[i]);
+
+			for (int line = 0; line < 1000; line++)
+				buf_put_text(b,
+				    "0123456789012345678901234567890123456"
+				    "789012345678901234567890123456789\r\n");
+			conn_end(c[i]);
+			uv_run(&fix.loop, UV_RUN_NOWAIT);
+			assert_true(t->unread <= fix.conf.limits.unread_bytes);
+		}
+	}
+	assert_false(conn_alive(c[0]));
+	for (int i = 0; i < READERS; i++)
+		alive += conn_alive(c[i]);
+	assert_in_range(alive, 1, READERS - 2);
+	assert_int_equal(t->stream_count, alive);
+	/* Who reads after all has nothing left there. */
+	for (uint64_t until = uv_hrtime() + 10000000000U;
+	     t->unread > 0 && uv_hrtime() < until;) {
+		for (int i = 0; i < READERS; i++)
+			while (recv(fd[i], text, sizeof text, MSG_DONTWAIT) > 0)
+				;
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+	}
+	assert_int_equal(t->unread, 0);
+	for (int i = 0; i < READERS; i++) {
+		conn_drop(c[i]);
+		close(fd[i]);
+	}
+}
+
 /* ---- TLS ---- */
 
 static void
@@ -439,6 +494,7 @@ main(void)
 	    CASE(test_silence),
 	    CASE(test_message_that_is_never_complete),
 	    CASE(test_reader_that_does_not_read),
+	    CASE(test_unread_in_all),
 	    CASE(test_tls),
 	    CASE(test_tls_gets_nonsense),
 	    CASE(test_bad_listeners),
