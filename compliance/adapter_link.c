@@ -255,6 +255,29 @@ static const struct line_io_events io_events = {
 
 /* ---- what is to be done now ---- */
 
+/*
+ * How it stood when the engine before us ended: a batch that waited longer
+ * than all the tries before a quarantine take has had them.
+ */
+static void
+look_back(struct adapter_link *l)
+{
+	struct scan_cursor cursor;
+	uint64_t tries_ms = 0;
+
+	for (l->failures = 1; l->failures < QUARANTINE_AFTER; l->failures++)
+		tries_ms += delay_of(l);
+	l->failures = 0;
+	if (scan_cursor(l->scan, l->conf->name, &cursor) != 0 ||
+	    cursor.open_n == 0 || cursor.open_us / 1000 < tries_ms)
+		return;
+	l->failures = QUARANTINE_AFTER;
+	(void)snprintf(l->failure, sizeof l->failure,
+	    "batch %" PRIu64 " failed before this start", cursor.open_n);
+	log_warn(
+	    "adapter %s: %s: still quarantined", l->conf->name, l->failure);
+}
+
 static bool
 open_journal(struct adapter_link *l)
 {
@@ -265,6 +288,8 @@ open_journal(struct adapter_link *l)
 	l->scan = scan_open(l->env->journal, false, why, sizeof why);
 	if (l->scan == NULL)
 		adapter_link_wait_here(l, "journal", view_text(why));
+	else if (l->failures == 0)
+		look_back(l);
 	return l->scan != NULL;
 }
 

@@ -608,6 +608,7 @@ scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out)
 		out->open_n = open_n;
 		out->open_first = column(f, S_BATCH, 0);
 		out->open_last = column(f, S_BATCH, 1);
+		out->open_us = column(f, S_BATCH, 2);
 	}
 	reset(f, S_BATCH);
 	return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : scan_fail_sql(s, f);

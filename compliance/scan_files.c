@@ -27,7 +27,10 @@ static const char *const statement_sql[SCAN_STATEMENTS] = {
 		" JOIN batch b ON b.adapter = a.adapter AND b.n = a.n"
 		" JOIN leaf l ON l.seq = a.seq WHERE a.adapter = ?"
 		" ORDER BY a.n DESC LIMIT 1",
-    [S_BATCH] = "SELECT first, last FROM batch WHERE adapter = ? AND n = ?",
+    [S_BATCH] = "SELECT first, last, (SELECT at FROM leaf"
+		" ORDER BY seq DESC LIMIT 1) - (SELECT at FROM leaf"
+		" WHERE leaf.seq = batch.seq) FROM batch"
+		" WHERE adapter = ? AND n = ?",
     [S_FIRST_BODY] = "SELECT id >> 8 FROM body ORDER BY id LIMIT 1",
     [S_NEXT_BODY] =
 	"SELECT id >> 8 FROM body WHERE id >= ? ORDER BY id LIMIT 1",

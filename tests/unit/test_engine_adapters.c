@@ -451,6 +451,39 @@ test_quarantine(void **state)
 	probe_end(&p);
 }
 
+static bool
+is_quarantined(void *arg)
+{
+	const struct probe *p = arg;
+
+	return p->quarantined;
+}
+
+/* Another engine goes on at the pace of the one before. */
+static void
+test_quarantine_outlives_the_engine(void **state)
+{
+	struct probe p;
+
+	(void)state;
+	probe_init(&p, "wrong-root", 7);
+	fixture_posts(&p.f, 4, 10);
+	probe_start(&p);
+	assert_true(fixture_run(&p.f, is_quarantined, &p, FIXTURE_WAIT_MS));
+	probe_stop(&p);
+	fixture_posts(&p.f, 1, 10);
+	p.quarantined = false;
+	p.failure[0] = '\0';
+	p.restarts = 0;
+	(void)uv_check_start(&p.check, on_check);
+	probe_start(&p);
+	run_until_acked(&p, 1);
+	assert_true(p.quarantined);
+	assert_non_null(strstr(p.failure, "before this start"));
+	assert_true(p.restarts <= 2); /* the tries that were left */
+	probe_end(&p);
+}
+
 /* Slow but alive is no fault, even when a batch takes longer than silence. */
 static void
 test_slow_but_alive(void **state)
@@ -742,6 +775,7 @@ main(void)
 	    cmocka_unit_test(test_misdeeds),
 	    cmocka_unit_test(test_receipt_twice),
 	    cmocka_unit_test(test_quarantine),
+	    cmocka_unit_test(test_quarantine_outlives_the_engine),
 	    cmocka_unit_test(test_slow_but_alive),
 	    cmocka_unit_test(test_back_pressure),
 	    cmocka_unit_test(test_batches_are_bounded_and_follow),
