@@ -310,6 +310,7 @@ on_hello(struct keeper *k, struct view payload)
 		    applied, size);
 	k->applied = applied < size ? applied : size;
 	k->applied_known = true;
+	keeper_server_came(k);
 	keeper_replay_start(k, k->applied);
 	return true;
 }
@@ -332,6 +333,7 @@ on_server_down(struct keeper *k)
 	k->applied_known = false;
 	k->gone_asked = false;
 	keeper_replay_stop(k);
+	keeper_server_lost(k);
 }
 
 /* ---- control records and purges ---- */
@@ -401,6 +403,7 @@ static const struct keeper_frame_row server_frames[] = {
     {WIRE_APPLIED, on_applied},
     {WIRE_GONE, keeper_on_gone},
     {WIRE_DROPS, keeper_take_drops},
+    {WIRE_BYE, keeper_take_bye},
 };
 
 static const struct keeper_frame_row engine_frames[] = {

@@ -24,7 +24,7 @@ static const char *const told_names[WIRE_DROPS_COUNT] = {
     [WIRE_DROP_PASSWORD] = "password",
 };
 
-#define GROUP_MAX (KEEPER_REFUSALS + 2 * WIRE_DROPS_COUNT + 1)
+#define GROUP_MAX (KEEPER_REFUSALS + 2 * WIRE_DROPS_COUNT + 2)
 
 /* Records of one transaction; their fields lie in one buffer. */
 struct group {
@@ -65,6 +65,18 @@ add_drops(struct group *g, const struct keeper_drops *d)
 }
 
 static void
+add_lost(struct group *g, const struct keeper_drop *lost)
+{
+	if (lost->count == 0)
+		return;
+	leaf_put_field(&g->fields, "what", view_text("server"));
+	leaf_put_number(&g->fields, "since", lost->since);
+	leaf_put_number(&g->fields, "until", lost->until);
+	leaf_put_number(&g->fields, "refused", 0);
+	add(g, EVENT_INCIDENT);
+}
+
+static void
 tell_kept(struct keeper *k)
 {
 	struct buf *out;
@@ -90,6 +102,7 @@ append(struct keeper *k, struct group *g)
 	memset(d->own, 0, sizeof d->own);
 	memset(d->told, 0, sizeof d->told);
 	memset(d->left, 0, sizeof d->left);
+	d->lost = (struct keeper_drop){0};
 	if (d->ref != d->kept) {
 		d->kept = d->ref;
 		tell_kept(k);
@@ -126,6 +139,7 @@ record(struct keeper *k, bool beat)
 	}
 	buf_init(&g.fields);
 	add_drops(&g, &k->drops);
+	add_lost(&g, &k->drops.lost);
 	if (beat) {
 		journal_put_beat(
 		    k->journal, k->conf->beat_s, k->drops.queue, &g.fields);
@@ -252,7 +266,38 @@ keeper_take_drops(struct keeper *k, struct view payload)
 	memcpy(d->told, told, sizeof told);
 	d->server = server;
 	d->ref = ref;
+	d->heard_at = clock_now();
 	return true;
+}
+
+bool
+keeper_take_bye(struct keeper *k, struct view payload)
+{
+	k->drops.heard_at = 0;
+	return payload.n == 0;
+}
+
+void
+keeper_server_came(struct keeper *k)
+{
+	k->drops.heard_at = clock_now();
+}
+
+void
+keeper_server_lost(struct keeper *k)
+{
+	struct keeper_drops *d = &k->drops;
+
+	if (d->heard_at == 0)
+		return;
+	if (d->lost.count++ == 0)
+		d->lost.since = d->heard_at;
+	d->lost.until = clock_now();
+	if (d->lost.until < d->lost.since) /* the clock was set back */
+		d->lost.since = d->lost.until;
+	d->heard_at = 0;
+	if (!uv_is_active((uv_handle_t *)&k->drop_timer))
+		(void)uv_timer_start(&k->drop_timer, on_drops, OWN_MS, 0);
 }
 
 bool

@@ -70,10 +70,12 @@ struct keeper_drops {
 	struct keeper_drop own[KEEPER_REFUSALS];
 	struct keeper_drop told[WIRE_DROPS_COUNT]; /* by the server */
 	struct keeper_drop left[WIRE_DROPS_COUNT]; /* by those before it */
-	uint32_t server; /* which one told last; 0: none */
-	uint64_t ref;    /* and its frame */
-	uint64_t kept;   /* of the same server, the last on record */
-	uint64_t queue;  /* most events that waited since the last beat */
+	uint32_t server;   /* which one told last; 0: none */
+	uint64_t ref;      /* and its frame */
+	uint64_t kept;     /* of the same server, the last on record */
+	uint64_t heard_at; /* when one told or came last; 0: it said good-bye */
+	struct keeper_drop lost; /* time of which nobody can tell any more */
+	uint64_t queue; /* most events that waited since the last beat */
 };
 
 /* A time without recording, told by incident and late records. */
@@ -243,8 +245,11 @@ void keeper_report_late(struct keeper *k);
 void keeper_beat_start(struct keeper *k);
 /* n events were refused, which no incident tells. */
 void keeper_refused(struct keeper *k, enum keeper_refusal why, uint64_t n);
-/* A frame WIRE_DROPS. */
-keeper_frame keeper_take_drops;
+/* Frames WIRE_DROPS and WIRE_BYE. */
+keeper_frame keeper_take_drops, keeper_take_bye;
+/* The server is there; it is gone, and perhaps had something to tell. */
+void keeper_server_came(struct keeper *k);
+void keeper_server_lost(struct keeper *k);
 /* Whether an audit record of the engine may be recorded. */
 bool keeper_audit_fits(const struct keeper *k, struct view fields);
 /* Records now what was refused. */

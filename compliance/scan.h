@@ -106,7 +106,7 @@ int scan_inclusion(
 struct scan_cursor {
 	uint64_t acked_n, next;
 	uint64_t open_n, open_first, open_last;
-	uint64_t open_us; /* from its record to the newest one */
+	uint64_t open_us;  /* from its record to the newest one */
 	uint64_t acked_at; /* time of the last ack record, 0 when none */
 };
 /* 0, or -1 with scan_error(). */

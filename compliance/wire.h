@@ -14,6 +14,7 @@ enum wire_frame {
 	WIRE_GONE = 19,    /* u64 seq: tell the next purge from here on */
 	/* u32 server, u64 ref, {u8 drop, u64 since, u64 until, u64 count}* */
 	WIRE_DROPS = 20,
+	WIRE_BYE = 21, /* all refusals are told: the server ends */
 	/* keeper to server, keeper to engine */
 	WIRE_REPLAY =
 	    32,         /* u64 seq, u64 at, u8 kind, u8 parts, {u32, bytes}* */

@@ -60,6 +60,12 @@ any_waits(const struct drops *d)
 }
 
 bool
+drops_all_told(const struct drops *d)
+{
+	return !any_waits(d) && d->theirs.count == 0;
+}
+
+bool
 drops_due(const struct drops *d, bool fresh)
 {
 	return d->ref != 0 ? fresh : any_waits(d);

@@ -41,6 +41,8 @@ void drops_take_theirs(struct drops *d);
  * a new link, on which nothing was.
  */
 bool drops_due(const struct drops *d, bool fresh);
+/* Whether nothing waits that the keeper was never told. */
+bool drops_all_told(const struct drops *d);
 /* Sends a frame WIRE_DROPS. server: a number of this process. */
 void drops_tell(struct drops *d, struct ipc *link, uint32_t server);
 /* The keeper has that frame on record; false: it was never sent. */

@@ -40,6 +40,8 @@ class Kill(unittest.TestCase):
             killed = self.rounds(c, load, random.Random(SEED))
             say("killed: %s" % dict(killed))
             load.finish()
+            if killed["server"]:    # what it had refused nobody can tell
+                c.journal.wait(self.unknown, "no record of a lost server")
             for name in ("records", "vault", "siem"):
                 c.cli("adapter", "run", name)
             self.check_posts(c, load)
@@ -47,6 +49,12 @@ class Kill(unittest.TestCase):
             self.assertEqual(c.faults(), [])
             c.stop()
             self.check_offline(c)
+
+    @staticmethod
+    def unknown(journal):
+        """Times of which the refusals of a server are not known."""
+        return [i for i in journal.control("incident")
+                if i["what"] == "server"]
 
     def rounds(self, c, load, chance):
         killed = collections.Counter()
@@ -121,9 +129,11 @@ class Kill(unittest.TestCase):
         # What was stored may go now; then all must hold as before.
         c.purge = 0
         c.write_conf()
+        before = self.unknown(c.journal)
         c.start()
         c.journal.wait(lambda j: j.control("purge"), "no purge", 60)
         c.stop()
+        self.assertEqual(self.unknown(c.journal), before)
         c.journal.check()
         c.verify(c.journal.path, c.folder / "out/xml", c.folder / "out/tar")
 

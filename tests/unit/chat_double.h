@@ -183,7 +183,8 @@ struct rig {
 	size_t answered;                  /* of these, stored or refused */
 	uint64_t size;                    /* of the journal */
 	uint64_t drops[WIRE_DROPS_COUNT]; /* of the last WIRE_DROPS */
-	uint64_t drops_ref;               /* its own, 0 before one */
+	bool bye;
+	uint64_t drops_ref; /* its own, 0 before one */
 };
 
 static char rig_folder[] = "/tmp/chancery-test-chat-XXXXXX";
@@ -269,6 +270,8 @@ keeper_read(struct rig *rig)
 			rig->gone = reader_u64(&in);
 		else if (type == WIRE_DROPS)
 			keeper_drops(rig, &in);
+		else if (type == WIRE_BYE)
+			rig->bye = true;
 		else
 			fail_msg("frame %u", type);
 	}

@@ -101,7 +101,42 @@ full_disk_refuses_and_recovers(void **state)
 	stop(&f.keeper, 0);
 	stop(&f.signer, 0);
 	up(&f);
-	assert_int_equal(post(&f.server, 1), size);
+	/* The other link was lost without a word of what it had refused. */
+	assert_int_equal(
+	    sum(&f, EVENT_INCIDENT, "server", "refused", &refused), 1);
+	assert_int_equal(post(&f.server, 1), size + 1);
+	teardown(&f);
+}
+
+/* A server that ends in good order has told all; another may not have. */
+static void
+server_that_is_gone(void **state)
+{
+	struct fixture f;
+	uint64_t refused, size;
+	bool writable;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	(void)post(&f.server, 1);
+	send_frame(f.server.fd, WIRE_BYE, view_of(NULL, 0), -1);
+	end_close(&f.server);
+	(void)hello(&f, 0, &writable, &size);
+	nap(1300);
+	assert_int_equal(
+	    sum(&f, EVENT_INCIDENT, "server", "refused", &refused), 0);
+	end_close(&f.server);
+	(void)hello(&f, 0, &writable, &size);
+	end_close(&f.server);
+	(void)hello(&f, 0, &writable, &size);
+	for (uint64_t until = now_ms() + WAIT_MS;
+	     sum(&f, EVENT_INCIDENT, "server", "refused", &refused) == 0;
+	     nap(20))
+		assert_true(now_ms() < until);
+	assert_int_equal(
+	    sum(&f, EVENT_INCIDENT, "server", "refused", &refused), 1);
+	assert_int_equal(refused, 0);
 	teardown(&f);
 }
 
@@ -151,6 +186,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(full_disk_refuses_and_recovers),
 	    cmocka_unit_test(full_disk_within_a_group),
+	    cmocka_unit_test(server_that_is_gone),
 	};
 
 	crypto_init();
