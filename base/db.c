@@ -230,7 +230,7 @@ db_checkpoint_truncate(sqlite3 *db)
 {
 	int frames = 0, done = 0;
 
-	if (sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+	if (sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_TRUNCATE,
 		&frames, &done) != SQLITE_OK)
 		return -1;
 	return frames == 0 ? 0 : -1;
@@ -253,7 +253,7 @@ db_checkpoint_durable(sqlite3 *db)
 int
 db_checkpoint_passive(sqlite3 *db, int *wal_frames)
 {
-	return sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE,
+	return sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE,
 		   wal_frames, NULL) == SQLITE_OK
 	    ? 0
 	    : -1;

@@ -39,7 +39,10 @@ sqlite3_int64 db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback);
  * (authorizer). read_only: refuses every write as well.
  */
 int db_seal(sqlite3 *db, bool read_only);
-/* Empties the WAL into the database; 0, or -1 when readers kept it busy. */
+/*
+ * Empties the WAL into the database; 0, or -1 when readers kept it busy. As
+ * below, of the main database alone, whatever is attached.
+ */
 int db_checkpoint_truncate(sqlite3 *db);
 /*
  * The same for a sealed DB_SYNC_OFF writer, with the database on disk before

@@ -366,6 +366,29 @@ a_file_that_is_prepared(void **state)
 	end_segments(&f);
 }
 
+/* A verifier reads one state of a running journal for as long as it likes. */
+static void
+a_reader_is_no_hindrance(void **state)
+{
+	struct fixture f;
+	sqlite3 *db;
+
+	(void)state;
+	new_fixture(&f);
+	append_open(&f);
+	append_posts(&f, 20);
+	sign_head(&f, true);
+	db = open_raw(&f);
+	assert_int_equal(db_exec(db, "BEGIN"), 0);
+	assert_int_equal(db_int(db, "SELECT MAX(seq) FROM leaf", -1), 20);
+	roll(&f, 256);
+	assert_int_equal(db_int(db, "SELECT MAX(seq) FROM leaf", -1), 20);
+	assert_int_equal(journal_segment(f.j), 1);
+	db_close(db);
+	check_all(&f, 257);
+	end_segments(&f);
+}
+
 static void
 a_roll_that_fails_is_tried_again(void **state)
 {
@@ -527,6 +550,7 @@ main(void)
 	    cmocka_unit_test(earlier_roots_and_proofs),
 	    cmocka_unit_test(a_roll_begins_again),
 	    cmocka_unit_test(a_file_that_is_prepared),
+	    cmocka_unit_test(a_reader_is_no_hindrance),
 	    cmocka_unit_test(a_roll_that_fails_is_tried_again),
 	    cmocka_unit_test(files_under_wrong_names),
 	    cmocka_unit_test(readers_follow),
