@@ -332,6 +332,8 @@ journal_settle(struct journal *j, unsigned segment, uint64_t *next,
 		r = holds_fence(f.db, get_then, &f.then) == 0
 		    ? settle(j, &f, s, next, out)
 		    : journal_fail(j, "out of memory");
+		if (r != 0) /* nothing of it was committed */
+			*out = (struct journal_settled){0};
 		out->more = r == 0 && *next < f.end;
 	}
 	(void)sqlite3_finalize(s); /* the steps' results are known */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -14,8 +15,9 @@
 #include "compliance/schema.h"
 #include "compliance/segments.h"
 
-#define WORTH 4      /* a file of which no such part is free stays as it is */
-#define TILES_READ 8 /* compared with their leaves in one call */
+#define WORTH 4 /* a file of which no such part is free stays as it is */
+#define ROOM_PAGES 16384 /* that must stay free, for what is recorded now */
+#define TILES_READ 8     /* compared with their leaves in one call */
 
 struct journal_shrink {
 	sqlite3 *db; /* the sealed file is attached to it as old */
@@ -83,7 +85,19 @@ journal_drop_shrink(struct journal *j)
 	j->shrink = NULL;
 }
 
-/* Whether there is something to gain: 1, 0, or -1. */
+/* For the new file and its WAL, beside what goes on. */
+static bool
+has_room(const char *path, uint64_t pages)
+{
+	struct statvfs disk;
+
+	/* A page of SQLite is 4 KiB. */
+	return statvfs(path, &disk) == 0 &&
+	    (uint64_t)disk.f_bavail * disk.f_frsize / 4096 >=
+	    2 * pages + ROOM_PAGES;
+}
+
+/* Whether there is something to gain, and room for it: 1, 0, or -1. */
 static int
 is_worth(struct journal *j, unsigned segment)
 {
@@ -101,7 +115,8 @@ is_worth(struct journal *j, unsigned segment)
 		r = db_row(
 		    db, "SELECT 1 FROM body LIMIT 1", NULL, NULL, 0, &one, 1);
 	if (r == 0)
-		r = free_pages >= pages / WORTH;
+		r = free_pages >= pages / WORTH &&
+		    has_room(j->path, pages - free_pages);
 	else if (r == 1)
 		r = 0;
 	if (r == 1 && db_checkpoint_truncate(db) != 0)

@@ -16,10 +16,11 @@
  * One without payloads is written anew, and smaller.
  */
 
-#define STEP_MS 2     /* within a file, and in the first round */
-#define FILE_MS 60000 /* from file to file in later rounds */
-#define SHRINK_MS 20  /* between steps of writing a file anew */
-#define AGAIN_MS 1000 /* while nothing can be recorded */
+#define STEP_MS 2               /* within a file, and in the first round */
+#define FILE_MS 60000           /* from file to file in later rounds */
+#define SHRINK_MS 20            /* between steps of writing a file anew */
+#define AGAIN_MS 1000           /* while nothing can be recorded */
+#define SHRINK_AGAIN_MS 3600000 /* after a failure: perhaps a full disk */
 #define TRUNCATE_MS 500
 #define TRUNCATE_MAX_MS 60000
 
@@ -156,11 +157,16 @@ shrink(struct keeper *k)
 {
 	struct keeper_settling *s = &k->settling;
 	struct range records;
-	int r = journal_shrink(k->journal, s->segment, &records);
+	int r;
 
-	if (r < 0)
+	if (uv_now(&k->loop) < s->shrink_after)
+		return false;
+	r = journal_shrink(k->journal, s->segment, &records);
+	if (r < 0) {
 		log_warn("a sealed file cannot be written anew: %s",
 		    journal_error(k->journal));
+		s->shrink_after = uv_now(&k->loop) + SHRINK_AGAIN_MS;
+	}
 	if (r == JOURNAL_SHRUNK) {
 		log_info("file %u, of which all payloads are purged, is "
 			 "written anew",

@@ -107,6 +107,7 @@ struct keeper_settling {
 	size_t files;
 	uint64_t first, last, since; /* found, not recorded; since 0: nothing */
 	uint64_t truncate_ms;        /* pause, while the newest purge waits */
+	uint64_t shrink_after;       /* loop time, after a failure */
 };
 
 /* What is known of the signer and of the head that it works on. */
