@@ -128,10 +128,13 @@ keeper_on_conflict(struct keeper *k, struct view payload)
 
 	c.note = reader_rest(&r);
 	if (!reader_done(&r) || index >= k->conf->witness_count ||
-	    c.size > INT64_MAX ||
 	    !cosign_parse_vkey(view_text(k->conf->witnesses[index].vkey), &key))
 		return false;
 	c.witness = key.name;
+	if (c.size > INT64_MAX) {
+		keeper_refuse(k, ref, "no journal has so many records");
+		return true;
+	}
 	keeper_commit(k);
 	if (c.note.n > CONFLICT_NOTE_MAX ||
 	    !conflict_is_ours(k->journal, c.note))

@@ -267,11 +267,22 @@ static enum witness_verdict
 on_looked(struct witness_client *w, unsigned status, struct view body)
 {
 	struct note note;
+	char claim[sizeof w->why];
 	const char *why;
 
 	w->looking = false;
+	memcpy(claim, w->why, sizeof claim);
+	if (status != 200 && status != 404)
+		return end_round(w, WITNESS_FAILED,
+		    "%.300s; its checkpoint cannot be had: HTTP status %u: "
+		    "%.*s",
+		    claim, status, shown(body), (const char *)body.p);
 	if (status == 200 && body.n <= ANSWER_MAX &&
 	    note_parse(body, &note, &why)) {
+		if (note.size > INT64_MAX)
+			return end_round(w, WITNESS_FAILED,
+			    "%.300s; its checkpoint is of %" PRIu64 " records",
+			    claim, note.size);
 		w->claimed = note.size;
 		buf_put_view(&w->claim, body);
 	}

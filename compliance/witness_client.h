@@ -24,7 +24,8 @@ enum witness_verdict {
 	WITNESS_COSIGNED, /* a line to be stored; then go on */
 	WITNESS_DONE,     /* it has cosigned the round's checkpoint */
 	WITNESS_FAILED,   /* not now: why tells */
-	WITNESS_CONFLICT  /* it knows another history: why tells */
+	WITNESS_CONFLICT  /* it knows another history, and showed what it has
+			     of it, if anything: why tells */
 };
 
 struct witness_request {

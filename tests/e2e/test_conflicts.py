@@ -19,6 +19,7 @@ class Liar:
         self.made = Witness(folder, "witness.example/liar")
         self.ca, self.vkey = self.made.ca, self.made.vkey
         self.size = 10 ** 6
+        self.look = 404
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -34,7 +35,7 @@ class Liar:
                 self.send(409, "text/x.tlog.size", b"%d\n" % outer.size)
 
             def do_GET(self):
-                self.send(404, "text/plain", b"none\n")
+                self.send(outer.look, "text/plain", b"none\n")
 
             def log_message(self, *words):
                 pass
@@ -95,8 +96,12 @@ class Conflicts(unittest.TestCase):
             folder = pathlib.Path(c.folder / "liar")
             liar = Liar(folder)
             c.helpers.append(liar)
+            liar.look = 503
             self.start(c, ("one",), quorum=1, more=liar.conf)
             name = "witness.example/liar"
+            c.log.wait("its checkpoint cannot be had: HTTP status 503")
+            self.assertEqual(c.journal.control("conflict"), [])
+            liar.look = 404
             c.log.wait("keeper: error: witness %s claims that there is "
                        "another history" % name)
             record, = c.journal.control("conflict")

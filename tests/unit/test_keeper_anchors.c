@@ -257,6 +257,11 @@ test_a_claim_stops_no_recording(void **state)
 	assert_int_equal(count(&f, CONFLICTS), 1); /* that was looked at */
 	assert_int_equal(count(&f, HOLDS), 0);
 	assert_true(conflict(&f.engine, 7, 1001, view_of(NULL, 0)));
+	/* Such a journal cannot be: refused, and the link stays. */
+	assert_false(
+	    conflict(&f.engine, 8, (uint64_t)INT64_MAX + 1, view_of(NULL, 0)));
+	assert_false(conflict(&f.engine, 9, UINT64_MAX, buf_view(&text)));
+	assert_true(conflict(&f.engine, 10, 1001, view_of(NULL, 0)));
 	assert_int_equal(count(&f, CONFLICTS), 2);
 	assert_int_equal(count(&f, HOLDS), 1);
 	assert_true(post(&f.server, 1) > size);
