@@ -5,9 +5,9 @@
 
 #include "base/crypto.h"
 
-enum what { USER = 'u', NETWORK = 'n', BOTH = 'b' };
+enum what { NETWORK = 'n', BOTH = 'b' };
 
-/* A user, a network, or a network of a user. */
+/* A network, or a user at a network. */
 struct entry {
 	struct lookup_node node;
 	struct ring age;
@@ -53,10 +53,9 @@ make_key(enum what what, struct view user, struct view network,
     uint8_t key[CRYPTO_SHA256_LEN])
 {
 	const uint8_t kind = (uint8_t)what, zero = 0;
-	const struct view none = view_of(NULL, 0);
 	const struct view parts[] = {view_of(&kind, 1),
-	    what == NETWORK ? none : user, view_of(&zero, 1),
-	    what == USER ? none : network};
+	    what == NETWORK ? view_of(NULL, 0) : user, view_of(&zero, 1),
+	    network};
 
 	crypto_sha256_parts(parts, 4, key);
 }
@@ -120,16 +119,14 @@ guesses_wait(const struct guesses *g, struct view user, struct view network,
     uint64_t now_s)
 {
 	uint8_t key[CRYPTO_SHA256_LEN];
-	unsigned of_user = 0, of_network;
+	unsigned of_user, of_network;
 
+	make_key(BOTH, user, network, key);
+	of_user = pause_of(find(&g->wrong, key), GUESSES_USER_FREE, now_s);
+	if (find(&g->known, key) != NULL)
+		return of_user;
 	make_key(NETWORK, user, network, key);
 	of_network = pause_of(find(&g->wrong, key), GUESSES_HOST_FREE, now_s);
-	make_key(BOTH, user, network, key);
-	if (find(&g->known, key) == NULL) {
-		make_key(USER, user, network, key);
-		of_user =
-		    pause_of(find(&g->wrong, key), GUESSES_USER_FREE, now_s);
-	}
 	return of_user > of_network ? of_user : of_network;
 }
 
@@ -157,7 +154,7 @@ guesses_wrong(
 
 	make_key(NETWORK, user, network, key);
 	count(g, key, GUESSES_HOST_FREE, now_s);
-	make_key(USER, user, network, key);
+	make_key(BOTH, user, network, key);
 	count(g, key, GUESSES_USER_FREE, now_s);
 }
 
@@ -168,10 +165,9 @@ guesses_right(struct guesses *g, struct view user, struct view network)
 	struct entry *e;
 
 	/* Not the network's: a guesser may have a password of his own. */
-	make_key(USER, user, network, key);
+	make_key(BOTH, user, network, key);
 	e = find(&g->wrong, key);
 	if (e != NULL)
 		forget(&g->wrong, e);
-	make_key(BOTH, user, network, key);
 	(void)touch(&g->known, GUESSES_KNOWN_MAX, key); /* or it is slowed */
 }

@@ -2,10 +2,12 @@
 #define SERVER_GUESSES_H
 
 /*
- * Slows down who guesses passwords: after some wrong ones for a user, or from
- * a network, each further one makes the pause twice as long before the next
- * is looked at. A network from which the user signed in before is not slowed
- * by what others guess. Memory is bounded; what is oldest is forgotten.
+ * Slows down who guesses passwords: after some wrong ones for a user from a
+ * network, or from that network for anybody, each further one makes the pause
+ * twice as long before the next from there is looked at. Guesses from one
+ * network slow no other, or anybody could keep a user out; those for others
+ * do not slow a user who signed in from that network before. Memory is
+ * bounded; what is oldest is forgotten.
  */
 
 #include <stdbool.h>
@@ -14,11 +16,11 @@
 #include "base/buf.h"
 #include "server/lookup.h"
 
-#define GUESSES_USER_FREE 5      /* wrong ones without a pause: for a user, */
-#define GUESSES_HOST_FREE 20     /* and from a network */
-#define GUESSES_STEPS 6          /* pauses of 1, 2, 4, ... seconds */
-#define GUESSES_PARDON_S 60      /* after so long one is forgotten */
-#define GUESSES_MAX 16384        /* users and networks that are watched */
+#define GUESSES_USER_FREE 5   /* wrong ones without a pause: for a user, */
+#define GUESSES_HOST_FREE 100 /* and for anybody, from a network */
+#define GUESSES_STEPS 6       /* pauses of 1, 2, 4, ... seconds */
+#define GUESSES_PARDON_S 60   /* after so long one is forgotten */
+#define GUESSES_MAX 16384     /* networks, and users there, that are watched */
 #define GUESSES_KNOWN_MAX 131072 /* networks of users that signed in */
 
 struct guesses_table {

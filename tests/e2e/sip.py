@@ -198,7 +198,7 @@ class Connection:
     """
 
     def __init__(self, hub, transport, address, on_message, on_lost,
-                 timeout=10):
+                 timeout=10, source=None):
         self.hub, self.transport, self.address = hub, transport, address
         self.on_message, self.on_lost = on_message, on_lost
         self.data, self.out = b"", bytearray()
@@ -207,6 +207,8 @@ class Connection:
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         raw = socket.socket(socket.AF_INET, kind)
         raw.settimeout(timeout)
+        if source is not None:
+            raw.bind((source, 0))
         raw.connect(address)
         if transport == "tls":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

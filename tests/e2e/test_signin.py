@@ -122,6 +122,8 @@ class SignIn(unittest.TestCase):
             self.assertEqual(statuses, [403] * 5 + [503] * 2)
             self.assertIn(final.get("Retry-After"), ("1", "2"))
             self.assertEqual(c.sign_in("bob").faults, [])
+            elsewhere = c.client("ann", source="127.0.0.2").connect()
+            self.assertEqual(elsewhere.register().status, 200)
             told = c.journal.wait(
                 lambda j: [d for d in j.control("drop")
                            if d["what"] == "password"], "no drop record")

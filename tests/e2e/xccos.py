@@ -116,12 +116,13 @@ class Client:
 
     def __init__(self, hub, user, domain, address, password=None,
                  transport="tcp", algorithm="SHA-256", epid=None,
-                 branches=True):
+                 branches=True, source=None):
         self.hub, self.user, self.domain = hub, user, domain
         self.uri = "sip:%s@%s" % (user, domain)
         self.login = "%s@%s" % (user, domain)
         self.password = password if password is not None else user + "-secret"
         self.address, self.transport = address, transport
+        self.source = source        # address to connect from
         self.algorithm, self.branches = algorithm, branches
         self.epid = epid or "%012x" % random.getrandbits(48)
         self.digest_uri = None      # None: the request's own URI
@@ -149,7 +150,7 @@ class Client:
         self.lost = None
         self.connection = Connection(
             self.hub, self.transport, self.address, self.on_message,
-            self.on_lost)
+            self.on_lost, source=self.source)
         if self.transport == "udp":
             self.hub.every(0.25, self.retransmit)
         return self

@@ -40,8 +40,9 @@ test_pauses_grow(void **state)
 	for (unsigned want = 1; want <= 1U << GUESSES_STEPS; want *= 2) {
 		wrong(&g, ANN, HERE, 1, now);
 		assert_int_equal(guesses_wait(&g, ANN, HERE, now), want);
-		/* From anywhere, but for this user only. */
-		assert_int_equal(guesses_wait(&g, ANN, THERE, now), want);
+		/* For this user, and from there, only. */
+		assert_int_equal(guesses_wait(&g, ANN, THERE, now), 0);
+		assert_int_equal(guesses_wait(&g, BOB, HERE, now), 0);
 		assert_int_equal(guesses_wait(&g, BOB, THERE, now), 0);
 		assert_int_equal(
 		    guesses_wait(&g, ANN, HERE, now + want - 1), 1);
@@ -85,6 +86,7 @@ static void
 test_known_networks(void **state)
 {
 	struct guesses g;
+	char user[32];
 
 	(void)state;
 	guesses_init(&g);
@@ -92,10 +94,37 @@ test_known_networks(void **state)
 	wrong(&g, ANN, THERE, GUESSES_USER_FREE + 3, NOW);
 	assert_int_equal(guesses_wait(&g, ANN, THERE, NOW), 8);
 	assert_int_equal(guesses_wait(&g, ANN, HERE, NOW), 0);
-	assert_int_equal(guesses_wait(&g, BOB, HERE, NOW), 0);
-	/* In the end the network's own pauses hold for all. */
-	wrong(&g, ANN, HERE, GUESSES_HOST_FREE, NOW);
-	assert_true(guesses_wait(&g, ANN, HERE, NOW) > 0);
+	for (int i = 0; i < 2 * GUESSES_HOST_FREE; i++) {
+		(void)snprintf(user, sizeof user, "user%d", i);
+		wrong(&g, view_text(user), HERE, 1, NOW);
+	}
+	assert_true(guesses_wait(&g, BOB, HERE, NOW) > 0);
+	assert_int_equal(guesses_wait(&g, ANN, HERE, NOW), 0);
+	/* What is guessed for the user from there holds all the same, */
+	wrong(&g, ANN, HERE, GUESSES_USER_FREE, NOW);
+	assert_int_equal(guesses_wait(&g, ANN, HERE, NOW), 1);
+	/* until the right one is given. */
+	guesses_right(&g, ANN, HERE);
+	assert_int_equal(guesses_wait(&g, ANN, HERE, NOW), 0);
+	guesses_release(&g);
+}
+
+/* No number of guessers elsewhere keeps out who never signed in before. */
+static void
+test_guessers_everywhere(void **state)
+{
+	struct guesses g;
+	uint8_t from[4] = {192, 0, 2, 0};
+
+	(void)state;
+	guesses_init(&g);
+	for (int i = 0; i < 256; i++) {
+		from[3] = (uint8_t)i;
+		wrong(&g, ANN, view_of(from, 4), GUESSES_USER_FREE, NOW);
+		assert_int_equal(
+		    guesses_wait(&g, ANN, view_of(from, 4), NOW), 1);
+	}
+	assert_int_equal(guesses_wait(&g, ANN, HERE, NOW), 0);
 	guesses_release(&g);
 }
 
@@ -121,7 +150,7 @@ test_memory_is_bounded(void **state)
 		assert_true(g.wrong.lookup.count <= GUESSES_MAX);
 	}
 	assert_int_equal(g.wrong.lookup.count, GUESSES_MAX);
-	assert_int_equal(guesses_wait(&g, ANN, THERE, NOW), 0); /* oldest */
+	assert_int_equal(guesses_wait(&g, ANN, HERE, NOW), 0); /* oldest */
 	guesses_release(&g);
 }
 
@@ -132,6 +161,7 @@ main(void)
 	    cmocka_unit_test(test_pauses_grow),
 	    cmocka_unit_test(test_a_network),
 	    cmocka_unit_test(test_known_networks),
+	    cmocka_unit_test(test_guessers_everywhere),
 	    cmocka_unit_test(test_memory_is_bounded),
 	};
 
