@@ -236,6 +236,8 @@ faults: setup
 	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs \
 	    .build/dev/tests/fault.so
 	@CHANCERY_STRIDE=1 .build/dev/tests/unit/test_flips
+	@cd tests/e2e && CHANCERY_STRIDE=1 CHANCERY_BUILD=$(CURDIR)/.build/dev \
+	    python3 -W ignore -m unittest -v test_bits
 	@cd tests/e2e && CHANCERY_FAULTS=all python3 -W ignore -m unittest -v test_faults
 
 help:
