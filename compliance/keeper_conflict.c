@@ -35,8 +35,9 @@ doom_conflict(struct keeper *k, uint64_t seq, struct view text)
 		    " (record %" PRIu64 " has the checkpoint, from a witness): "
 		    "records are missing (an old copy restored, or a second "
 		    "journal under the same name). Nothing is recorded. Next: "
-		    "put the newest copy back, or go on with a declared gap: "
-		    "chancery recover --new-incarnation --reason lost",
+		    "put the newest folders of journal and signer back, or "
+		    "go on with a declared gap: chancery recover "
+		    "--new-incarnation --reason lost",
 		    k->path, size, note.size, seq);
 	else
 		keeper_doom(k,
