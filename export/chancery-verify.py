@@ -226,7 +226,7 @@ def check_note(j, note):
         j.signed = max(j.signed, size)
     return size
 def read_archive(j, path):
-    """Its records are those of the journal, and it is the file that was acknowledged."""
+    """Its records are those of the journal, or declared lost; it is what was acknowledged."""
     data = pathlib.Path(path).read_bytes()
     if path.endswith(".xml"):
         h = next(ElementTree.fromstring(data).iter("{urn:chancery:compliance:1}evidence"))
@@ -239,16 +239,17 @@ def read_archive(j, path):
         h, note = json.loads(files["data/proof.json"]), files["data/checkpoint"].decode()
         records = [(e["leaf"], [(p["salt"], p["data"].encode()) for p in e["parts"]])
                    for e in map(json.loads, files["data/records.jsonl"].splitlines())]
-    leaves = [parse_leaf(leaf.encode()) for leaf, _ in records]
-    for leaf, (_, parts) in zip(leaves, records):
+    records = [(parse_leaf(leaf.encode()), parts) for leaf, parts in records]
+    first, last = records[0][0].seq, records[-1][0].seq
+    lost = min([f.seq for f in j.of["recover"] if note.startswith(f.old + "\n")], default=last + 1)
+    for leaf, parts in records:
         check_parts(leaf, [(i, unbase64(salt), part) for i, (salt, part) in enumerate(parts)])
-        need(leaf.hash == j.leaves[leaf.seq], "another record than in the journal")
+        need(leaf.seq >= lost or leaf.hash == j.leaves[leaf.seq], "not a record of the journal")
     check_note(j, note.encode())
-    said = {getattr(f, "sha256", "-") for f in j.of["batch"] + j.of["ack"] if (
-        f.adapter, f.first, f.last) == (h.get("adapter"), leaves[0].seq, leaves[-1].seq)}
+    said = {getattr(f, "sha256", "-") for f in j.of["batch"] + j.of["ack"]
+            if last < lost and (f.adapter, f.first, f.last) == (h.get("adapter"), first, last)}
     need(said <= {"-", sha(data).hex()} and (said or j.of["recover"]), "not as acknowledged")
-    return {leaf.seq for leaf, (_, parts) in zip(leaves, records) if len(parts) == len(leaf.parts)}
-
+    return {r.seq for r, parts in records if r.seq < lost and len(parts) == len(r.parts)}
 def read_journal(given, files, archives):
     j = SimpleNamespace(leaves=[], known={}, user=[], missing=set(), purged=set(), at=0,
                         points={}, of=collections.defaultdict(list), keys=[], signed=0)
@@ -271,7 +272,6 @@ def read_journal(given, files, archives):
     need(not archives or archived >= j.purged, "a purged record is in no archive given")
     return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
             f"{len(given)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"])]
-
 # ---- the command ----
 def main(words):
     parser = argparse.ArgumentParser(description="Exit status: 0 all holds, 1 not, 3 system failed")
