@@ -328,7 +328,7 @@ class Damage(Evidence):
     def test_damage(self):
         """A sector of zeroes in the middle; test_flips takes every bit."""
         data = bytearray(self.copy.read_bytes())
-        at = data.index(b"word 400") // 512 * 512
+        at = data.index(b"word 652") // 512 * 512
         data[at:at + 512] = bytes(512)
         self.copy.write_bytes(bytes(data))
         self.assertReported("commitment|payload|read")

@@ -96,7 +96,8 @@ def disconnect(chancery):
 
 
 class Evidence(unittest.TestCase):
-    """The story: talk, archives, a purge, another key, talk."""
+    """The story: talk, archives, a purge, another key, and the same again;
+    then talk that no batch states a root of."""
 
     @classmethod
     def setUpClass(cls):
@@ -113,6 +114,10 @@ class Evidence(unittest.TestCase):
         disconnect(c)
         c.restart()  # each start begins an epoch
         talk(c, room, 310)
+        cls.archive(c)
+        c.journal.wait(lambda j: sum(
+            int(p["count"]) for p in j.control("purge")) > 600, "purge", 60)
+        talk(c, room, 650, 5)
         cls.outside = keep_checkpoint(c)
         talk(c, room, 700, 5)
         disconnect(c)
