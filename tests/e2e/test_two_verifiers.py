@@ -44,7 +44,7 @@ ADAPTERS = "".join(
 # why the second does without. It is what chancery-verify(1) says of the second.
 FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
     ("tables", "", "tables and copies repeat control records"),
-    ("signatures", "checkpoint that it begins with is missing",
+    ("signatures", "checkpoint that it (begins|ends) with is missing",
      "tables and copies repeat control records"),
     ("tiles", "", "tiles follow from leaves"),
     ("head", "", "the head row follows from leaves"),
