@@ -60,6 +60,7 @@ keeper_status(const struct engine *e)
 	set(o, "writable", json_boolean(s->linked && s->writable));
 	set(o, "why",
 	    control_words(s->linked ? s->why : "the keeper is not running"));
+	set(o, "alarm", control_words(s->alarm));
 	return o;
 }
 

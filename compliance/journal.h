@@ -215,7 +215,8 @@ bool journal_undone(const struct journal *j);
  */
 struct journal_settled {
 	uint64_t ranges;      /* that were not done, and are now */
-	uint64_t first, last; /* records from the first to the last of them */
+	uint64_t first, last; /* records from the first to the last of them, */
+	bool missing;         /* or all of the file, which is not there */
 	bool older;           /* some are not of the newest purge */
 	bool more;            /* call again */
 };

@@ -341,6 +341,12 @@ journal_settle(struct journal *j, unsigned segment, uint64_t *next,
 		r = journal_fail(j, "%s: its WAL is busy",
 		    sqlite3_db_filename(f.db, "main"));
 	close_sealed(&f);
+	if (r != 0 && !segments_exists(j->path, segment) &&
+	    read_span(j, segment, &f) == 0) {
+		out->missing = true;
+		out->first = f.first;
+		out->last = f.end - 1;
+	}
 	return r;
 }
 

@@ -393,6 +393,8 @@ static void
 on_engine_up(struct keeper *k)
 {
 	send_state(k, &k->engine);
+	if (k->settling.alarm[0] != '\0')
+		keeper_send_alarm(k);
 }
 
 /* ---- links ---- */

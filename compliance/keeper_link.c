@@ -124,6 +124,16 @@ on_live(struct keeper_link *k, struct reader *r)
 	return true;
 }
 
+static bool
+on_alarm(struct keeper_link *k, struct reader *r)
+{
+	struct view text = reader_rest(r);
+
+	(void)snprintf(k->state.alarm, sizeof k->state.alarm, "%.*s",
+	    (int)text.n, (const char *)text.p);
+	return true;
+}
+
 static const struct {
 	uint16_t type;
 	bool (*handle)(struct keeper_link *k, struct reader *r);
@@ -132,6 +142,7 @@ static const struct {
     {WIRE_REFUSED, on_refused},
     {WIRE_STATE, on_state},
     {WIRE_LIVE, on_live},
+    {WIRE_ALARM, on_alarm},
 };
 
 static void

@@ -32,7 +32,8 @@ typedef void keeper_up_cb(void *arg);
 struct keeper_state {
 	bool linked;
 	bool writable;
-	char why[256]; /* why not writable, "" when unknown */
+	char why[256];   /* why not writable, "" when unknown */
+	char alarm[768]; /* what a person must mend, "" when nothing */
 };
 
 /* NULL when out of memory. */

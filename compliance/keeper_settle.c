@@ -1,6 +1,7 @@
 #include "compliance/keeper_state.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,69 @@
  */
 
 #define STEP_MS 2               /* within a file, and in the first round */
-#define FILE_MS 60000           /* from file to file in later rounds */
+#define FILE_MS 60000           /* from file to file in later rounds, */
+#define ALARM_MS 1000           /* and while there is an alarm */
 #define SHRINK_MS 20            /* between steps of writing a file anew */
 #define AGAIN_MS 1000           /* while nothing can be recorded */
 #define SHRINK_AGAIN_MS 3600000 /* after a failure: perhaps a full disk */
 #define TRUNCATE_MS 500
 #define TRUNCATE_MAX_MS 60000
+
+/* ---- what a person must mend ---- */
+
+/* Instead of a file's number: whichever the newest purge is in. */
+#define NEWEST UINT_MAX
+
+void
+keeper_send_alarm(struct keeper *k)
+{
+	if (k->engine.link == NULL)
+		return;
+	buf_put_text(ipc_begin(k->engine.link, WIRE_ALARM), k->settling.alarm);
+	ipc_end(k->engine.link);
+}
+
+/*
+ * Logged when it is news. The newest purge goes first: while it waits, there
+ * is no other.
+ */
+static void
+raise_alarm(struct keeper *k, unsigned file, bool news, const char *what)
+{
+	struct keeper_settling *s = &k->settling;
+	char text[sizeof s->alarm];
+
+	(void)snprintf(text, sizeof text,
+	    "%s: %s. Next: see that the file is there, can be written and is "
+	    "not being read all the time; an old copy does in its place; when "
+	    "there is none, make the journal anew from archives (chancery "
+	    "recover --from)",
+	    what, journal_error(k->journal));
+	if (news)
+		log_error("AUDIT: %s", text);
+	if (s->alarm[0] != '\0' && s->alarmed != file && file != NEWEST)
+		return;
+	s->alarmed = file;
+	if (strcmp(text, s->alarm) == 0)
+		return;
+	memcpy(s->alarm, text, sizeof text);
+	keeper_send_alarm(k);
+}
+
+static void
+end_alarm(struct keeper *k, unsigned file)
+{
+	struct keeper_settling *s = &k->settling;
+
+	if (s->alarm[0] == '\0' || s->alarmed != file)
+		return;
+	s->alarm[0] = '\0';
+	if (file == NEWEST)
+		log_info("the newest purge is carried out: others may follow");
+	else
+		log_info("file %u is held to the purge records again", file);
+	keeper_send_alarm(k);
+}
 
 /* ---- the newest purge ---- */
 
@@ -35,6 +93,7 @@ keeper_truncate(uv_timer_t *timer)
 	if (journal_truncate(k->journal) == 0) {
 		k->wal_mark = 0;
 		s->truncate_ms = 0;
+		end_alarm(k, NEWEST);
 		return;
 	}
 	if (!journal_undone(k->journal)) {
@@ -46,6 +105,10 @@ keeper_truncate(uv_timer_t *timer)
 		log_warn("the newest purge waits for its file: %s",
 		    journal_error(k->journal));
 		s->truncate_ms = TRUNCATE_MS;
+	} else {
+		raise_alarm(k, NEWEST, s->truncate_ms == 2 * TRUNCATE_MS,
+		    "nothing is purged: the newest purge cannot be carried out "
+		    "in its file");
 	}
 	(void)uv_timer_start(timer, keeper_truncate, s->truncate_ms, 0);
 	if (s->truncate_ms < TRUNCATE_MAX_MS)
@@ -74,6 +137,22 @@ is_news(struct keeper_settling *s, unsigned segment, bool failed)
 	return true;
 }
 
+/* An audit record shall tell so. */
+static void
+note_broken(struct keeper_settling *s, uint64_t first, uint64_t last)
+{
+	if (s->since == 0) {
+		s->whole = false;
+		s->since = clock_now();
+		s->first = first;
+		s->last = last;
+	}
+	if (first < s->first)
+		s->first = first;
+	if (last > s->last)
+		s->last = last;
+}
+
 static void
 take_found(struct keeper *k, const struct journal_settled *found)
 {
@@ -90,16 +169,7 @@ take_found(struct keeper *k, const struct journal_settled *found)
 		  "records from %" PRIu64 " to %" PRIu64
 		  ": an old copy? They are removed again",
 	    s->segment, found->first, found->last);
-	if (s->since == 0) {
-		s->whole = false;
-		s->since = clock_now();
-		s->first = found->first;
-		s->last = found->last;
-	}
-	if (found->first < s->first)
-		s->first = found->first;
-	if (found->last > s->last)
-		s->last = found->last;
+	note_broken(s, found->first, found->last);
 }
 
 /* Of what was found; false: later. */
@@ -142,10 +212,17 @@ settle(struct keeper *k)
 	struct journal_settled found;
 	int r = journal_settle(k->journal, s->segment, &s->next, &found);
 
-	if (is_news(s, s->segment, r != 0) && r != 0)
-		log_error("AUDIT: a sealed file cannot be held to the purge "
-			  "records: %s",
-		    journal_error(k->journal));
+	bool news = is_news(s, s->segment, r != 0);
+
+	if (r != 0)
+		raise_alarm(k, s->segment, news,
+		    "a sealed file cannot be held to the purge records");
+	else
+		end_alarm(k, s->segment);
+	if (r == 0 && journal_undone(k->journal))
+		(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
+	if (found.missing && news)
+		note_broken(s, found.first, found.last);
 	take_found(k, &found);
 	s->settled = r == 0 && !found.more;
 	return r != 0 || !found.more;
@@ -190,6 +267,12 @@ next_file(struct keeper *k)
 	s->begun = 0;
 }
 
+static uint64_t
+file_ms(const struct keeper_settling *s)
+{
+	return s->alarm[0] == '\0' ? FILE_MS : ALARM_MS;
+}
+
 static void
 on_settle(uv_timer_t *timer)
 {
@@ -202,7 +285,7 @@ on_settle(uv_timer_t *timer)
 	} else if (s->segment >= journal_segment(k->journal)) {
 		s->segment = 0;
 		s->again = true;
-		pause = FILE_MS;
+		pause = file_ms(s);
 	} else if (s->settled || settle(k)) {
 		if (s->begun == 0)
 			s->begun = clock_now();
@@ -211,7 +294,7 @@ on_settle(uv_timer_t *timer)
 		else
 			next_file(k);
 		if (s->begun == 0 && s->again && s->since == 0)
-			pause = FILE_MS;
+			pause = file_ms(s);
 	}
 	(void)uv_timer_start(timer, on_settle, pause, 0); /* always 0 */
 }

@@ -108,6 +108,8 @@ struct keeper_settling {
 	uint64_t first, last, since; /* found, not recorded; since 0: nothing */
 	uint64_t truncate_ms;        /* pause, while the newest purge waits */
 	uint64_t shrink_after;       /* loop time, after a failure */
+	char alarm[768];             /* what the engine was told, "": nothing */
+	unsigned alarmed;            /* the file that it is about */
 };
 
 /* What is known of the signer and of the head that it works on. */
@@ -300,6 +302,8 @@ void keeper_roll(struct keeper *k);
 void keeper_truncate(uv_timer_t *timer);
 /* Carries out, in sealed files, what purge records say. */
 void keeper_settle_start(struct keeper *k);
+/* Tells the engine what a person must mend. */
+void keeper_send_alarm(struct keeper *k);
 
 /* ---- keeper_anchors.c ---- */
 

@@ -188,7 +188,8 @@ attempt(struct purger *p)
 		wait_for_more(p);
 		return;
 	case PLAN_FAILED:
-		give_up(p, "journal", view_text("it cannot be read"));
+		give_up(p, "journal cannot be read",
+		    view_text(scan_error(p->scan)));
 		return;
 	}
 }

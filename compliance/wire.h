@@ -24,6 +24,7 @@ enum wire_frame {
 	WIRE_STATE = 36,      /* u8 writable, text why */
 	WIRE_PURGED = 37,     /* u64 seq, text ranges: a purge record */
 	WIRE_DROPS_KEPT = 38, /* u64 ref: of WIRE_DROPS, now on record */
+	WIRE_ALARM = 39, /* text: what a person must mend, "" when nothing */
 	/* engine to keeper */
 	WIRE_CONTROL = 48, /* u64 ref, u8 kind, text "name value\n"* */
 	WIRE_PURGE = 49,   /* u64 ref, {u64 first, u64 last}+ */

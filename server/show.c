@@ -212,6 +212,8 @@ show_status(const json_t *result)
 	(void)printf("keeper\n\twritable      %s%s%s\n",
 	    yes(keeper, "writable") ? "yes" : "NO",
 	    text(keeper, "why")[0] != '\0' ? ": " : "", text(keeper, "why"));
+	if (text(keeper, "alarm")[0] != '\0')
+		(void)printf("\tALARM         %s\n", text(keeper, "alarm"));
 	(void)printf("server\n");
 	show_members(server);
 	(void)printf("sip\n");

@@ -134,7 +134,14 @@ class Segments(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(c.cli("status").stdout, "records 512 to .* cannot be "
                          "read: .*/%s" % name.name)
+        told = c.cli_json("status")["keeper"]["alarm"]
+        self.assertIn(str(name), told)
+        self.assertIn("Next: see that the file", told)
+        self.assertIn("\tALARM         " + told, c.cli("status").stdout)
         name.with_suffix(".away").rename(name)
+        wait_until(lambda: not c.cli_json("status")["keeper"]["alarm"],
+                   "the alarm stays", 30)
+        self.assertNotIn("ALARM", c.cli("status").stdout)
         c.stop()
         self.assertEqual(sum(
             "cannot be held to" in line for line in c.log.lines), 1)

@@ -205,12 +205,116 @@ purge_waits_for_readers(void **state)
 	teardown(&f);
 }
 
+/* The engine is told, and what it is told has all the words. */
+static void
+expect_alarm(struct end *e, const char *first, const char *second)
+{
+	struct reader r = expect(e, WIRE_ALARM);
+
+	if (memmem(r.p, r.n, first, strlen(first)) == NULL ||
+	    memmem(r.p, r.n, second, strlen(second)) == NULL)
+		fail_msg("not \"%s\" and \"%s\": %.*s", first, second, (int)r.n,
+		    (const char *)r.p);
+}
+
+/* The newest audit record says that these were found broken. */
+static void
+expect_audit(struct fixture *f, const char *records)
+{
+	uint64_t seq, until = now_ms() + WAIT_MS;
+	struct scan *s = open_scan(f);
+	struct buf leaf;
+	int r;
+
+	buf_init(&leaf);
+	while ((r = scan_control_before(
+		    s, EVENT_AUDIT, INT64_MAX, &seq, &leaf)) == 0) {
+		assert_true(now_ms() < until);
+		nap(10);
+	}
+	assert_int_equal(r, 1);
+	assert_non_null(strstr(buf_text(&leaf), records));
+	assert_non_null(strstr(buf_text(&leaf), "result broken\n"));
+	buf_release(&leaf);
+	scan_close(s);
+}
+
+/* Records a purge of the first file, and ends before that is written. */
+static void
+purge_and_crash(struct fixture *f)
+{
+	static const struct range range = {2, 100};
+	static const char *const required[] = {"records"};
+	struct journal_purge p = {.ranges = &range,
+	    .count = 1,
+	    .applied = 256,
+	    .conf = &f->conf,
+	    .required = required,
+	    .required_count = 1};
+	struct journal_event out;
+	struct journal *j;
+	char why[256];
+
+	stop(&f->keeper, 0);
+	stop(&f->signer, 0);
+	j = journal_open(f->journal, why, sizeof why);
+	assert_non_null(j);
+	if (journal_truncate(j) != 0 || journal_purge(j, &p, &out) != 0)
+		fail_msg("%s", journal_error(j));
+	assert_true(journal_undone(j));
+	journal_close(j);
+}
+
+/*
+ * The crash of a purge in a sealed file, which then is not there: nothing is
+ * purged, and whoever asks for the status learns why.
+ */
+static void
+a_purge_whose_file_is_missing(void **state)
+{
+	static const char ack[] =
+	    "adapter records\nbatch 1\nfirst 0\nlast 255\nstate stored\n"
+	    "location x.xml\nsha256 -\nbytes 9\nreadback yes\n";
+	struct fixture f;
+	char away[300];
+
+	(void)state;
+	setup(&f, NULL);
+	f.conf.segment_records = 256;
+	up(&f);
+	link_test(&f, "engine", &f.engine);
+	(void)post(&f.server, 253);
+	(void)post(&f.server, 10);
+	send_u64(&f.server, WIRE_APPLIED, 256);
+	send_batch(&f, 1, 1, 0, 255);
+	(void)expect_recorded(&f.engine, 1);
+	send_control(&f.engine, 2, EVENT_ACK, ack);
+	wait_note(&f, expect_recorded(&f.engine, 2) + 1);
+	purge_and_crash(&f);
+	(void)snprintf(away, sizeof away, "%s.away", f.journal);
+	assert_int_equal(rename(f.journal, away), 0);
+	start_keeper(&f);
+	start_signer(&f);
+	link_signer(&f);
+	link_test(&f, "engine", &f.engine);
+	expect_alarm(&f.engine, "nothing is purged", f.journal);
+	/* So is an engine that comes later. */
+	link_test(&f, "engine", &f.engine);
+	expect_alarm(&f.engine, f.journal, "Next: see that the file");
+	expect_audit(&f, "first 0\nlast 255\nsince ");
+	assert_int_equal(rename(away, f.journal), 0);
+	while (expect(&f.engine, WIRE_ALARM).n > 0)
+		;
+	teardown(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(purge_over_the_wire),
 	    cmocka_unit_test(purge_waits_for_readers),
+	    cmocka_unit_test(a_purge_whose_file_is_missing),
 	};
 
 	crypto_init();
