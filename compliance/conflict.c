@@ -88,14 +88,28 @@ is_signed(struct journal *j, const struct note *note)
 	return r < 0 ? -1 : found;
 }
 
-bool
-conflict_is_ours(const struct journal *j, struct view text)
+static bool
+is_ours(const struct journal *j, struct view text, struct note *note)
 {
-	struct note note;
 	const char *why;
 
-	return note_parse(text, &note, &why) &&
-	    view_is(note.origin, journal_origin(j));
+	return note_parse(text, note, &why) &&
+	    view_is(note->origin, journal_origin(j));
+}
+
+void
+conflict_keep(const struct journal *j, struct view text, struct buf *out)
+{
+	struct note note;
+
+	if (!is_ours(j, text, &note))
+		return;
+	if (text.n <= CONFLICT_NOTE_MAX)
+		buf_put_view(out, text);
+	else
+		note_put_own(out, &note);
+	if (out->len > CONFLICT_NOTE_MAX)
+		buf_clear(out);
 }
 
 int
@@ -103,9 +117,8 @@ conflict_is_proof(struct journal *j, struct view text)
 {
 	uint8_t root[32];
 	struct note note;
-	const char *why;
 
-	if (!conflict_is_ours(j, text) || !note_parse(text, &note, &why))
+	if (!is_ours(j, text, &note))
 		return 0;
 	if (note.size <= journal_size(j)) {
 		if (journal_root_at(j, note.size, root) != 0)

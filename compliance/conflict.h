@@ -15,7 +15,7 @@
 
 struct journal;
 
-/* A longer checkpoint is not kept. */
+/* Of a longer checkpoint, the lines that bear the journal's name are kept. */
 #define CONFLICT_NOTE_MAX 8192
 
 struct conflict {
@@ -26,8 +26,11 @@ struct conflict {
 	uint64_t hold; /* that was placed because of it */
 };
 
-/* Whether the note is of the journal's present name. */
-bool conflict_is_ours(const struct journal *j, struct view note);
+/*
+ * Appends what is kept of a note: nothing when it is not of the journal's
+ * present name.
+ */
+void conflict_keep(const struct journal *j, struct view note, struct buf *out);
 /* Whether the note proves another history: 1, 0, or -1: journal_error(). */
 int conflict_is_proof(struct journal *j, struct view note);
 /*

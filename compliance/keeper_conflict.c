@@ -125,9 +125,10 @@ keeper_on_conflict(struct keeper *k, struct view payload)
 	uint64_t ref = reader_u64(&r);
 	unsigned index = reader_u8(&r);
 	struct conflict c = {.size = reader_u64(&r)};
+	struct view note = reader_rest(&r);
 	struct cosign_key key;
+	struct buf kept;
 
-	c.note = reader_rest(&r);
 	if (!reader_done(&r) || index >= k->conf->witness_count ||
 	    !cosign_parse_vkey(view_text(k->conf->witnesses[index].vkey), &key))
 		return false;
@@ -137,12 +138,15 @@ keeper_on_conflict(struct keeper *k, struct view payload)
 		return true;
 	}
 	keeper_commit(k);
-	if (c.note.n > CONFLICT_NOTE_MAX ||
-	    !conflict_is_ours(k->journal, c.note))
-		c.note = view_of(NULL, 0);
+	buf_init(&kept);
+	conflict_keep(k->journal, note, &kept);
+	c.note = buf_view(&kept);
+	if (kept.failed)
+		log_fatal("out of memory for a conflict");
 	if (keeper_writable(k))
 		take(k, ref, &c);
 	else
 		keeper_refuse(k, ref, k->why);
+	buf_release(&kept);
 	return true;
 }

@@ -259,6 +259,21 @@ note_next_line(struct view *text, struct view *line)
 }
 
 void
+note_put_own(struct buf *b, const struct note *n)
+{
+	struct view lines = n->signatures;
+	struct view line, name, blob;
+
+	buf_put_view(b, n->body);
+	buf_put_u8(b, '\n');
+	while (take_line(&lines, &line))
+		if (parse_signature(line, &name, &blob) &&
+		    name.n == n->origin.n &&
+		    memcmp(name.p, n->origin.p, name.n) == 0)
+			buf_put(b, line.p, line.n + 1);
+}
+
+void
 note_put_bare(struct buf *b, const struct note *n, const struct note_vkey *key)
 {
 	struct view lines = n->signatures;

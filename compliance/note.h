@@ -62,6 +62,8 @@ bool note_sign(struct buf *b, struct view body, struct view name,
 bool note_parse(struct view text, struct note *out, const char **why);
 /* Takes a line with its LF off the front; false at the end. */
 bool note_next_line(struct view *text, struct view *line);
+/* Appends it with the lines alone that bear the name of its origin. */
+void note_put_own(struct buf *b, const struct note *n);
 /* Appends it with the key's own lines alone, as it was when it was signed. */
 void note_put_bare(
     struct buf *b, const struct note *n, const struct note_vkey *key);

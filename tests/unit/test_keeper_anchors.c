@@ -303,6 +303,11 @@ test_a_proof_ends_recording(void **state)
 		size = begin(&f, key, &text);
 		assert_true(conflict(&f.engine, 1, 9, view_of(NULL, 0)));
 		forge(&f, longer ? 1000 : size, true, &forged);
+		/* That many others have signed it must not hide it. */
+		for (int i = 0; longer && i < 60; i++)
+			buf_printf(&forged,
+			    "\xe2\x80\x94 witness.test/%0150d AAAA\n", i);
+		assert_true(forged.len < NOTE_MAX);
 		assert_true(conflict(&f.engine, 2, 9, buf_view(&forged)));
 		wait_writable(&f.server, false, why, sizeof why);
 		assert_non_null(
