@@ -166,7 +166,8 @@ FUZZ_OBJ = $(patsubst %.c,.build/fuzz/obj/%.o,$(FUZZ_LIB_SRC))
 	$(AR) rcs $@ $^
 .build/fuzz/%: tests/fuzz/%.c .build/fuzz/all.a
 	clang $(CPPFLAGS) $(PKG_tests) -std=c17 $(FUZZ_FLAGS) -o $@ $^ \
-	    $(L_server) $(L_adapters) $(L_export) $(L_anchor) $(L_base)
+	    $(L_server) $(L_adapters) $(L_export) $(L_anchor) $(L_base) \
+	    $(call pkg_libs,cmocka)
 
 setup:
 	@tests/setup
