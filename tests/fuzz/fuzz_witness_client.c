@@ -99,7 +99,8 @@ check(struct witness_client *w, enum witness_verdict v)
 static enum witness_verdict
 answer(struct witness_client *w, uint8_t how, struct view bytes)
 {
-	static const unsigned status[] = {200, 409, 422, 404, 403, 301, 500, 200};
+	static const unsigned status[] = {
+	    200, 409, 422, 404, 403, 301, 500, 200};
 	enum witness_verdict v;
 	struct buf body;
 
