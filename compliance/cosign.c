@@ -4,74 +4,20 @@
 
 #include "base/text.h"
 
-#include "compliance/note.h"
-
-#define ALGORITHM_COSIGNATURE 0x04
 #define DASH "\xe2\x80\x94 "
 #define BLOB_LEN (4 + 8 + CRYPTO_SIGNATURE_LEN)
-
-uint32_t
-cosign_key_id(struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN])
-{
-	static const uint8_t middle[] = {'\n', ALGORITHM_COSIGNATURE};
-	const struct view parts[] = {
-	    name, {middle, sizeof middle}, {public, CRYPTO_PUBLIC_LEN}};
-	uint8_t hash[CRYPTO_SHA256_LEN];
-	struct reader r;
-
-	crypto_sha256_parts(parts, 3, hash);
-	r = reader_of(view_of(hash, sizeof hash));
-	return reader_u32(&r);
-}
 
 void
 cosign_put_vkey(
     struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN])
 {
-	uint8_t blob[1 + CRYPTO_PUBLIC_LEN] = {ALGORITHM_COSIGNATURE};
-
-	memcpy(blob + 1, public, CRYPTO_PUBLIC_LEN);
-	buf_put_view(b, name);
-	buf_printf(b, "+%08x+", cosign_key_id(name, public));
-	text_put_base64(b, blob, sizeof blob);
-}
-
-/* Ids are written in lower case, and read in no other. */
-static bool
-parse_id(struct view text, uint32_t *id)
-{
-	uint8_t bytes[4];
-	struct reader r;
-
-	for (size_t i = 0; i < text.n; i++)
-		if (text.p[i] >= 'A' && text.p[i] <= 'F')
-			return false;
-	if (text.n != 8 || !text_get_hex(text, bytes, sizeof bytes))
-		return false;
-	r = reader_of(view_of(bytes, sizeof bytes));
-	*id = reader_u32(&r);
-	return true;
+	note_put_typed_vkey(b, NOTE_COSIGNATURE, name, public);
 }
 
 bool
-cosign_parse_vkey(struct view text, struct cosign_key *out)
+cosign_parse_vkey(struct view text, struct note_vkey *out)
 {
-	const uint8_t *plus = text.n == 0 ? NULL : memchr(text.p, '+', text.n);
-	uint8_t blob[1 + CRYPTO_PUBLIC_LEN];
-	struct view rest;
-
-	if (plus == NULL)
-		return false;
-	out->name = view_of(text.p, (size_t)(plus - text.p));
-	rest = view_of(plus + 1, text.n - out->name.n - 1);
-	if (!note_name_valid(out->name) || rest.n < 9 || rest.p[8] != '+' ||
-	    !parse_id(view_of(rest.p, 8), &out->id) ||
-	    !text_get_base64_fixed(
-		view_of(rest.p + 9, rest.n - 9), blob, sizeof blob) ||
-	    blob[0] != ALGORITHM_COSIGNATURE)
-		return false;
-	memcpy(out->public, blob + 1, CRYPTO_PUBLIC_LEN);
-	return out->id == cosign_key_id(out->name, out->public);
+	return note_parse_typed_vkey(text, NOTE_COSIGNATURE, out);
 }
 
 void
@@ -97,7 +43,7 @@ cosign_put_line(struct buf *b, struct view body, struct view name,
 	cosign_put_message(&message, time, body);
 	ok = !message.failed &&
 	    crypto_sign(key, message.data, message.len, signature);
-	buf_put_u32(&blob, cosign_key_id(name, public));
+	buf_put_u32(&blob, note_typed_id(NOTE_COSIGNATURE, name, public));
 	buf_put_u64(&blob, time);
 	buf_put(&blob, signature, sizeof signature);
 	if (ok && !blob.failed) {
@@ -142,7 +88,7 @@ cosign_parse_line(struct view line, struct cosign *out)
 
 bool
 cosign_verify(
-    const struct cosign *c, struct view body, const struct cosign_key *key)
+    const struct cosign *c, struct view body, const struct note_vkey *key)
 {
 	struct buf message;
 	bool ok;

@@ -13,14 +13,10 @@
 #include "base/buf.h"
 #include "base/crypto.h"
 
+#include "compliance/note.h"
+
 /* Longest line, its LF included. */
 #define COSIGN_LINE_MAX 512
-
-struct cosign_key {
-	struct view name; /* borrowed from the text */
-	uint32_t id;
-	uint8_t public[CRYPTO_PUBLIC_LEN];
-};
 
 struct cosign {
 	struct view name; /* borrowed from the line */
@@ -29,14 +25,11 @@ struct cosign {
 	uint8_t signature[CRYPTO_SIGNATURE_LEN];
 };
 
-/* First four bytes of SHA-256(name || LF || 0x04 || key). */
-uint32_t cosign_key_id(
-    struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
 /* "name+id+base64(0x04 || public key)". */
 void cosign_put_vkey(
     struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
 /* False when malformed or when the key id does not belong to the key. */
-bool cosign_parse_vkey(struct view text, struct cosign_key *out);
+bool cosign_parse_vkey(struct view text, struct note_vkey *out);
 /* "cosignature/v1" LF "time N" LF and the body: what is signed. */
 void cosign_put_message(struct buf *b, uint64_t time, struct view body);
 /* Appends the line, its LF included; false: cannot sign. */
@@ -46,6 +39,6 @@ bool cosign_put_line(struct buf *b, struct view body, struct view name,
 bool cosign_parse_line(struct view line, struct cosign *out);
 /* Whether the key made the cosignature of the checkpoint's body. */
 bool cosign_verify(
-    const struct cosign *c, struct view body, const struct cosign_key *key);
+    const struct cosign *c, struct view body, const struct note_vkey *key);
 
 #endif

@@ -123,7 +123,7 @@ judge_by(const char *vkeys, const struct cosign *c, struct view body)
 
 	for (const char *at = vkeys; *at != '\0' && v == LINE_UNKNOWN;) {
 		size_t n = strcspn(at, ",");
-		struct cosign_key key;
+		struct note_vkey key;
 
 		if (cosign_parse_vkey(view_of(at, n), &key) &&
 		    key.id == c->id && key.name.n == c->name.n &&

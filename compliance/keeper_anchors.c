@@ -21,7 +21,7 @@ keeper_check_witnesses(const struct conf *conf)
 {
 	for (size_t i = 0; i < conf->witness_count; i++) {
 		const struct conf_witness *w = &conf->witnesses[i];
-		struct cosign_key key;
+		struct note_vkey key;
 
 		if (!cosign_parse_vkey(view_text(w->vkey), &key))
 			log_fatal("%s:%d: witness %s: the key's id does not "
@@ -88,7 +88,7 @@ static bool
 line_holds(const struct conf *conf, const struct cosign *c, struct view body)
 {
 	for (size_t i = 0; i < conf->witness_count; i++) {
-		struct cosign_key key;
+		struct note_vkey key;
 
 		if (cosign_parse_vkey(
 			view_text(conf->witnesses[i].vkey), &key) &&

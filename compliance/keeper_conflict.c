@@ -126,7 +126,7 @@ keeper_on_conflict(struct keeper *k, struct view payload)
 	unsigned index = reader_u8(&r);
 	struct conflict c = {.size = reader_u64(&r)};
 	struct view note = reader_rest(&r);
-	struct cosign_key key;
+	struct note_vkey key;
 	struct buf kept;
 
 	if (!reader_done(&r) || index >= k->conf->witness_count ||

@@ -4,7 +4,6 @@
 
 #include "base/text.h"
 
-#define ALGORITHM_ED25519 0x01
 #define DASH "\xe2\x80\x94 "
 #define BLOB_LEN (4 + CRYPTO_SIGNATURE_LEN)
 #define SIGNATURES_MAX 64
@@ -22,9 +21,10 @@ note_name_valid(struct view name)
 }
 
 uint32_t
-note_key_id(struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN])
+note_typed_id(enum note_type type, struct view name,
+    const uint8_t public[CRYPTO_PUBLIC_LEN])
 {
-	static const uint8_t middle[] = {'\n', ALGORITHM_ED25519};
+	const uint8_t middle[] = {'\n', (uint8_t)type};
 	const struct view parts[] = {
 	    name, {middle, sizeof middle}, {public, CRYPTO_PUBLIC_LEN}};
 	uint8_t hash[CRYPTO_SHA256_LEN];
@@ -35,15 +35,22 @@ note_key_id(struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN])
 	return reader_u32(&r);
 }
 
-/* "name+id+base64(algorithm || key)", as vkeys and skeys share it. */
+uint32_t
+note_key_id(struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN])
+{
+	return note_typed_id(NOTE_ED25519, name, public);
+}
+
+/* "name+id+base64(type || key)", as vkeys and skeys share it. */
 static void
-put_key(struct buf *b, struct view name, uint32_t id, const uint8_t key[32])
+put_key(struct buf *b, enum note_type type, struct view name, uint32_t id,
+    const uint8_t key[32])
 {
 	uint8_t blob[33];
 	uint8_t id_bytes[4] = {(uint8_t)(id >> 24), (uint8_t)(id >> 16),
 	    (uint8_t)(id >> 8), (uint8_t)id};
 
-	blob[0] = ALGORITHM_ED25519;
+	blob[0] = (uint8_t)type;
 	memcpy(blob + 1, key, 32);
 	buf_put_view(b, name);
 	buf_put_u8(b, '+');
@@ -71,7 +78,8 @@ parse_id(struct view text, uint32_t *id)
 }
 
 static bool
-parse_key(struct view text, struct view *name, uint32_t *id, uint8_t key[32])
+parse_key(struct view text, enum note_type type, struct view *name,
+    uint32_t *id, uint8_t key[32])
 {
 	const uint8_t *plus = text.n == 0 ? NULL : memchr(text.p, '+', text.n);
 	uint8_t blob[33];
@@ -85,7 +93,7 @@ parse_key(struct view text, struct view *name, uint32_t *id, uint8_t key[32])
 	    !parse_id(view_of(rest.p, 8), id) ||
 	    !text_get_base64_fixed(
 		view_of(rest.p + 9, rest.n - 9), blob, sizeof blob) ||
-	    blob[0] != ALGORITHM_ED25519)
+	    blob[0] != type)
 		return false;
 	memcpy(key, blob + 1, 32);
 	crypto_wipe(blob, sizeof blob);
@@ -96,14 +104,28 @@ void
 note_put_vkey(
     struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN])
 {
-	put_key(b, name, note_key_id(name, public), public);
+	note_put_typed_vkey(b, NOTE_ED25519, name, public);
+}
+
+void
+note_put_typed_vkey(struct buf *b, enum note_type type, struct view name,
+    const uint8_t public[CRYPTO_PUBLIC_LEN])
+{
+	put_key(b, type, name, note_typed_id(type, name, public), public);
 }
 
 bool
 note_parse_vkey(struct view text, struct note_vkey *out)
 {
-	return parse_key(text, &out->name, &out->id, out->public) &&
-	    out->id == note_key_id(out->name, out->public);
+	return note_parse_typed_vkey(text, NOTE_ED25519, out);
+}
+
+bool
+note_parse_typed_vkey(
+    struct view text, enum note_type type, struct note_vkey *out)
+{
+	return parse_key(text, type, &out->name, &out->id, out->public) &&
+	    out->id == note_typed_id(type, out->name, out->public);
 }
 
 void
@@ -112,7 +134,7 @@ note_put_skey(struct buf *b, struct view name,
     const uint8_t public[CRYPTO_PUBLIC_LEN])
 {
 	buf_put_text(b, SKEY_PREFIX);
-	put_key(b, name, note_key_id(name, public), seed);
+	put_key(b, NOTE_ED25519, name, note_key_id(name, public), seed);
 }
 
 bool
@@ -123,7 +145,8 @@ note_parse_skey(struct view text, struct view *name, uint32_t *id,
 
 	if (text.n < n || memcmp(text.p, SKEY_PREFIX, n) != 0)
 		return false;
-	return parse_key(view_of(text.p + n, text.n - n), name, id, seed);
+	return parse_key(
+	    view_of(text.p + n, text.n - n), NOTE_ED25519, name, id, seed);
 }
 
 void

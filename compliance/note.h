@@ -18,6 +18,9 @@
 /* A note with more bytes than this is not read. */
 #define NOTE_MAX 16384
 
+/* Types of signatures, in key ids and vkeys (C2SP signed-note). */
+enum note_type { NOTE_ED25519 = 0x01, NOTE_COSIGNATURE = 0x04 };
+
 struct note_vkey {
 	struct view name; /* borrowed from the text */
 	uint32_t id;
@@ -40,6 +43,13 @@ void note_put_vkey(
     struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
 /* False when malformed or when the key id does not belong to the key. */
 bool note_parse_vkey(struct view text, struct note_vkey *out);
+/* The same for keys of another type. */
+void note_put_typed_vkey(struct buf *b, enum note_type type, struct view name,
+    const uint8_t public[CRYPTO_PUBLIC_LEN]);
+bool note_parse_typed_vkey(
+    struct view text, enum note_type type, struct note_vkey *out);
+uint32_t note_typed_id(enum note_type type, struct view name,
+    const uint8_t public[CRYPTO_PUBLIC_LEN]);
 /* "PRIVATE+KEY+name+id+base64(0x01 || seed)", for the signer's key file. */
 void note_put_skey(struct buf *b, struct view name,
     const uint8_t seed[CRYPTO_SEED_LEN],

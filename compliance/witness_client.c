@@ -16,7 +16,7 @@
 
 struct witness_client {
 	const struct conf_witness *conf;
-	struct cosign_key key;
+	struct note_vkey key;
 	bool known;      /* old is what the witness said or cosigned */
 	uint64_t old;    /* newest size that it has cosigned */
 	uint64_t taught; /* key records below this are known to it */

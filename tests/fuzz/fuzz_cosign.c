@@ -21,7 +21,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	struct cosign_key key;
+	struct note_vkey key;
 	struct cosign line;
 	struct buf again;
 

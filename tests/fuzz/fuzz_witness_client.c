@@ -71,7 +71,7 @@ static void
 check(struct witness_client *w, enum witness_verdict v)
 {
 	uint64_t size, time;
-	struct cosign_key witness;
+	struct note_vkey witness;
 	struct cosign line;
 	struct note claim;
 	const char *why;

@@ -18,7 +18,7 @@ static const char body[] = "example.test/journal/0a1b2c3d\n5\n"
 struct made {
 	struct crypto_key *key;
 	struct buf line, vkey;
-	struct cosign_key parsed;
+	struct note_vkey parsed;
 };
 
 static void
@@ -76,7 +76,7 @@ test_each_byte_counts(void **state)
 		m.line.data[i] ^= 1;
 	}
 	for (size_t i = 0; i < m.vkey.len; i++) {
-		struct cosign_key key;
+		struct note_vkey key;
 
 		m.vkey.data[i] ^= 1;
 		assert_false(cosign_parse_vkey(buf_view(&m.vkey), &key));
@@ -90,7 +90,7 @@ test_another_body_or_key(void **state)
 {
 	static const uint8_t seed[CRYPTO_SEED_LEN] = {8};
 	struct crypto_key *other = crypto_key_new(seed);
-	struct cosign_key key;
+	struct note_vkey key;
 	struct cosign c;
 	struct made m;
 
