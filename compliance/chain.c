@@ -142,9 +142,10 @@ put_text(struct buf *b, const char *word, const struct buf *text)
 	buf_put_u8(b, '\n');
 }
 
-/* The record and what leads from it to the first checkpoint above. */
+/* The record and what leads from it to the first checkpoint of `from` on. */
 static int
-put_block(struct scan *s, uint64_t seq, const struct buf *leaf, struct buf *out)
+put_block(struct scan *s, uint64_t seq, uint64_t from, const struct buf *leaf,
+    struct buf *out)
 {
 	struct buf left, right, note;
 	uint8_t root[TREE_HASH_LEN];
@@ -154,7 +155,7 @@ put_block(struct scan *s, uint64_t seq, const struct buf *leaf, struct buf *out)
 	buf_init(&left);
 	buf_init(&right);
 	buf_init(&note);
-	r = scan_checkpoint_from(s, seq + 1, &size, &note);
+	r = scan_checkpoint_from(s, from, &size, &note);
 	if (r == 1)
 		r = scan_range_proof(s, seq, seq, size, &left, &right, root);
 	else if (r == 0)
@@ -177,19 +178,20 @@ put_block(struct scan *s, uint64_t seq, const struct buf *leaf, struct buf *out)
 }
 
 static int
-put_record(struct scan *s, unsigned kind, uint64_t before, struct buf *out)
+put_record(struct scan *s, unsigned kind, uint64_t wanted, uint64_t from,
+    struct buf *out)
 {
 	struct buf leaf;
 	uint64_t seq = 0;
 	int r;
 
 	buf_init(&leaf);
-	r = scan_control_before(s, kind, before, &seq, &leaf);
+	r = scan_control_before(s, kind, wanted + 1, &seq, &leaf);
 	if (r == 1)
-		r = seq + 1 == before
-		    ? put_block(s, seq, &leaf, out)
-		    : scan_fail(s, "record %" PRIu64 " is of another kind",
-			  before - 1);
+		r = seq == wanted
+		    ? put_block(s, seq, from, &leaf, out)
+		    : scan_fail(
+			  s, "record %" PRIu64 " is of another kind", wanted);
 	else if (r == 0)
 		r = scan_fail(s, "there is no such record");
 	buf_release(&leaf);
@@ -199,31 +201,67 @@ put_record(struct scan *s, unsigned kind, uint64_t before, struct buf *out)
 int
 chain_put_link(struct scan *s, uint64_t seq, struct buf *out)
 {
-	return put_record(s, EVENT_KEY, seq + 1, out);
+	return put_record(s, EVENT_KEY, seq, seq + 1, out);
 }
 
-/* Numbers of the key records, newest first, 8 bytes each. */
+/*
+ * Numbers of the key records, newest first, 8 bytes each, down to the epoch
+ * that the chain begins with: that of the vkey, or 0.
+ */
 static int
-list_links(
-    struct scan *s, uint64_t size, struct buf *list, struct chain_epoch *first)
+list_links(struct scan *s, uint64_t size, const char *vkey, struct buf *list,
+    struct chain_epoch *first)
 {
-	struct chain_epoch e;
 	uint64_t before = size > 0 ? size : 1;
+	bool found = false;
+	struct buf told;
+	int r;
 
-	for (;;) {
-		if (find_epoch(s, before, size, &e, NULL) != 0)
-			return -1;
-		if (e.epoch == 0) {
-			*first = e;
-			return 0;
-		}
-		buf_put(list, &e.seq, sizeof e.seq);
-		before = e.seq;
+	buf_init(&told);
+	while ((r = find_epoch(s, before, size, first, &told)) == 0) {
+		found = vkey != NULL && view_is(buf_view(&told), vkey);
+		if (found || first->epoch == 0)
+			break;
+		buf_put(list, &first->seq, sizeof first->seq);
+		before = first->seq;
+		buf_clear(&told);
 	}
+	buf_release(&told);
+	if (r == 0 && vkey != NULL && !found)
+		r = scan_fail(
+		    s, "%s is none of the keys up to this checkpoint", vkey);
+	return r;
+}
+
+/* What begins the chain: its own key must have signed the checkpoint. */
+static int
+put_first(struct scan *s, const struct chain_epoch *first, struct buf *out)
+{
+	struct chain_epoch signer = {.seq = first->seq};
+	uint64_t size = 0;
+	struct buf note;
+	int r;
+
+	if (first->epoch == 0)
+		return put_record(s,
+		    first->seq == 0 ? EVENT_OPEN : EVENT_RECOVER, first->seq,
+		    first->seq + 1, out);
+	buf_init(&note);
+	r = scan_checkpoint_from(s, first->from, &size, &note);
+	if (r == 1)
+		r = chain_epoch(s, size, &signer, NULL);
+	buf_release(&note);
+	if (r == 0 && signer.seq != first->seq)
+		r = scan_fail(s,
+		    "no checkpoint that the key of epoch %" PRIu64
+		    " signed is stored",
+		    first->epoch);
+	return r != 0 ? r
+		      : put_record(s, EVENT_KEY, first->seq, first->from, out);
 }
 
 int
-chain_put(struct scan *s, uint64_t size, struct buf *out)
+chain_put(struct scan *s, uint64_t size, const char *vkey, struct buf *out)
 {
 	struct chain_epoch first;
 	struct buf list;
@@ -231,10 +269,9 @@ chain_put(struct scan *s, uint64_t size, struct buf *out)
 
 	buf_init(&list);
 	buf_put_text(out, HEADING);
-	r = list_links(s, size, &list, &first);
+	r = list_links(s, size, vkey, &list, &first);
 	if (r == 0)
-		r = put_record(s, first.seq == 0 ? EVENT_OPEN : EVENT_RECOVER,
-		    first.seq + 1, out);
+		r = put_first(s, &first, out);
 	for (size_t at = list.len; r == 0 && at > 0; at -= sizeof(uint64_t)) {
 		uint64_t seq;
 

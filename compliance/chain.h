@@ -3,8 +3,8 @@
 
 /*
  * The keys of a journal's epochs as its records tell them, and the key chain
- * that proves them to who knows the genesis key alone. chancery-journal(5),
- * KEY CHAIN. All results: 0, or -1 with scan_error().
+ * that proves them to who knows but one. chancery-journal(5), KEY CHAIN. All
+ * results: 0, or -1 with scan_error().
  */
 
 #include <stdint.h>
@@ -29,9 +29,10 @@ int chain_newest(struct scan *s, struct chain_epoch *out, struct buf *vkey);
 int chain_genesis(struct scan *s, struct chain_epoch *out, struct buf *vkey);
 /*
  * Appends the chain text up to the key that signs checkpoints of that size:
- * one block for record 0, and one for each key record.
+ * one block for the record that begins the name, or that tells the key which
+ * is given, and one for each key record after it.
  */
-int chain_put(struct scan *s, uint64_t size, struct buf *out);
+int chain_put(struct scan *s, uint64_t size, const char *vkey, struct buf *out);
 /* Appends the block of one key record alone: what an /add-key carries. */
 int chain_put_link(struct scan *s, uint64_t seq, struct buf *out);
 

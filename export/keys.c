@@ -51,7 +51,8 @@ export_chain(const char *journal, const char *path)
 	}
 	buf_init(&text);
 	buf_init(&note);
-	if (scan_note(s, &size, &note) == 0 && chain_put(s, size, &text) == 0) {
+	if (scan_note(s, &size, &note) == 0 &&
+	    chain_put(s, size, NULL, &text) == 0) {
 		status = write_chain(&text, path);
 	} else {
 		fprintf(stderr, "chancery-export: %s\n", scan_error(s));

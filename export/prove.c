@@ -22,7 +22,7 @@
 #define HASH 32
 
 struct options {
-	const char *conf, *journal, *out;
+	const char *conf, *journal, *out, *from;
 	uint64_t seq;
 	bool without_text;
 };
@@ -36,9 +36,10 @@ struct proof {
 
 static const char usage_text[] =
     "usage: chancery-export prove (-f CONF | --journal PATH) [-o FILE]\n"
-    "           [--without-text] SEQ\n"
-    "Exit status: 0 written, 1 there is no such signed record, 2 usage,\n"
-    "3 system.\n";
+    "           [--from VKEY] [--without-text] SEQ\n"
+    "The proof is for who knows the journal's first key, or VKEY of later.\n"
+    "Exit status: 0 written, 1 there is no such signed record or key,\n"
+    "2 usage, 3 system.\n";
 
 static int
 say(int status, const char *what)
@@ -53,6 +54,7 @@ parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
 	    {"journal", required_argument, NULL, 'J'},
+	    {"from", required_argument, NULL, 'F'},
 	    {"without-text", no_argument, NULL, 'w'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
@@ -69,6 +71,9 @@ parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'o':
 			o->out = optarg;
+			break;
+		case 'F':
+			o->from = optarg;
 			break;
 		case 'w':
 			o->without_text = true;
@@ -163,9 +168,9 @@ put_extra(struct proof *p, bool without_text)
 	}
 }
 
-/* The key chain, when the genesis key is not the one that signs. */
+/* The key chain, when the key that it begins with is not the one that signs. */
 static int
-take_keys(struct proof *p)
+take_keys(struct proof *p, const char *from)
 {
 	struct chain_epoch epoch;
 	struct buf vkey;
@@ -173,10 +178,14 @@ take_keys(struct proof *p)
 
 	buf_init(&vkey);
 	rc = chain_epoch(p->scan, p->size, &epoch, &vkey);
-	if (rc == 0 && epoch.epoch > 0)
-		rc = chain_put(p->scan, p->size, &p->keys);
+	if (rc == 0 &&
+	    (from == NULL ? epoch.epoch > 0 : !view_is(buf_view(&vkey), from)))
+		rc = chain_put(p->scan, p->size, from, &p->keys);
 	buf_release(&vkey);
-	return rc == 0 ? 0 : say(EXIT_SYSTEM, scan_error(p->scan));
+	if (rc == 0)
+		return 0;
+	return say(
+	    from == NULL ? EXIT_SYSTEM : EXIT_NOTHING, scan_error(p->scan));
 }
 
 static void
@@ -223,12 +232,12 @@ write_proof(const struct proof *p, const char *path)
 }
 
 static int
-make_proof(struct proof *p, bool without_text)
+make_proof(struct proof *p, const char *from, bool without_text)
 {
 	int status = take_note(p);
 
 	if (status == 0)
-		status = take_keys(p);
+		status = take_keys(p, from);
 	if (status == 0)
 		status = take_record(p);
 	if (status != 0)
@@ -261,7 +270,7 @@ prove_put(const char *journal, uint64_t seq, struct buf *out)
 	p.scan = scan_open(journal, true, why, sizeof why);
 	if (p.scan == NULL)
 		return say(EXIT_SYSTEM, why);
-	status = make_proof(&p, false);
+	status = make_proof(&p, NULL, false);
 	if (status == 0)
 		buf_put_view(out, buf_view(&p.text));
 	if (p.text.failed || p.extra.failed || out->failed)
@@ -280,7 +289,7 @@ prove_from(const char *journal, const struct options *o)
 	p.scan = scan_open(journal, true, why, sizeof why);
 	if (p.scan == NULL)
 		return say(EXIT_SYSTEM, why);
-	status = make_proof(&p, o->without_text);
+	status = make_proof(&p, o->from, o->without_text);
 	if (status == 0)
 		status = write_proof(&p, o->out);
 	release(&p);

@@ -140,8 +140,8 @@ take_key(struct reading *t, struct verify_key *out)
 }
 
 static bool
-grow(struct verify_chain *c, uint64_t from, const struct verify_key *key,
-    const char **why)
+grow(struct verify_chain *c, uint64_t epoch, uint64_t from,
+    const struct verify_key *key, const char **why)
 {
 	struct verify_chain_epoch *grown = c->count == EPOCHS_MAX
 	    ? NULL
@@ -151,7 +151,7 @@ grow(struct verify_chain *c, uint64_t from, const struct verify_key *key,
 	if (grown == NULL)
 		return false;
 	c->epoch = grown;
-	grown[c->count].epoch = c->count;
+	grown[c->count].epoch = epoch;
 	grown[c->count].from = from;
 	grown[c->count].key = *key;
 	c->count++;
@@ -159,21 +159,61 @@ grow(struct verify_chain *c, uint64_t from, const struct verify_key *key,
 }
 
 static bool
-take_genesis(struct reading *t, const struct verify_key *genesis,
-    struct verify_chain *out)
+is_clean(const struct verify_leaf *l)
 {
+	const struct verify_field *clean = field(l, "clean");
+
+	return clean != NULL && view_is(clean->value, "yes");
+}
+
+/* Of a key record: why the key was changed, and what that makes of "clean". */
+static bool
+words_fit(const struct verify_leaf *l)
+{
+	struct view reason = field(l, "reason")->value;
+
+	if (view_is(reason, "compromise"))
+		return view_is(field(l, "clean")->value, "no");
+	return is_clean(l) &&
+	    (view_is(reason, "start") || view_is(reason, "daily") ||
+		view_is(reason, "demand"));
+}
+
+/* The smallest checkpoint that the record's key may sign. */
+static uint64_t
+signs_from(const struct verify_leaf *l)
+{
+	return l->seq == 0 ? 0 : l->seq + (is_clean(l) ? 2 : 1);
+}
+
+/*
+ * The key that is trusted, by its own word: of the record that begins a name,
+ * or of the key record of a later epoch.
+ */
+static bool
+take_first(
+    struct reading *t, const struct verify_key *given, struct verify_chain *out)
+{
+	const struct verify_leaf *l = &t->leaf;
 	struct verify_key key;
+	uint64_t epoch = 0;
 
 	if (!take_block(t) || !take_key(t, &key))
 		return false;
-	*t->why = "does not begin with the record that begins a name";
-	if ((t->leaf.kind != VERIFY_KIND_OPEN || t->leaf.seq != 0) &&
-	    t->leaf.kind != VERIFY_KIND_RECOVER)
+	*t->why = "does not begin with a record that can begin a chain";
+	if (l->kind == VERIFY_KIND_KEY
+		? !verify_leaf_number(l, 0, &epoch) || epoch == 0 ||
+		    epoch > INT64_MAX || !words_fit(l)
+		: (l->kind != VERIFY_KIND_OPEN || l->seq != 0) &&
+		    l->kind != VERIFY_KIND_RECOVER)
 		return false;
 	*t->why = "begins with another key than the one given";
-	return verify_key_equal(&key, genesis) &&
-	    verify_note_signed(&t->note, genesis, t->why) &&
-	    grow(out, t->leaf.seq == 0 ? 0 : t->leaf.seq + 1, &key, t->why);
+	if (!verify_key_equal(&key, given))
+		return false;
+	*t->why = "the checkpoint is of an epoch before";
+	return t->note.size >= signs_from(l) &&
+	    verify_note_signed(&t->note, given, t->why) &&
+	    grow(out, epoch, signs_from(l), &key, t->why);
 }
 
 /* The key is the one announced, and the record's number the next one. */
@@ -181,15 +221,15 @@ static bool
 goes_on(struct reading *t, const struct verify_chain *out,
     const struct verify_key *key, const uint8_t announced[32])
 {
-	const struct verify_key *before = &out->epoch[out->count - 1].key;
+	const struct verify_chain_epoch *before = &out->epoch[out->count - 1];
 	uint64_t epoch;
 	uint8_t digest[32];
 
 	*t->why = "not the key record of the next epoch";
 	if (t->leaf.kind != VERIFY_KIND_KEY || !t->leaf.known ||
-	    !verify_leaf_number(&t->leaf, 0, &epoch) || epoch != out->count ||
-	    t->leaf.seq + 1 < out->epoch[out->count - 1].from ||
-	    strcmp(key->name, before->name) != 0)
+	    !verify_leaf_number(&t->leaf, 0, &epoch) ||
+	    epoch != before->epoch + 1 || t->leaf.seq + 1 < before->from ||
+	    !words_fit(&t->leaf) || strcmp(key->name, before->key.name) != 0)
 		return false;
 	*t->why = "the key is not the one announced before";
 	crypto_sha256(key->public, 32, digest);
@@ -199,7 +239,7 @@ goes_on(struct reading *t, const struct verify_chain *out,
 static bool
 take_link(struct reading *t, struct verify_chain *out)
 {
-	struct verify_key before = out->epoch[out->count - 1].key;
+	struct verify_chain_epoch before = out->epoch[out->count - 1];
 	uint8_t announced[32];
 	struct verify_key key;
 	bool clean;
@@ -208,16 +248,17 @@ take_link(struct reading *t, struct verify_chain *out)
 	if (!take_block(t) || !take_key(t, &key) ||
 	    !goes_on(t, out, &key, announced))
 		return false;
-	clean = view_is(field(&t->leaf, "clean")->value, "yes");
+	clean = is_clean(&t->leaf);
 	*t->why = "the checkpoint does not end with the key record";
 	if (clean && t->note.size != t->leaf.seq + 1)
 		return false;
-	return verify_note_signed(&t->note, clean ? &before : &key, t->why) &&
-	    grow(out, t->leaf.seq + (clean ? 2 : 1), &key, t->why);
+	return verify_note_signed(
+		   &t->note, clean ? &before.key : &key, t->why) &&
+	    grow(out, before.epoch + 1, signs_from(&t->leaf), &key, t->why);
 }
 
 bool
-verify_chain_parse(struct view text, const struct verify_key *genesis,
+verify_chain_parse(struct view text, const struct verify_key *given,
     struct verify_chain *out, unsigned *line, const char **why)
 {
 	struct reading *t = calloc(1, sizeof(*t));
@@ -234,7 +275,7 @@ verify_chain_parse(struct view text, const struct verify_key *genesis,
 	t->why = why;
 	*why = "does not begin with \"" HEADING "\"";
 	ok = verify_line(&t->rest, &heading) && view_is(heading, HEADING) &&
-	    take_genesis(t, genesis, out);
+	    take_first(t, given, out);
 	while (ok && t->rest.n > 0)
 		ok = take_link(t, out);
 	block_release(&t->block);

@@ -3,7 +3,7 @@
 
 /*
  * The verifier's own reader of key chains (chancery-journal(5), KEY CHAIN):
- * from the genesis key, which is known, to the keys of later epochs.
+ * from a key that is known to those of later epochs.
  */
 
 #include <stdbool.h>
@@ -21,7 +21,7 @@ struct verify_chain_epoch {
 	struct verify_key key;
 };
 
-/* Epochs in order, from 0 on without gaps. */
+/* Epochs in order, without gaps; those of a journal begin with 0. */
 struct verify_chain {
 	struct verify_chain_epoch *epoch;
 	size_t count;
@@ -29,10 +29,10 @@ struct verify_chain {
 
 /*
  * Reads a chain text and proves each of its keys from the one before,
- * beginning with the genesis key. False with the line (from 1) and the
+ * beginning with the one given. False with the line (from 1) and the
  * reason; then nothing is in `out`.
  */
-bool verify_chain_parse(struct view text, const struct verify_key *genesis,
+bool verify_chain_parse(struct view text, const struct verify_key *given,
     struct verify_chain *out, unsigned *line, const char **why);
 /* The key that signs checkpoints of that size; borrowed, NULL when none. */
 const struct verify_key *verify_chain_key(

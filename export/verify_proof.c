@@ -181,6 +181,12 @@ check_signature(struct judge *j, const struct verify_key *key)
 			return;
 		}
 		key = verify_chain_key(&chain, j->note.size);
+		if (chain.epoch[0].epoch > 0 && !j->one_of)
+			verify_report_note(j->r,
+			    "the key given is that of epoch %" PRIu64
+			    ", not the first: trust begins there, and what is "
+			    "older is known only through it",
+			    chain.epoch[0].epoch);
 	}
 	if (key == NULL)
 		verify_report_finding(j->r, VERIFY_KEY, verify_nowhere(),

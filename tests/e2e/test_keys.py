@@ -45,6 +45,30 @@ class Keys(unittest.TestCase):
                 base64.b64decode(public)[1:]).hexdigest(), before[2])
         return found
 
+    def proofs_from(self, c, vkeys):
+        """Of an early and a late record, for who trusts any one key."""
+        path, size = c.folder / "one.tlog-proof", c.journal.size()
+        for seq in 1, size - 2:
+            lengths = []
+            for i, vkey in enumerate(vkeys):
+                c.run("chancery-export", "prove", "-f", c.conf, "-o", path,
+                      "--from", vkey, seq)
+                lengths.append(path.stat().st_size)
+                for k, other in enumerate(vkeys):
+                    done = c.run("chancery-verify", "--key", other, path,
+                                 check=False)
+                    self.assertEqual(done.returncode, int(k != i), done.stdout)
+                    if k != i:
+                        continue
+                    self.assertEqual("trust begins there" in done.stdout,
+                                     0 < i < len(vkeys) - 1, done.stdout)
+            self.assertEqual(lengths, sorted(lengths, reverse=True))
+            self.assertEqual(len(set(lengths)), len(lengths))
+            done = c.run("chancery-export", "prove", "-f", c.conf, "-o", path,
+                         "--from", vkeys[0] + "x", seq, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("is none of the keys", done.stderr)
+
     def test_each_start_begins_an_epoch(self):
         with Chancery() as c:
             c.init().add_users("ann")
@@ -61,6 +85,7 @@ class Keys(unittest.TestCase):
                              [None, "start", "start", "start"])
             self.assertEqual(found[0][1], c.vkey)
             self.assertEqual(len({k[1] for k in found}), 4)
+            self.proofs_from(c, [k[1] for k in found])
             # one secret of the present, one of the next epoch, no other
             self.assertEqual(
                 sorted(p.name for p in (c.state / "signer").iterdir()),

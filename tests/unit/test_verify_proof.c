@@ -1,4 +1,7 @@
-/* The proofs of tests/golden/journal/proofs.json, good and bad. */
+/*
+ * The proofs of tests/golden/journal, good and bad: proofs.json for who trusts
+ * the genesis key, later.json for who trusts a later one.
+ */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,22 +19,29 @@
 
 #include "export/verify_proof.h"
 
-#define VECTORS "tests/golden/journal/proofs.json"
+#define GOLDEN "tests/golden/journal/"
 
-static json_t *vectors;
-static struct verify_key key;
+static json_t *vectors, *later;
+static struct verify_key key, later_key;
 
-static int
-load(void **state)
+static bool
+load_file(const char *path, json_t **out, struct verify_key *out_key)
 {
 	json_error_t error;
 	const char *vkey, *why;
 
+	*out = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+	vkey = json_string_value(json_object_get(*out, "vkey"));
+	return vkey != NULL && verify_key_parse(view_text(vkey), out_key, &why);
+}
+
+static int
+load(void **state)
+{
 	(void)state;
 	crypto_init();
-	vectors = json_load_file(VECTORS, JSON_REJECT_DUPLICATES, &error);
-	vkey = json_string_value(json_object_get(vectors, "vkey"));
-	return vkey != NULL && verify_key_parse(view_text(vkey), &key, &why)
+	return load_file(GOLDEN "proofs.json", &vectors, &key) &&
+		load_file(GOLDEN "later.json", &later, &later_key)
 	    ? 0
 	    : -1;
 }
@@ -41,6 +51,7 @@ unload(void **state)
 {
 	(void)state;
 	json_decref(vectors);
+	json_decref(later);
 	return 0;
 }
 
@@ -79,19 +90,17 @@ text_of(const json_t *item)
 }
 
 static void
-good(void **state)
+all_hold(const json_t *file, const struct verify_key *with)
 {
-	const json_t *list = json_object_get(vectors, "proofs"), *item;
+	const json_t *list = json_object_get(file, "proofs"), *item;
 	size_t i;
 
-	(void)state;
-	assert_int_equal(json_array_size(list), 5);
 	json_array_foreach(list, i, item)
 	{
 		const json_t *parts = json_object_get(item, "parts"), *n;
 		bool given[2] = {false, false};
 		int status;
-		char *said = report(text_of(item), &key, &status);
+		char *said = report(text_of(item), with, &status);
 		size_t k;
 
 		json_array_foreach(parts, k, n) given[json_integer_value(n)] =
@@ -106,6 +115,17 @@ good(void **state)
 		    given[1]);
 		free(said);
 	}
+}
+
+static void
+good(void **state)
+{
+	(void)state;
+	assert_int_equal(
+	    json_array_size(json_object_get(vectors, "proofs")), 5);
+	all_hold(vectors, &key);
+	assert_int_equal(json_array_size(json_object_get(later, "proofs")), 6);
+	all_hold(later, &later_key);
 }
 
 static void
@@ -145,18 +165,37 @@ without_key(void **state)
 	free(said);
 }
 
+/* What a later key does not show is not said; it is told where trust begins. */
 static void
-bad(void **state)
+later_in_words(void **state)
 {
-	const json_t *list = json_object_get(vectors, "bad_proofs"), *item;
-	size_t i;
+	const json_t *list = json_object_get(later, "proofs");
+	int status;
+	char *said =
+	    report(text_of(json_array_get(list, 1)), &later_key, &status);
 
 	(void)state;
-	assert_true(json_array_size(list) > 30);
+	assert_non_null(strstr(said, "record: 1, post\n"));
+	assert_non_null(strstr(said,
+	    "the key given is that of epoch 1, not the first: trust begins "
+	    "there, and what is older is known only through it\n"));
+	free(said);
+	said = report(text_of(json_array_get(list, 0)), &key, &status);
+	assert_int_equal(status, 1);
+	assert_non_null(strstr(said, "begins with another key than the one"));
+	free(said);
+}
+
+static void
+none_holds(const json_t *file, const struct verify_key *with)
+{
+	const json_t *list = json_object_get(file, "bad_proofs"), *item;
+	size_t i;
+
 	json_array_foreach(list, i, item)
 	{
 		int status;
-		char *said = report(text_of(item), &key, &status);
+		char *said = report(text_of(item), with, &status);
 
 		if (status != 1)
 			fail_msg("taken: %s",
@@ -166,12 +205,25 @@ bad(void **state)
 	}
 }
 
+static void
+bad(void **state)
+{
+	(void)state;
+	assert_true(
+	    json_array_size(json_object_get(vectors, "bad_proofs")) > 30);
+	none_holds(vectors, &key);
+	assert_int_equal(
+	    json_array_size(json_object_get(later, "bad_proofs")), 24);
+	none_holds(later, &later_key);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(good),
 	    cmocka_unit_test(in_words),
+	    cmocka_unit_test(later_in_words),
 	    cmocka_unit_test(without_key),
 	    cmocka_unit_test(bad),
 	};
