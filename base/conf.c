@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/conf_adapters.h"
 #include "base/conf_anchors.h"
 #include "base/conf_retention.h"
+#include "base/conf_value.h"
 #include "base/file.h"
 #include "base/process.h"
 
@@ -133,78 +135,11 @@ check_listen(cfg_t *cfg, cfg_opt_t *opt)
 	return 0;
 }
 
-static bool
-is_relp(const char *target)
-{
-	return strncmp(target, "relp://", 7) == 0 ||
-	    strncmp(target, "relp+tls://", 11) == 0;
-}
-
-/* The built-in adapters' own needs; NULL when all is well. */
-static const char *
-adapter_fault(cfg_t *sec)
-{
-	const char *program = cfg_getstr(sec, "program");
-	const char *target = cfg_getstr(sec, "target");
-	const char *name = cfg_title(sec);
-
-	if (strlen(name) > 32 || name[0] == '\0' ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") !=
-		strlen(name))
-		return "the name has 1 to 32 of a-z, 0-9 and -";
-	if (program == NULL)
-		return "program is missing";
-	if ((strcmp(program, "xml") == 0 || strcmp(program, "tarball") == 0) &&
-	    cfg_getstr(sec, "directory") == NULL)
-		return "directory is missing";
-	if (strcmp(program, "syslog") != 0)
-		return NULL;
-	if (target == NULL)
-		return "target is missing";
-	if (!is_relp(target) && strncmp(target, "tcp://", 6) != 0 &&
-	    strncmp(target, "tls://", 6) != 0 &&
-	    strncmp(target, "udp://", 6) != 0)
-		return "target must begin with relp://, relp+tls://, tls://, "
-		       "tcp:// or udp://";
-	if (cfg_getbool(sec, "required") && !is_relp(target))
-		return "required = true needs a transport that acknowledges "
-		       "storage: only RELP does, so purging would wait for "
-		       "ever or delete what nobody has";
-	return NULL;
-}
-
-static int
-check_adapter(cfg_t *cfg, cfg_opt_t *opt)
-{
-	cfg_t *sec = cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1);
-	const char *fault = adapter_fault(sec);
-
-	if (fault == NULL)
-		return 0;
-	cfg_error(cfg, "adapter %s: %s", cfg_title(sec), fault);
-	return -1;
-}
-
 static cfg_opt_t listen_options[] = {
     CFG_STR("address", "127.0.0.1", CFGF_NONE),
     CFG_INT("port", 0, CFGF_NONE),
     CFG_STR("certificate", NULL, CFGF_NONE),
     CFG_STR("key", NULL, CFGF_NONE),
-    CFG_END(),
-};
-
-static cfg_opt_t adapter_options[] = {
-    CFG_STR("program", NULL, CFGF_NONE),
-    CFG_STR("directory", NULL, CFGF_NONE),
-    CFG_STR("target", NULL, CFGF_NONE),
-    CFG_STR("ca", NULL, CFGF_NONE),
-    CFG_STR("certificate", NULL, CFGF_NONE),
-    CFG_STR("key", NULL, CFGF_NONE),
-    CFG_STR("peer", NULL, CFGF_NONE),
-    CFG_BOOL("strict", cfg_false, CFGF_NONE),
-    CFG_INT("interval-s", 900, CFGF_NONE),
-    CFG_INT("timeout-s", 60, CFGF_NONE),
-    CFG_BOOL("required", cfg_false, CFGF_NONE),
     CFG_END(),
 };
 
@@ -266,7 +201,7 @@ static cfg_opt_t top_options[] = {
     CFG_INT("batch-events", 10000, CFGF_NONE),
     CFG_SEC("listen", listen_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
-    CFG_SEC("adapter", adapter_options,
+    CFG_SEC("adapter", conf_adapters_options,
 	CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
     CFG_SEC("purge", purge_options, CFGF_NONE),
     CFG_STR_LIST("officers", NULL, CFGF_NONE),
@@ -302,31 +237,9 @@ set_checks(cfg_t *cfg)
 		cfg_set_validate_func(cfg, numbers[i], check_range);
 	cfg_set_validate_func(cfg, "domain", check_domain);
 	cfg_set_validate_func(cfg, "listen", check_listen);
-	cfg_set_validate_func(cfg, "adapter", check_adapter);
+	cfg_set_validate_func(cfg, "adapter", conf_adapters_check);
 	cfg_set_validate_func(cfg, "retention", conf_retention_check);
 	conf_anchors_set_checks(cfg);
-}
-
-/* A copy of an optional string; *ok becomes false when memory is out. */
-static char *
-copy(const char *s, bool *ok)
-{
-	char *c = s != NULL ? strdup(s) : NULL;
-
-	if (s != NULL && c == NULL)
-		*ok = false;
-	return c;
-}
-
-/* A path of the file, relative to the file's own folder. */
-static char *
-copy_path(const char *base, const char *s, bool *ok)
-{
-	char *path = s != NULL ? file_join(base, s) : NULL;
-
-	if (s != NULL && path == NULL)
-		*ok = false;
-	return path;
 }
 
 static unsigned
@@ -352,46 +265,11 @@ take_listens(struct conf *c, cfg_t *cfg, const char *base)
 			if (strcmp(cfg_title(sec), transport_names[t]) == 0)
 				l->transport = (enum conf_transport)t;
 		l->port = (uint16_t)cfg_getint(sec, "port");
-		l->address = copy(cfg_getstr(sec, "address"), &ok);
+		l->address = conf_value_copy(cfg_getstr(sec, "address"), &ok);
 		l->certificate =
-		    copy_path(base, cfg_getstr(sec, "certificate"), &ok);
-		l->key = copy_path(base, cfg_getstr(sec, "key"), &ok);
+		    conf_value_path(base, cfg_getstr(sec, "certificate"), &ok);
+		l->key = conf_value_path(base, cfg_getstr(sec, "key"), &ok);
 		l->line = sec->line;
-	}
-	return ok;
-}
-
-static bool
-take_adapters(struct conf *c, cfg_t *cfg, const char *base)
-{
-	bool ok = true;
-
-	c->adapter_count = cfg_size(cfg, "adapter");
-	c->adapters = calloc(c->adapter_count + 1, sizeof *c->adapters);
-	if (c->adapters == NULL)
-		return false;
-	for (unsigned i = 0; i < c->adapter_count; i++) {
-		cfg_t *sec = cfg_getnsec(cfg, "adapter", i);
-		struct conf_adapter *a = &c->adapters[i];
-		const char *program = cfg_getstr(sec, "program");
-
-		a->name = copy(cfg_title(sec), &ok);
-		a->program = strchr(program, '/') != NULL
-		    ? copy_path(base, program, &ok)
-		    : copy(program, &ok);
-		a->directory =
-		    copy_path(base, cfg_getstr(sec, "directory"), &ok);
-		a->target = copy(cfg_getstr(sec, "target"), &ok);
-		a->ca = copy_path(base, cfg_getstr(sec, "ca"), &ok);
-		a->certificate =
-		    copy_path(base, cfg_getstr(sec, "certificate"), &ok);
-		a->key = copy_path(base, cfg_getstr(sec, "key"), &ok);
-		a->peer = copy(cfg_getstr(sec, "peer"), &ok);
-		a->strict = cfg_getbool(sec, "strict") == cfg_true;
-		a->required = cfg_getbool(sec, "required") == cfg_true;
-		a->interval_s = number(sec, "interval-s");
-		a->timeout_s = number(sec, "timeout-s");
-		a->line = sec->line;
 	}
 	return ok;
 }
@@ -419,12 +297,12 @@ take_users(struct conf *c, cfg_t *sec)
 {
 	bool ok = true;
 
-	c->user_server = copy(cfg_getstr(sec, "server"), &ok);
-	c->user_keeper = copy(cfg_getstr(sec, "keeper"), &ok);
-	c->user_signer = copy(cfg_getstr(sec, "signer"), &ok);
-	c->user_engine = copy(cfg_getstr(sec, "engine"), &ok);
-	c->user_adapter = copy(cfg_getstr(sec, "adapter"), &ok);
-	c->user_anchor = copy(cfg_getstr(sec, "anchor"), &ok);
+	c->user_server = conf_value_copy(cfg_getstr(sec, "server"), &ok);
+	c->user_keeper = conf_value_copy(cfg_getstr(sec, "keeper"), &ok);
+	c->user_signer = conf_value_copy(cfg_getstr(sec, "signer"), &ok);
+	c->user_engine = conf_value_copy(cfg_getstr(sec, "engine"), &ok);
+	c->user_adapter = conf_value_copy(cfg_getstr(sec, "adapter"), &ok);
+	c->user_anchor = conf_value_copy(cfg_getstr(sec, "anchor"), &ok);
 	c->users_line = sec->line;
 	return ok;
 }
@@ -487,11 +365,11 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		return false;
 	}
 	if (ok) {
-		c->domain = copy(cfg_getstr(cfg, "domain"), &ok);
-		c->state_dir =
-		    copy_path(absolute, cfg_getstr(cfg, "state-dir"), &ok);
+		c->domain = conf_value_copy(cfg_getstr(cfg, "domain"), &ok);
+		c->state_dir = conf_value_path(
+		    absolute, cfg_getstr(cfg, "state-dir"), &ok);
 		c->libexec =
-		    copy_path(absolute, cfg_getstr(cfg, "libexec"), &ok);
+		    conf_value_path(absolute, cfg_getstr(cfg, "libexec"), &ok);
 		c->batch_events = number(cfg, "batch-events");
 		c->purge_after_s = cfg_getint(cfg, "purge|after-s");
 		c->purge_approvals =
@@ -504,7 +382,7 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		take_limits(c, cfg_getsec(cfg, "limits"));
 		ok = take_users(c, cfg_getsec(cfg, "users")) && ok;
 		ok = take_listens(c, cfg, absolute) && ok;
-		ok = take_adapters(c, cfg, absolute) && ok;
+		ok = conf_adapters_take(c, cfg, absolute) && ok;
 		ok = conf_retention_take(c, cfg) && ok;
 	}
 	if (!ok)
@@ -567,17 +445,6 @@ conf_load(const char *path, struct buf *errors)
 }
 
 static bool
-check_file(const struct conf *c, int line, const char *path, int access_mode,
-    struct buf *errors)
-{
-	if (path == NULL || access(path, access_mode) == 0)
-		return true;
-	buf_printf(
-	    errors, "%s:%d: %s: %s\n", c->path, line, path, strerror(errno));
-	return false;
-}
-
-static bool
 check_user(const struct conf *c, const char *name, struct buf *errors)
 {
 	const char *why = NULL;
@@ -614,53 +481,12 @@ conf_check_system(const struct conf *c, struct buf *errors)
 	for (size_t i = 0; i < c->listen_count; i++) {
 		const struct conf_listen *l = &c->listens[i];
 
-		ok &= check_file(c, l->line, l->certificate, R_OK, errors);
-		ok &= check_file(c, l->line, l->key, R_OK, errors);
+		ok &= conf_value_check_file(
+		    c, l->line, l->certificate, R_OK, errors);
+		ok &= conf_value_check_file(c, l->line, l->key, R_OK, errors);
 	}
-	for (size_t i = 0; i < c->adapter_count; i++) {
-		const struct conf_adapter *a = &c->adapters[i];
-		char *program = file_join(c->libexec, a->program);
-
-		ok &= check_file(c, a->line, program, X_OK, errors);
-		ok &= check_file(c, a->line, a->ca, R_OK, errors);
-		ok &= check_file(c, a->line, a->certificate, R_OK, errors);
-		ok &= check_file(c, a->line, a->key, R_OK, errors);
-		free(program);
-	}
+	ok &= conf_adapters_check_system(c, errors);
 	return ok;
-}
-
-static void
-print_string(
-    struct buf *out, const char *indent, const char *key, const char *value)
-{
-	if (value == NULL)
-		return;
-	buf_printf(out, "%s%s = \"", indent, key);
-	for (const char *p = value; *p != '\0'; p++) {
-		/* A "${NAME}" would be the environment's. */
-		if (*p == '"' || *p == '\\' || *p == '$')
-			buf_put_u8(out, '\\');
-		buf_put_u8(out, (uint8_t)*p);
-	}
-	buf_put_text(out, "\"\n");
-}
-
-static void
-print_adapter(struct buf *out, const struct conf_adapter *a)
-{
-	buf_printf(out, "adapter %s {\n", a->name);
-	print_string(out, "\t", "program", a->program);
-	print_string(out, "\t", "directory", a->directory);
-	print_string(out, "\t", "target", a->target);
-	print_string(out, "\t", "ca", a->ca);
-	print_string(out, "\t", "certificate", a->certificate);
-	print_string(out, "\t", "key", a->key);
-	print_string(out, "\t", "peer", a->peer);
-	buf_printf(out, "\tstrict = %s\n", a->strict ? "true" : "false");
-	buf_printf(out, "\tinterval-s = %u\n", a->interval_s);
-	buf_printf(out, "\ttimeout-s = %u\n", a->timeout_s);
-	buf_printf(out, "\trequired = %s\n}\n", a->required ? "true" : "false");
 }
 
 static void
@@ -693,22 +519,21 @@ print_limits(const struct conf *c, struct buf *out)
 void
 conf_print(const struct conf *c, struct buf *out)
 {
-	print_string(out, "", "domain", c->domain);
-	print_string(out, "", "state-dir", c->state_dir);
-	print_string(out, "", "libexec", c->libexec);
+	conf_value_print(out, "", "domain", c->domain);
+	conf_value_print(out, "", "state-dir", c->state_dir);
+	conf_value_print(out, "", "libexec", c->libexec);
 	buf_printf(out, "batch-events = %u\n", c->batch_events);
 	for (size_t i = 0; i < c->listen_count; i++) {
 		const struct conf_listen *l = &c->listens[i];
 
 		buf_printf(out, "listen %s {\n", transport_names[l->transport]);
-		print_string(out, "\t", "address", l->address);
+		conf_value_print(out, "\t", "address", l->address);
 		buf_printf(out, "\tport = %u\n", (unsigned)l->port);
-		print_string(out, "\t", "certificate", l->certificate);
-		print_string(out, "\t", "key", l->key);
+		conf_value_print(out, "\t", "certificate", l->certificate);
+		conf_value_print(out, "\t", "key", l->key);
 		buf_put_text(out, "}\n");
 	}
-	for (size_t i = 0; i < c->adapter_count; i++)
-		print_adapter(out, &c->adapters[i]);
+	conf_adapters_print(c, out);
 	buf_printf(out,
 	    "purge {\n\tafter-s = %" PRId64 "\n\tapprovals = %u\n}\n",
 	    c->purge_after_s, c->purge_approvals);
@@ -724,12 +549,12 @@ conf_print(const struct conf *c, struct buf *out)
 	buf_printf(out, "keys {\n\trotate-s = %u\n\trotate-at-start = %s\n}\n",
 	    c->rotate_s, c->rotate_at_start ? "true" : "false");
 	buf_put_text(out, "users {\n");
-	print_string(out, "\t", "server", c->user_server);
-	print_string(out, "\t", "keeper", c->user_keeper);
-	print_string(out, "\t", "signer", c->user_signer);
-	print_string(out, "\t", "engine", c->user_engine);
-	print_string(out, "\t", "adapter", c->user_adapter);
-	print_string(out, "\t", "anchor", c->user_anchor);
+	conf_value_print(out, "\t", "server", c->user_server);
+	conf_value_print(out, "\t", "keeper", c->user_keeper);
+	conf_value_print(out, "\t", "signer", c->user_signer);
+	conf_value_print(out, "\t", "engine", c->user_engine);
+	conf_value_print(out, "\t", "adapter", c->user_adapter);
+	conf_value_print(out, "\t", "anchor", c->user_anchor);
 	buf_put_text(out, "}\n");
 	print_limits(c, out);
 }
@@ -739,21 +564,13 @@ conf_free(struct conf *c)
 {
 	if (c == NULL)
 		return;
-	for (size_t i = 0; i < c->listen_count; i++) {
+	for (size_t i = 0; c->listens != NULL && i < c->listen_count; i++) {
 		free(c->listens[i].address);
 		free(c->listens[i].certificate);
 		free(c->listens[i].key);
 	}
-	for (size_t i = 0; i < c->adapter_count; i++) {
-		struct conf_adapter *a = &c->adapters[i];
-		char *const strings[] = {a->name, a->program, a->directory,
-		    a->target, a->ca, a->certificate, a->key, a->peer};
-
-		for (size_t j = 0; j < COUNT(strings); j++)
-			free(strings[j]);
-	}
 	free(c->listens);
-	free(c->adapters);
+	conf_adapters_free(c);
 	conf_retention_free(c);
 	free(c->path);
 	free(c->domain);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "base/conf_value.h"
 #include "base/file.h"
 #include "base/text.h"
 
@@ -77,9 +78,7 @@ check_witness(cfg_t *cfg, cfg_opt_t *opt)
 	const char *name = cfg_title(sec);
 	const char *fault = NULL;
 
-	if (strlen(name) > 32 || name[0] == '\0' ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") !=
-		strlen(name))
+	if (!conf_value_is_name(name))
 		fault = "the name has 1 to 32 of a-z, 0-9 and -";
 	else if (url == NULL || !starts_with(url, "https://") || !is_url(url))
 		fault = "url must begin with https://";
@@ -115,27 +114,6 @@ conf_anchors_set_checks(cfg_t *cfg)
 	cfg_set_validate_func(cfg, "stamp", check_stamp);
 }
 
-/* Copies of optional strings; *ok becomes false when memory is out. */
-static char *
-copy(const char *s, bool *ok)
-{
-	char *c = s != NULL ? strdup(s) : NULL;
-
-	if (s != NULL && c == NULL)
-		*ok = false;
-	return c;
-}
-
-static char *
-copy_path(const char *base, const char *s, bool *ok)
-{
-	char *path = s != NULL ? file_join(base, s) : NULL;
-
-	if (s != NULL && path == NULL)
-		*ok = false;
-	return path;
-}
-
 static bool
 take_witnesses(struct conf *c, cfg_t *cfg, const char *base)
 {
@@ -149,10 +127,10 @@ take_witnesses(struct conf *c, cfg_t *cfg, const char *base)
 		cfg_t *sec = cfg_getnsec(cfg, "witness", i);
 		struct conf_witness *w = &c->witnesses[i];
 
-		w->name = copy(cfg_title(sec), &ok);
-		w->url = copy(cfg_getstr(sec, "url"), &ok);
-		w->vkey = copy(cfg_getstr(sec, "vkey"), &ok);
-		w->ca = copy_path(base, cfg_getstr(sec, "ca"), &ok);
+		w->name = conf_value_copy(cfg_title(sec), &ok);
+		w->url = conf_value_copy(cfg_getstr(sec, "url"), &ok);
+		w->vkey = conf_value_copy(cfg_getstr(sec, "vkey"), &ok);
+		w->ca = conf_value_path(base, cfg_getstr(sec, "ca"), &ok);
 		w->line = sec->line;
 	}
 	return ok;
@@ -202,8 +180,8 @@ conf_anchors_take(
 
 	c->anchors.quorum = (unsigned)cfg_getint(anchors, "quorum");
 	c->anchors.interval_s = (unsigned)cfg_getint(anchors, "interval-s");
-	c->stamp.url = copy(cfg_getstr(stamp, "url"), &ok);
-	c->stamp.ca = copy_path(base, cfg_getstr(stamp, "ca"), &ok);
+	c->stamp.url = conf_value_copy(cfg_getstr(stamp, "url"), &ok);
+	c->stamp.ca = conf_value_path(base, cfg_getstr(stamp, "ca"), &ok);
 	c->stamp.interval_s = (unsigned)cfg_getint(stamp, "interval-s");
 	c->stamp.required = cfg_getbool(stamp, "required") == cfg_true;
 	c->stamp.line = stamp->line;
@@ -219,24 +197,15 @@ conf_anchors_take(
 	return check_whole(c, cfg, errors);
 }
 
-static bool
-check_file(const struct conf *c, int line, const char *path, struct buf *errors)
-{
-	if (path == NULL || access(path, R_OK) == 0)
-		return true;
-	buf_printf(
-	    errors, "%s:%d: %s: %s\n", c->path, line, path, strerror(errno));
-	return false;
-}
-
 bool
 conf_anchors_check_system(const struct conf *c, struct buf *errors)
 {
-	bool ok = check_file(c, c->stamp.line, c->stamp.ca, errors);
+	bool ok =
+	    conf_value_check_file(c, c->stamp.line, c->stamp.ca, R_OK, errors);
 
 	for (size_t i = 0; i < c->witness_count; i++)
-		ok &= check_file(
-		    c, c->witnesses[i].line, c->witnesses[i].ca, errors);
+		ok &= conf_value_check_file(
+		    c, c->witnesses[i].line, c->witnesses[i].ca, R_OK, errors);
 	return ok;
 }
 
@@ -246,21 +215,6 @@ conf_anchored(const struct conf *c)
 	return c->witness_count > 0 || c->stamp.url != NULL;
 }
 
-static void
-print_string(struct buf *out, const char *key, const char *value)
-{
-	if (value == NULL)
-		return;
-	buf_printf(out, "\t%s = \"", key);
-	for (const char *p = value; *p != '\0'; p++) {
-		/* A "${NAME}" would be the environment's. */
-		if (*p == '"' || *p == '\\' || *p == '$')
-			buf_put_u8(out, '\\');
-		buf_put_u8(out, (uint8_t)*p);
-	}
-	buf_put_text(out, "\"\n");
-}
-
 void
 conf_anchors_print(const struct conf *c, struct buf *out)
 {
@@ -268,9 +222,9 @@ conf_anchors_print(const struct conf *c, struct buf *out)
 		const struct conf_witness *w = &c->witnesses[i];
 
 		buf_printf(out, "witness %s {\n", w->name);
-		print_string(out, "url", w->url);
-		print_string(out, "vkey", w->vkey);
-		print_string(out, "ca", w->ca);
+		conf_value_print(out, "\t", "url", w->url);
+		conf_value_print(out, "\t", "vkey", w->vkey);
+		conf_value_print(out, "\t", "ca", w->ca);
 		buf_put_text(out, "}\n");
 	}
 	buf_printf(out, "anchors {\n\tquorum = %u\n\tinterval-s = %u\n}\n",
@@ -278,8 +232,8 @@ conf_anchors_print(const struct conf *c, struct buf *out)
 	if (c->stamp.url == NULL)
 		return;
 	buf_put_text(out, "stamp {\n");
-	print_string(out, "url", c->stamp.url);
-	print_string(out, "ca", c->stamp.ca);
+	conf_value_print(out, "\t", "url", c->stamp.url);
+	conf_value_print(out, "\t", "ca", c->stamp.ca);
 	buf_printf(out, "\tinterval-s = %u\n\trequired = %s\n}\n",
 	    c->stamp.interval_s, c->stamp.required ? "true" : "false");
 }
