@@ -15,15 +15,25 @@ interval_ms(const struct anchors *a)
 	return (uint64_t)a->env->conf->anchors.interval_s * 1000;
 }
 
+/*
+ * Whole intervals of the clock: whoever is asked then is asked for the
+ * same checkpoint, and a quorum comes together also while new ones follow.
+ */
+uint64_t
+anchors_next_ms(uint64_t now, uint64_t interval, unsigned failures)
+{
+	unsigned times = failures < BACKOFF_MAX ? failures : BACKOFF_MAX;
+
+	return (now / interval + (UINT64_C(1) << times)) * interval;
+}
+
 /* When the next try may be; failures make it rarer. */
 static void
 set_next(struct anchor_source *s)
 {
-	unsigned times = s->failures < BACKOFF_MAX ? s->failures : BACKOFF_MAX;
-	uint64_t pause = interval_ms(s->anchors) << times;
-
 	s->busy = false;
-	s->next_ms = uv_now(s->anchors->env->loop) + pause;
+	s->next_ms = anchors_next_ms(uv_now(s->anchors->env->loop),
+	    interval_ms(s->anchors), s->failures);
 }
 
 /* The record first: a purge that waited comes after it. */
@@ -221,7 +231,7 @@ static bool
 stamp_due(struct anchors *a, uint64_t *size)
 {
 	const struct conf *conf = a->env->conf;
-	uint64_t stamped = 0, at = 0, acked = 0;
+	uint64_t stamped = 0, at = 0, acked = 0, both = 0;
 	uint64_t now = (uint64_t)time(NULL);
 	int got;
 
@@ -236,8 +246,10 @@ stamp_due(struct anchors *a, uint64_t *size)
 		return false;
 	if (at == 0 || now < at || now - at >= conf->stamp.interval_s)
 		return true;
-	return conf->stamp.required &&
-	    evidence_acked(a->evidence, &acked) == 1 && acked >= stamped &&
+	/* What was stamped without a quorum serves no purge. */
+	return conf->stamp.required && got == 1 &&
+	    evidence_anchored(a->evidence, conf, true, &both) >= 0 &&
+	    evidence_acked(a->evidence, &acked) == 1 && acked >= both &&
 	    acked < *size;
 }
 

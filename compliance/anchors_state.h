@@ -77,6 +77,8 @@ void anchors_record(struct anchors *a);
 
 /* ---- anchors_ask.c ---- */
 
+/* Loop time of the next try after so many failures in a row. */
+uint64_t anchors_next_ms(uint64_t now, uint64_t interval, unsigned failures);
 /* Asks all whose time has come. */
 void anchors_ask(struct anchors *a);
 

@@ -60,6 +60,11 @@ class SyslogAnchor(unittest.TestCase):
         self.hall = c.add_room("Hall")
         return c.start()
 
+    @staticmethod
+    def published(journal):
+        with journal.open() as db:
+            return db.execute("SELECT 1 FROM checkpoint").fetchone()
+
     def checkpoints(self):
         """The sizes that rsyslogd has written."""
         return [int(m.group(1)) for m in map(
@@ -81,6 +86,7 @@ class SyslogAnchor(unittest.TestCase):
         """One message, one command of the manual, and the cut shows."""
         with Chancery() as c:
             self.start(c)
+            c.journal.wait(self.published, "no checkpoint of the start")
             self.talk(c, ["kept", "hidden"])
             c.journal.wait(lambda j: j.control("anchor"), "no anchor record")
             record = c.journal.control("anchor")[0]
@@ -620,6 +626,47 @@ class Stamps(unittest.TestCase):
             c.verify(c.journal.path, c.folder / "out")
             self.assertEqual(Witnesses.second(c, c.journal.path), 0)
             self.tokens(c, tsa)
+
+    def test_a_token_before_the_quorum(self):
+        """What was stamped while the witness was away is stamped again."""
+        with Chancery() as c:
+            tsa = Authority(c.folder / "tsa")
+            c.helpers.append(tsa)
+            witness = Witness(c.folder / "one", "witness.example/one")
+            self.addCleanup(witness.end, kill=True)
+            port = witness.start().port
+            c.extra = (
+                "anchors { quorum = 1 interval-s = 1 }\n"
+                'stamp { url = "%s" ca = "%s" required = true }\n'
+                'witness one { url = "%s" vkey = "%s" ca = "%s" }\n'
+                % (tsa.url, tsa.ca, witness.url, witness.vkey, witness.ca))
+            c.adapters = ('adapter records { program = "xml" directory = "%s"'
+                          " interval-s = 3600 required = true }\n"
+                          % (c.folder / "out"))
+            c.purge = 0
+            c.init().add_users("ann")
+            self.hall = c.add_room("Hall")
+            witness.end()
+            tsa.wrong = "500"
+            c.start()
+            self.talk(c, "stamped alone")
+            acked = c.journal.wait(
+                lambda j: [seq for seq, kind, *_ in j.leaves(kinds=("ack",))],
+                "no ack")[-1]
+            tsa.wrong = None
+
+            def stamped(journal):
+                with journal.open() as db:
+                    return db.execute("SELECT 1 FROM stamp WHERE size > ?",
+                                      (acked,)).fetchone()
+            c.journal.wait(stamped, "not stamped", 30)
+            self.assertEqual(c.journal.posts(), ["stamped alone"])
+            witness.start(port)
+            opened, = c.journal.control("open")
+            witness.run("add-log", opened["vkey"], opened["next"])
+            self.purged(c, "not purged though both have confirmed")
+            c.stop()
+            c.verify(c.journal.path, c.folder / "out")
 
     def records(self, c):
         stamps = [r for r in c.journal.control("anchor")

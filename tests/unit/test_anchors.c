@@ -4,6 +4,7 @@
 
 #include "base/conf.h"
 
+#include "compliance/anchors_state.h"
 #include "compliance/cosign.h"
 #include "compliance/evidence.h"
 #include "compliance/quorum.h"
@@ -503,6 +504,29 @@ test_a_quorum_out_of_reach(void **state)
 		assert_int_equal(steps[0][stamp], steps[1][stamp]);
 }
 
+/* Whoever answers late or failed comes back to the same checkpoint. */
+static void
+test_all_are_asked_at_once(void **state)
+{
+	uint64_t ok = 0, slow = 0, failed = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		ok = anchors_next_ms(ok + 3, 1000, 0);
+		slow = anchors_next_ms(slow + 1999, 1000, 0);
+		assert_int_equal(ok, 1000 * (i + 1));
+		assert_int_equal(slow, 2000 * (i + 1));
+	}
+	assert_int_equal(anchors_next_ms(1999, 1000, 1), 3000);
+	for (unsigned i = 1; i < 100; i++) {
+		uint64_t next = anchors_next_ms(failed + 10, 1000, i);
+
+		assert_int_equal(next % 1000, 0);
+		assert_in_range(next - failed, 2000, 8000);
+		failed = next;
+	}
+}
+
 static void
 test_notes_carry_the_lines(void **state)
 {
@@ -568,6 +592,7 @@ main(void)
 	    cmocka_unit_test(test_keys_are_taught_first),
 	    cmocka_unit_test(test_quorum),
 	    cmocka_unit_test(test_a_quorum_out_of_reach),
+	    cmocka_unit_test(test_all_are_asked_at_once),
 	    cmocka_unit_test(test_notes_carry_the_lines),
 	    cmocka_unit_test(test_answers_that_are_no_time_stamps),
 	};
