@@ -47,6 +47,7 @@ tell_stored(struct anchors *a)
 
 /* ---- witnesses ---- */
 
+static void act(struct anchor_source *s, enum witness_verdict verdict);
 static void on_asked(void *arg, unsigned status, struct view body);
 
 static void
@@ -82,42 +83,48 @@ on_conflict(struct anchor_source *s)
 		end_round(s, witness_client_why(s->client));
 }
 
+/*
+ * Whether a refusal was for the checkpoint's file alone, which is sealed
+ * meanwhile: then nothing failed, and what is in the newest one counts.
+ */
+static bool
+is_behind(struct anchors *a, uint64_t size)
+{
+	struct buf note;
+	bool behind;
+
+	buf_init(&note);
+	behind =
+	    anchors_open(a) && evidence_note(a->evidence, size, &note) == 0;
+	buf_release(&note);
+	return behind;
+}
+
 static void
 on_cosig_stored(void *arg, enum keeper_answer answer, struct view why)
 {
 	struct anchor_source *s = arg;
 	struct anchors *a = s->anchors;
-	struct view line;
 	uint64_t size, at;
+	struct view line = witness_client_line(s->client, &size, &at);
+	bool behind = answer == KEEPER_REFUSED && is_behind(a, size);
 
-	if (answer != KEEPER_RECORDED) {
-		anchors_failed(s,
-		    answer == KEEPER_REFUSED ? why
-					     : view_text("the keeper is gone"));
+	if (answer == KEEPER_LOST) {
+		end_round(s, "the keeper is gone");
+		return;
+	}
+	if (answer == KEEPER_REFUSED && !behind) {
+		anchors_failed(s, why);
 		set_next(s);
 		return;
 	}
-	line = witness_client_line(s->client, &size, &at);
-	anchors_ok(s, size, at, line);
-	tell_stored(a);
-	switch (witness_client_go_on(s->client, &a->journal)) {
-	case WITNESS_ASK:
-		if (anchor_link_ask(a->link, s->index,
-			witness_client_request(s->client)->path,
-			buf_view(&witness_client_request(s->client)->body),
-			on_asked, s))
-			return;
-		end_round(s, "the anchor role is not running");
-		return;
-	case WITNESS_FAILED:
-		end_round(s, witness_client_why(s->client));
-		return;
-	case WITNESS_DONE:
-	case WITNESS_COSIGNED:
-	case WITNESS_CONFLICT:
-		break;
+	if (!behind) {
+		anchors_ok(s, size, at, line);
+		tell_stored(a);
 	}
-	end_round(s, NULL);
+	act(s, witness_client_go_on(s->client, &a->journal));
+	if (behind && !s->busy)
+		s->next_ms = 0;
 }
 
 static void
@@ -188,7 +195,6 @@ static void
 on_stamp_stored(void *arg, enum keeper_answer answer, struct view why)
 {
 	struct anchor_source *s = arg;
-
 	struct anchors *a = s->anchors;
 
 	set_next(s);
@@ -196,10 +202,13 @@ on_stamp_stored(void *arg, enum keeper_answer answer, struct view why)
 		s->record_due = true;
 		anchors_ok(s, s->tried, a->token_at, buf_view(&a->token));
 		tell_stored(a);
-		return;
+	} else if (answer == KEEPER_REFUSED && is_behind(a, s->tried)) {
+		s->next_ms = 0;
+	} else {
+		anchors_failed(s,
+		    answer == KEEPER_REFUSED ? why
+					     : view_text("the keeper is gone"));
 	}
-	anchors_failed(s,
-	    answer == KEEPER_REFUSED ? why : view_text("the keeper is gone"));
 }
 
 static void

@@ -419,6 +419,7 @@ class Witnesses(unittest.TestCase):
         with Chancery() as c:
             self.start(c, ("one", "two"), quorum=2, segment=512,
                        purge=-1)
+            c.cli("key", "rotate")
             ann = c.sign_in("ann")
             ann.join(self.hall)
             later = c.state / "journal" / "journal-0001.db"
@@ -432,6 +433,21 @@ class Witnesses(unittest.TestCase):
             self.wait_cosigned(c)
             c.cli("adapter", "run", "records")
             self.assertEqual(self.states(c, "one"), ["ok"])
+            # One that comes now learns a key whose checkpoint is sealed.
+            late = Witness(c.folder / "late", "witness.example/late")
+            self.addCleanup(late.end, kill=True)
+            opened = c.journal.control("open")[0]
+            late.run("add-log", opened["vkey"], opened["next"])
+            late.start()
+            c.stop()
+            c.extra += ('witness late { url = "%s" vkey = "%s" ca = "%s" }\n'
+                        % (late.url, late.vkey, late.ca))
+            c.write_conf()
+            c.start()
+            c.journal.wait(lambda j: self.states(c, "late"),
+                           "the late one has cosigned nothing", 60)
+            self.assertEqual(self.states(c, "late"), ["ok"])
+            self.assertIsNone(c.log.find("no checkpoint of size"))
             c.stop()
             c.verify(c.state / "journal", c.folder / "out")
 
