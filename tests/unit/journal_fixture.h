@@ -196,11 +196,14 @@ open_raw(struct fixture *f)
 	return db;
 }
 
+/* By the fence that says so, and not for another reason. */
 static inline void
-refused(sqlite3 *db, const char *sql)
+refused(sqlite3 *db, const char *why, const char *sql)
 {
 	if (db_exec(db, sql) == 0)
 		fail_msg("not refused: %s", sql);
+	if (strcmp(sqlite3_errmsg(db), why) != 0)
+		fail_msg("%s: %s, not %s", sql, sqlite3_errmsg(db), why);
 	if (sqlite3_get_autocommit(db) == 0)
 		assert_int_equal(db_exec(db, "ROLLBACK"), 0);
 }

@@ -99,55 +99,99 @@ bytes_and_limits(void **state)
 static void
 no_row_can_be_changed(void **state)
 {
-	static const char *const attempts[] = {"UPDATE leaf SET bytes = x'00'",
-	    "UPDATE leaf SET seq = seq + 1000", "DELETE FROM leaf",
-	    "DELETE FROM leaf WHERE seq = 2",
-	    "REPLACE INTO leaf(seq, at, kind, bytes) VALUES (0, 1, 3, x'00')",
-	    "INSERT INTO leaf(seq, at, kind, bytes) VALUES (0, 1, 3, x'00')"
-	    " ON CONFLICT DO UPDATE SET bytes = x'00'",
-	    "INSERT INTO leaf(seq, at, kind, bytes) VALUES (9999, 1, 3, x'00')",
-	    "INSERT INTO leaf(seq, at, kind, bytes) VALUES (-1, 1, 3, x'00')",
-	    "INSERT INTO leaf(at, kind, bytes) VALUES (1, 3, x'00')",
-	    "INSERT OR IGNORE INTO leaf(seq, at, kind, bytes)"
-	    " VALUES (5, 1, 3, x'00')",
-	    "UPDATE body SET data = x'00'", "DELETE FROM body",
-	    "DELETE FROM body WHERE id = 256",
-	    "REPLACE INTO body(id, salt, data)"
-	    " VALUES (256, zeroblob(32), x'00')",
-	    "INSERT INTO body(id, salt, data) VALUES (7, zeroblob(32), x'00')",
-	    "INSERT INTO body(id, salt, data)"
-	    " VALUES (2560000, zeroblob(32), x'00')",
-	    "INSERT INTO body(salt, data) VALUES (zeroblob(32), x'00')",
-	    "UPDATE tile SET data = zeroblob(8192)", "DELETE FROM tile",
-	    "REPLACE INTO tile(level, idx, data)"
-	    " VALUES (0, 0, zeroblob(8192))",
-	    "INSERT INTO tile(level, idx, data) VALUES (0, 5, zeroblob(8192))",
-	    "INSERT INTO tile(level, idx, data) VALUES (1, 0, zeroblob(32))",
-	    "UPDATE head SET size = 3", "UPDATE head SET size = 3000",
-	    "DELETE FROM head",
-	    "INSERT INTO head(id, size, root) VALUES (2, 0, zeroblob(32))",
-	    "REPLACE INTO head(id, size, root) VALUES (1, 3, zeroblob(32))",
-	    "UPDATE checkpoint SET note = x'00'", "DELETE FROM checkpoint",
-	    "INSERT INTO checkpoint(size, note) SELECT size, note FROM checkpoint",
-	    "INSERT INTO checkpoint(size, note) VALUES (100000, x'00')",
-	    "UPDATE batch SET last = 500", "DELETE FROM batch",
-	    "INSERT INTO batch(adapter, n, first, last, seq)"
-	    " VALUES ('records', 3, 10, 20, 40)",
-	    "INSERT INTO batch(adapter, n, first, last, seq)"
-	    " VALUES ('records', 2, 12, 20, 40)",
-	    "INSERT INTO batch(adapter, n, first, last, seq)"
-	    " VALUES ('records', 2, 10, 99999, 40)",
-	    "UPDATE ack SET state = 'stored'", "DELETE FROM ack",
-	    "REPLACE INTO ack(adapter, n, state, seq)"
-	    " VALUES ('records', 1, 'stored', 302)",
-	    "INSERT INTO ack(adapter, n, state, seq)"
-	    " VALUES ('records', 2, 'stored', 302)",
-	    "INSERT INTO purge_range(first, last, n, seq)"
-	    " VALUES (0, 9, 1, 302)",
-	    "UPDATE meta SET value = 'x'", "DELETE FROM meta",
-	    "INSERT INTO meta(name, value) VALUES ('more', 'x')",
-	    "REPLACE INTO meta(name, value) VALUES ('origin', 'x')"};
+	static const struct {
+		const char *why, *sql;
+	} attempts[] = {
+	    {"leaf is append-only", "UPDATE leaf SET bytes = x'00'"},
+	    {"leaf is append-only", "UPDATE leaf SET seq = seq + 1000"},
+	    {"leaf is append-only", "DELETE FROM leaf"},
+	    {"leaf is append-only", "DELETE FROM leaf WHERE seq = 2"},
+	    {"leaf is not the next one",
+		"REPLACE INTO leaf(seq, at, kind, bytes) VALUES (0, 1, 3, x'00')"},
+	    {"leaf is not the next one",
+		"INSERT INTO leaf(seq, at, kind, bytes) VALUES (0, 1, 3, x'00') ON CONFLICT DO UPDATE SET bytes = x'00'"},
+	    {"leaf is not the next one",
+		"INSERT INTO leaf(seq, at, kind, bytes) VALUES (9999, 1, 3, x'00')"},
+	    {"leaf is not the next one",
+		"INSERT INTO leaf(seq, at, kind, bytes) VALUES (-1, 1, 3, x'00')"},
+	    {"leaf is not the next one",
+		"INSERT INTO leaf(at, kind, bytes) VALUES (1, 3, x'00')"},
+	    {"leaf is not the next one",
+		"INSERT OR IGNORE INTO leaf(seq, at, kind, bytes) VALUES (5, 1, 3, x'00')"},
+	    {"body is never changed", "UPDATE body SET data = x'00'"},
+	    {"body is not in a purged range", "DELETE FROM body"},
+	    {"body is not in a purged range",
+		"DELETE FROM body WHERE id = 256"},
+	    {"body does not belong to a new leaf",
+		"REPLACE INTO body(id, salt, data) VALUES (256, zeroblob(32), x'00')"},
+	    {"body does not belong to a new leaf",
+		"INSERT INTO body(id, salt, data) VALUES (7, zeroblob(32), x'00')"},
+	    {"body does not belong to a new leaf",
+		"INSERT INTO body(id, salt, data) VALUES (2560000, zeroblob(32), x'00')"},
+	    {"body does not belong to a new leaf",
+		"INSERT INTO body(salt, data) VALUES (zeroblob(32), x'00')"},
+	    {"tile is append-only", "UPDATE tile SET data = zeroblob(8192)"},
+	    {"tile is append-only", "DELETE FROM tile"},
+	    {"tile is not the next one of its level",
+		"REPLACE INTO tile(level, idx, data) VALUES (0, 0, zeroblob(8192))"},
+	    {"tile is not the next one of its level",
+		"INSERT INTO tile(level, idx, data) VALUES (0, 5, zeroblob(8192))"},
+	    {"CHECK constraint failed: length(data) = 8192",
+		"INSERT INTO tile(level, idx, data) VALUES (1, 0, zeroblob(32))"},
+	    {"head is not the end of the leaves", "UPDATE head SET size = 3"},
+	    {"head is not the end of the leaves",
+		"UPDATE head SET size = 3000"},
+	    {"head stays", "DELETE FROM head"},
+	    {"head exists",
+		"INSERT INTO head(id, size, root) VALUES (2, 0, zeroblob(32))"},
+	    {"head exists",
+		"REPLACE INTO head(id, size, root) VALUES (1, 3, zeroblob(32))"},
+	    {"checkpoint is append-only", "UPDATE checkpoint SET note = x'00'"},
+	    {"checkpoint is append-only", "DELETE FROM checkpoint"},
+	    {"checkpoint is there already, or ahead of the head",
+		"INSERT INTO checkpoint(size, note) SELECT size, note FROM checkpoint"},
+	    {"checkpoint is there already, or ahead of the head",
+		"INSERT INTO checkpoint(size, note) VALUES (100000, x'00')"},
+	    {"cosig is append-only", "UPDATE cosig SET at = 2"},
+	    {"cosig is append-only", "DELETE FROM cosig"},
+	    {"cosig is append-only",
+		"REPLACE INTO cosig(size, name, line, at) VALUES (303, 'w', x'00', 1)"},
+	    {"cosignature of something else than a checkpoint",
+		"INSERT INTO cosig(size, name, line, at) VALUES (300, 'w', x'00', 1)"},
+	    {"stamp is append-only", "UPDATE stamp SET at = 2"},
+	    {"stamp is append-only", "DELETE FROM stamp"},
+	    {"stamp is append-only",
+		"REPLACE INTO stamp(size, at, token) VALUES (303, 1, x'00')"},
+	    {"time-stamp of something else than a checkpoint",
+		"INSERT INTO stamp(size, at, token) VALUES (300, 1, x'00')"},
+	    {"batch is append-only", "UPDATE batch SET last = 500"},
+	    {"batch is append-only", "DELETE FROM batch"},
+	    {"batch does not continue the one before",
+		"INSERT INTO batch(adapter, n, first, last, seq) VALUES ('records', 3, 10, 20, 40)"},
+	    {"batch does not continue the one before",
+		"INSERT INTO batch(adapter, n, first, last, seq) VALUES ('records', 2, 12, 20, 40)"},
+	    {"batch does not continue the one before",
+		"INSERT INTO batch(adapter, n, first, last, seq) VALUES ('records', 2, 10, 99999, 40)"},
+	    {"ack is append-only", "UPDATE ack SET state = 'stored'"},
+	    {"ack is append-only", "DELETE FROM ack"},
+	    {"ack does not answer the next batch",
+		"REPLACE INTO ack(adapter, n, state, seq) VALUES ('records', 1, 'stored', 302)"},
+	    {"ack does not answer the next batch",
+		"INSERT INTO ack(adapter, n, state, seq) VALUES ('records', 2, 'stored', 302)"},
+	    {"purge of records that a required adapter has not stored",
+		"INSERT INTO purge_range(first, last, n, seq) VALUES (0, 9, 1, 302)"},
+	    {"meta is append-only", "UPDATE meta SET value = 'x'"},
+	    {"meta is append-only", "DELETE FROM meta"},
+	    {"meta is complete",
+		"INSERT INTO meta(name, value) VALUES ('more', 'x')"},
+	    {"meta is complete",
+		"REPLACE INTO meta(name, value) VALUES ('origin', 'x')"},
+	};
 	struct fixture f;
+	const struct journal_evidence cosig = {
+	    303, view_text("w"), 1, view_text("x")};
+	const struct journal_evidence stamp = {
+	    303, view_of(NULL, 0), 1, view_text("x")};
 	uint8_t root[32], again[32];
 	sqlite3 *db;
 
@@ -161,9 +205,11 @@ no_row_can_be_changed(void **state)
 	assert_int_equal(append_ack(&f, "records", 1, 0, 9, "sent"), 0);
 	sign_head(&f, true);
 	journal_root(f.j, root);
+	assert_int_equal(journal_evidence(f.j, &cosig), 0);
+	assert_int_equal(journal_evidence(f.j, &stamp), 0);
 	db = open_raw(&f);
 	for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++)
-		refused(db, attempts[i]);
+		refused(db, attempts[i].why, attempts[i].sql);
 	db_close(db);
 	reopen(&f);
 	journal_root(f.j, again);

@@ -152,7 +152,7 @@ triggers_guard_the_purge(void **state)
 	    append_text(&f, EVENT_PURGE, "purge 1\nfirst 0\nlast 49\n", NULL),
 	    0);
 	db = open_raw(&f);
-	refused(db,
+	refused(db, "purge of records that a required adapter has not stored",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 1, 104)");
 	db_close(db);
@@ -162,19 +162,19 @@ triggers_guard_the_purge(void **state)
 	    0);
 	db = open_raw(&f);
 	/* Beyond the ack, before the ack, out of number, backwards. */
-	refused(db,
+	refused(db, "purge of records that a required adapter has not stored",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 50, 1, 106)");
-	refused(db,
+	refused(db, "purge of records that a required adapter has not stored",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 1, 105)");
-	refused(db,
+	refused(db, "purge range is not of the newest purge record",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 2, 106)");
-	refused(db,
+	refused(db, "purge overlaps another or its own record",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (49, 0, 1, 106)");
-	refused(db,
+	refused(db, "purge range is not of the newest purge record",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (-5, 49, 1, 106)");
 	assert_int_equal(db_exec(db,
@@ -182,31 +182,35 @@ triggers_guard_the_purge(void **state)
 			     " VALUES (10, 29, 1, 106)"),
 	    0);
 	/* Overlapping; then another number for the same record. */
-	refused(db,
+	refused(db, "purge overlaps another or its own record",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (29, 40, 1, 106)");
-	refused(db,
+	refused(db, "purge range is not of the newest purge record",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (40, 41, 2, 106)");
 	assert_int_equal(db_exec(db,
 			     "INSERT INTO purge_range(first, last, n, seq)"
 			     " VALUES (40, 41, 1, 106)"),
 	    0);
-	refused(db,
+	refused(db, "purge range is not of the newest purge record",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 49, 2, 106)");
-	refused(db, "UPDATE purge_range SET last = 99");
-	refused(db, "DELETE FROM purge_range");
-	refused(db, "DELETE FROM body WHERE id >= 9 << 8 AND id < 10 << 8");
-	refused(db, "DELETE FROM body WHERE id >= 30 << 8 AND id < 31 << 8");
-	refused(db, "DELETE FROM body WHERE id >= 10 << 8 AND id < 31 << 8");
+	refused(db, "purge_range is append-only",
+	    "UPDATE purge_range SET last = 99");
+	refused(db, "purge_range is append-only", "DELETE FROM purge_range");
+	refused(db, "body is not in a purged range",
+	    "DELETE FROM body WHERE id >= 9 << 8 AND id < 10 << 8");
+	refused(db, "body is not in a purged range",
+	    "DELETE FROM body WHERE id >= 30 << 8 AND id < 31 << 8");
+	refused(db, "body is not in a purged range",
+	    "DELETE FROM body WHERE id >= 10 << 8 AND id < 31 << 8");
 	assert_int_equal(db_exec(db,
 			     "DELETE FROM body WHERE id >= 10 << 8"
 			     " AND id < 30 << 8"),
 	    0);
 	assert_int_equal(sqlite3_changes(db), 40);
 	/* A purged body never comes back. */
-	refused(db,
+	refused(db, "body does not belong to a new leaf",
 	    "INSERT INTO body(id, salt, data)"
 	    " VALUES (2560, zeroblob(32), x'00')");
 	db_close(db);
@@ -224,7 +228,7 @@ no_policy_no_purge(void **state)
 	new_fixture(&f);
 	append_posts(&f, 10);
 	db = open_raw(&f);
-	refused(db,
+	refused(db, "purge of records that a required adapter has not stored",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 4, 1, 9)");
 	db_close(db);
@@ -235,7 +239,7 @@ no_policy_no_purge(void **state)
 	    append_text(&f, EVENT_PURGE, "purge 1\nfirst 0\nlast 49\n", NULL),
 	    0);
 	db = open_raw(&f);
-	refused(db,
+	refused(db, "purge of records that a required adapter has not stored",
 	    "INSERT INTO purge_range(first, last, n, seq)"
 	    " VALUES (0, 4, 1, 11)");
 	db_close(db);
