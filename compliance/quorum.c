@@ -4,17 +4,36 @@
 
 #include "base/db.h"
 
+#include "compliance/cosign.h"
+
 #define LOOK_BACK "4096" /* rows of a table */
 
-static bool
-is_witness(const struct conf *conf, const char *name, size_t n)
+/* The keys of the configured witnesses; how many. */
+static size_t
+read_keys(const struct conf *conf, struct note_vkey keys[CONF_WITNESSES_MAX])
 {
-	for (size_t i = 0; i < conf->witness_count; i++) {
-		const char *vkey = conf->witnesses[i].vkey;
+	size_t count = 0;
 
-		if (strcspn(vkey, "+") == n && memcmp(vkey, name, n) == 0)
+	for (size_t i = 0;
+	     i < conf->witness_count && count < CONF_WITNESSES_MAX; i++)
+		if (cosign_parse_vkey(
+			view_text(conf->witnesses[i].vkey), &keys[count]))
+			count++;
+	return count;
+}
+
+/* By its key: a witness may have had another one under the same name. */
+static bool
+is_witness(const struct note_vkey *keys, size_t count, struct view line)
+{
+	struct cosign c;
+
+	if (!cosign_parse_line(line, &c))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (keys[i].id == c.id && keys[i].name.n == c.name.n &&
+		    memcmp(keys[i].name.p, c.name.p, c.name.n) == 0)
 			return true;
-	}
 	return false;
 }
 
@@ -37,12 +56,14 @@ find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
     uint64_t *size)
 {
 	sqlite3_stmt *s = db_prepare(db,
-	    stamp ? "SELECT c.size, c.name FROM (SELECT size FROM stamp"
+	    stamp ? "SELECT c.size, c.line FROM (SELECT size FROM stamp"
 		    " WHERE size > ?1 ORDER BY size DESC LIMIT " LOOK_BACK
 		    ") s CROSS JOIN cosig c ON c.size = s.size"
 		    " ORDER BY c.size DESC LIMIT " LOOK_BACK
-		  : "SELECT size, name FROM cosig WHERE size > ?1"
+		  : "SELECT size, line FROM cosig WHERE size > ?1"
 		    " ORDER BY size DESC LIMIT " LOOK_BACK);
+	struct note_vkey keys[CONF_WITNESSES_MAX];
+	size_t key_count = read_keys(conf, keys);
 	unsigned count = 0;
 	int r = -1, found = 0;
 
@@ -56,8 +77,9 @@ find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
 		if (row != *size)
 			count = 0;
 		*size = row;
-		if (is_witness(conf, (const char *)sqlite3_column_text(s, 1),
-			(size_t)sqlite3_column_bytes(s, 1)) &&
+		if (is_witness(keys, key_count,
+			view_of(sqlite3_column_blob(s, 1),
+			    (size_t)sqlite3_column_bytes(s, 1))) &&
 		    ++count == conf->anchors.quorum)
 			found = 1;
 	}

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
+#include "compliance/cosign.h"
 #include "compliance/event.h"
 #include "compliance/hold.h"
 #include "compliance/journal.h"
@@ -173,6 +174,54 @@ append_ack(struct fixture *f, const char *adapter, unsigned n, unsigned first,
 	    "location a%%20b.xml\nsha256 -\nbytes 12\nreadback yes\n",
 	    adapter, n, first, last, state);
 	return append_text(f, EVENT_ACK, fields, NULL);
+}
+
+/* A key of a witness; the same name may have had another. */
+static inline struct crypto_key *
+witness_key(uint8_t which)
+{
+	const uint8_t seed[CRYPTO_SEED_LEN] = {'w', which};
+	struct crypto_key *key = crypto_key_new(seed);
+
+	assert_non_null(key);
+	return key;
+}
+
+/* Freed by the caller. */
+static inline char *
+witness_vkey(const char *name, uint8_t which)
+{
+	struct crypto_key *key = witness_key(which);
+	uint8_t public[CRYPTO_PUBLIC_LEN];
+	struct buf vkey;
+	char *text;
+
+	buf_init(&vkey);
+	crypto_key_public(key, public);
+	cosign_put_vkey(&vkey, view_text(name), public);
+	text = view_dup(buf_view(&vkey));
+	assert_non_null(text);
+	buf_release(&vkey);
+	crypto_key_free(key);
+	return text;
+}
+
+/* A cosignature of the checkpoint of that size, of which nobody judges more. */
+static inline void
+store_cosig(struct fixture *f, uint64_t size, const char *name, uint8_t which)
+{
+	struct crypto_key *key = witness_key(which);
+	struct buf line;
+
+	buf_init(&line);
+	assert_true(cosign_put_line(
+	    &line, view_text(""), view_text(name), 1795335000, key));
+	assert_int_equal(journal_evidence(f->j,
+			     &(struct journal_evidence){size, view_text(name),
+				 1795335000, buf_view(&line)}),
+	    0);
+	buf_release(&line);
+	crypto_key_free(key);
 }
 
 static inline const struct holds *

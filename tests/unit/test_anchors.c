@@ -404,8 +404,8 @@ found(struct world *w, const struct conf *conf, bool stamp, uint64_t above,
 static void
 test_quorum(void **state)
 {
-	struct conf_witness witnesses[3] = {{.vkey = (char *)"a+"},
-	    {.vkey = (char *)"b+"}, {.vkey = (char *)"c+"}};
+	struct conf_witness witnesses[3] = {{.vkey = witness_vkey("a", 1)},
+	    {.vkey = witness_vkey("b", 2)}, {.vkey = witness_vkey("c", 3)}};
 	struct conf conf = {.witnesses = witnesses, .witness_count = 3};
 	struct world w;
 	uint64_t size;
@@ -413,17 +413,18 @@ test_quorum(void **state)
 	(void)state;
 	begin(&w);
 	conf.anchors.quorum = 2;
-	store(&w, 5, "a");
-	store(&w, 5, "x"); /* nobody that counts */
-	store(&w, 305, "a");
-	store(&w, 305, "a"); /* once more: it is there */
+	store_cosig(&w.f, 5, "a", 1);
+	store_cosig(&w.f, 5, "x", 4); /* nobody that counts */
+	store_cosig(&w.f, 5, "b", 5); /* nor does his key of before */
+	store_cosig(&w.f, 305, "a", 1);
+	store_cosig(&w.f, 305, "a", 1); /* once more: it is there */
 	assert_int_equal(found(&w, &conf, false, 0, &size), 0);
-	store(&w, 5, "c");
+	store_cosig(&w.f, 5, "c", 3);
 	assert_int_equal(found(&w, &conf, false, 0, &size), 1);
 	assert_int_equal(size, 5);
 	assert_int_equal(found(&w, &conf, false, 5, &size), 0);
 	assert_int_equal(found(&w, &conf, true, 0, &size), 0);
-	store(&w, 305, "b");
+	store_cosig(&w.f, 305, "b", 2);
 	assert_int_equal(found(&w, &conf, false, 5, &size), 1);
 	assert_int_equal(size, 305);
 	store(&w, 5, ""); /* a time-stamp */
@@ -444,6 +445,8 @@ test_quorum(void **state)
 		assert_int_equal(journal_evidence(w.f.j, &e), -1);
 		assert_int_equal(journal_recover(w.f.j), 0);
 	}
+	for (unsigned i = 0; i < 3; i++)
+		free(witnesses[i].vkey);
 	end(&w);
 }
 

@@ -67,8 +67,8 @@ begin(struct world *w)
 	}
 	sign_head(&w->f, true);
 	w->acked_at = time_of(&w->f, 17);
-	w->witnesses[0].vkey = (char *)"a+";
-	w->witnesses[1].vkey = (char *)"b+";
+	w->witnesses[0].vkey = witness_vkey("a", 1);
+	w->witnesses[1].vkey = witness_vkey("b", 2);
 	w->classes[0].name = (char *)"delivered";
 	w->classes[0].kinds = 1U << EVENT_DELIVERY;
 	w->conf = (struct conf){.purge_after_s = AFTER_S,
@@ -92,6 +92,8 @@ begin(struct world *w)
 static void
 end(struct world *w)
 {
+	free(w->witnesses[0].vkey);
+	free(w->witnesses[1].vkey);
 	approvals_release(&w->approvals);
 	holds_release(&w->holds);
 	end_fixture(&w->f);
@@ -210,15 +212,6 @@ retention(void **state)
 	finish(&w);
 }
 
-static void
-store(struct world *w, uint64_t size, const char *name)
-{
-	const struct journal_evidence e = {
-	    size, view_text(name), 1795335000, view_text("x")};
-
-	assert_int_equal(journal_evidence(w->f.j, &e), 0);
-}
-
 #define NO_ANCHOR                                                              \
 	"no checkpoint that covers the acknowledgements is in "                \
 	"enough other hands yet "
@@ -226,6 +219,8 @@ store(struct world *w, uint64_t size, const char *name)
 static void
 anchors(void **state)
 {
+	const struct journal_evidence stamp = {
+	    18, view_of(NULL, 0), 1795335000, view_text("x")};
 	struct world w;
 
 	(void)state;
@@ -233,16 +228,16 @@ anchors(void **state)
 	allowed(&w);
 	assert_int_equal(w.facts.anchor, 0);
 	w.conf.anchors.quorum = 2;
-	store(&w, 18, "a");
+	store_cosig(&w.f, 18, "a", 1);
 	refuses(&w, NO_ANCHOR "(2 witnesses are needed)");
-	store(&w, 18, "b");
+	store_cosig(&w.f, 18, "b", 2);
 	allowed(&w);
 	assert_int_equal(w.facts.anchor, 18);
 	w.conf.stamp.required = true;
 	refuses(&w, NO_ANCHOR "(2 witnesses and a time-stamp are needed)");
 	w.conf.anchors.quorum = 0;
 	refuses(&w, NO_ANCHOR "(0 witnesses and a time-stamp are needed)");
-	store(&w, 18, "");
+	assert_int_equal(journal_evidence(w.f.j, &stamp), 0);
 	allowed(&w);
 	w.conf.anchors.quorum = 2;
 	allowed(&w);
@@ -259,7 +254,7 @@ anchors_cover_the_acknowledgements(void **state)
 	(void)state;
 	begin(&w);
 	w.conf.anchors.quorum = 1;
-	store(&w, 18, "a");
+	store_cosig(&w.f, 18, "a", 1);
 	append_posts(&w.f, 1); /* 18 */
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(
@@ -274,7 +269,7 @@ anchors_cover_the_acknowledgements(void **state)
 	allowed(&w);
 	w.range[0].last = 18;
 	refuses(&w, NO_ANCHOR "(1 witnesses are needed)");
-	store(&w, journal_size(w.f.j), "b");
+	store_cosig(&w.f, journal_size(w.f.j), "b", 2);
 	allowed(&w);
 	assert_int_equal(w.facts.anchor, journal_size(w.f.j));
 	finish(&w);
