@@ -298,6 +298,40 @@ newest_hold(void **state)
 	finish(&w);
 }
 
+static void
+approve(struct world *w, uint64_t below, uint32_t by)
+{
+	struct journal_event e;
+
+	assert_int_equal(journal_approve(w->f.j, below, by, &e), 0);
+}
+
+static void
+approvals(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w);
+	allowed(&w);
+	assert_string_equal(buf_text(&w.facts.approvals), "-");
+	w.conf.purge_approvals = 1;
+	refuses(&w, "record 9 is not approved by 1 persons");
+	approve(&w, LAST, 4); /* 18; all but the last */
+	refuses(&w, "record 9 is not approved by 1 persons");
+	approve(&w, LAST + 1, 4); /* 19 */
+	allowed(&w);
+	assert_string_equal(buf_text(&w.facts.approvals), "19");
+	w.conf.purge_approvals = 2;
+	refuses(&w, "record 9 is not approved by 2 persons");
+	approve(&w, LAST, 5); /* 20 */
+	refuses(&w, "record 9 is not approved by 2 persons");
+	approve(&w, LAST + 2, 5); /* 21 */
+	allowed(&w);
+	assert_string_equal(buf_text(&w.facts.approvals), "19,21");
+	finish(&w);
+}
+
 int
 main(void)
 {
@@ -308,6 +342,7 @@ main(void)
 	    cmocka_unit_test(anchors),
 	    cmocka_unit_test(anchors_cover_the_acknowledgements),
 	    cmocka_unit_test(newest_hold),
+	    cmocka_unit_test(approvals),
 	};
 
 	crypto_init();
