@@ -11,6 +11,7 @@
 #include "compliance/wire.h"
 #include "server/drops.h"
 #include "server/payload.h"
+#include "server/record_ring.h"
 #include "server/store_chat.h"
 #include "server/store_purge.h"
 
@@ -18,7 +19,6 @@
 #define COMMIT_MS 200
 #define SYNC_MS 1000
 #define DROPS_MS 200 /* refusals are counted so long, and then told */
-#define FIRST_RING 256
 #define PARTS_MAX 8
 
 struct record {
@@ -37,13 +37,8 @@ struct record {
 	enum record_state told; /* to the hooks */
 	char why[200];
 
-	/* Ops by reference; slot ref & (cap - 1), for head <= ref < next. */
-	struct record_op **ring;
-	size_t cap;
-	uint64_t head;
-	uint64_t next;
+	struct record_ring ops;
 	uint64_t unsure; /* those below were sent on an earlier link */
-	size_t inflight;
 	uint32_t boot;
 	uint64_t next_seq; /* the effects of all below were had */
 
@@ -87,7 +82,7 @@ record_why(const struct record *r)
 bool
 record_has_room(const struct record *r)
 {
-	return r->inflight < r->conf->limits.inflight;
+	return r->ops.count < r->conf->limits.inflight;
 }
 
 static void
@@ -123,47 +118,10 @@ set_why(struct record *r, struct view text)
 			r->why[i] = '?';
 }
 
-static bool
-grow_ring(struct record *r)
-{
-	size_t cap = r->cap == 0 ? FIRST_RING : r->cap * 2;
-	struct record_op **ring = calloc(cap, sizeof *ring);
-
-	if (ring == NULL)
-		return false;
-	for (uint64_t ref = r->head; ref < r->next; ref++)
-		ring[ref & (cap - 1)] = r->ring[ref & (r->cap - 1)];
-	free(r->ring);
-	r->ring = ring;
-	r->cap = cap;
-	return true;
-}
-
-static struct record_op *
-find_op(const struct record *r, uint64_t ref)
-{
-	return ref >= r->head && ref < r->next ? r->ring[ref & (r->cap - 1)]
-					       : NULL;
-}
-
-static struct record_op *
-take_op(struct record *r, uint64_t ref)
-{
-	struct record_op *op = find_op(r, ref);
-
-	if (op == NULL)
-		return NULL;
-	r->ring[ref & (r->cap - 1)] = NULL;
-	r->inflight--;
-	while (r->head < r->next && r->ring[r->head & (r->cap - 1)] == NULL)
-		r->head++;
-	return op;
-}
-
 static void
 refuse_op(struct record *r, uint64_t ref, const char *why)
 {
-	struct record_op *op = take_op(r, ref);
+	struct record_op *op = record_ring_take(&r->ops, ref);
 
 	if (op == NULL)
 		return;
@@ -215,7 +173,7 @@ record_drop(struct record *r)
 static void
 drop_op(struct record *r, uint64_t ref, const char *why, enum wire_drop reason)
 {
-	const struct record_op *op = find_op(r, ref);
+	const struct record_op *op = record_ring_find(&r->ops, ref);
 
 	if (op != NULL && !op->lasting)
 		drop(r, reason);
@@ -229,11 +187,8 @@ submit(struct record *r, struct record_op *op, unsigned kind,
 	unsigned count = parts[1].n > 0 ? 2 : 1;
 	struct buf *b;
 
-	if (r->next - r->head == r->cap && !grow_ring(r))
+	if (!record_ring_add(&r->ops, op))
 		return false;
-	op->ref = r->next++;
-	r->ring[op->ref & (r->cap - 1)] = op;
-	r->inflight++;
 	b = ipc_begin(r->link, WIRE_EVENT);
 	buf_put_u64(b, op->ref);
 	buf_put_u8(b, (uint8_t)kind);
@@ -256,7 +211,7 @@ record_submit(struct record *r, struct record_op *op, unsigned kind,
 	struct view parts[2];
 
 	buf_clear(&r->head_text);
-	payload_put_head(&r->head_text, kind, r->boot, r->next);
+	payload_put_head(&r->head_text, kind, r->boot, r->ops.next);
 	if (r->head_text.failed)
 		return false;
 	parts[0] = buf_view(&r->head_text);
@@ -286,9 +241,9 @@ void
 record_settle(struct record *r, struct record_op *op, uint64_t seq, uint64_t at)
 {
 	/* One that was not handed over yet has no number of its own. */
-	if (find_op(r, op->ref) != op)
+	if (record_ring_find(&r->ops, op->ref) != op)
 		return;
-	(void)take_op(r, op->ref);
+	(void)record_ring_take(&r->ops, op->ref);
 	r->stored++;
 	op->stored(op, seq, at);
 }
@@ -302,7 +257,7 @@ lose_link(struct record *r, const char *why)
 	r->link = NULL;
 	r->live = r->settled = false;
 	drops_take_theirs(&r->drops);
-	r->unsure = r->next;
+	r->unsure = r->ops.next;
 	set_why(r, view_text(why));
 	log_warn("link to the keeper lost: %s", why);
 }
@@ -336,7 +291,7 @@ on_receipts(struct record *r, struct reader *in)
 		uint64_t ref = reader_u64(in);
 		uint64_t seq = reader_u64(in);
 		uint64_t at = reader_u64(in);
-		struct record_op *op = find_op(r, ref);
+		struct record_op *op = record_ring_find(&r->ops, ref);
 
 		/* The replay may have settled it already. */
 		if (seq < r->next_seq && op == NULL)
@@ -379,7 +334,7 @@ on_replay(struct record *r, struct reader *in)
 	e.seen = e.seq < r->next_seq;
 	if (!e.seen && payload_get_id(e.envelope, &boot, &ref) &&
 	    boot == r->boot)
-		op = find_op(r, ref);
+		op = record_ring_find(&r->ops, ref);
 	if (op != NULL)
 		record_settle(r, op, e.seq, e.at);
 	else
@@ -397,7 +352,7 @@ on_live(struct record *r, struct reader *in)
 	if (!reader_done(in) || r->live)
 		return false;
 	log_debug("journal has %llu records", (unsigned long long)size);
-	for (uint64_t ref = r->head; ref < r->unsure; ref++)
+	for (uint64_t ref = r->ops.head; ref < r->unsure; ref++)
 		drop_op(r, ref, "the journal's keeper was restarted",
 		    WIRE_DROP_KEEPER);
 	if (r->next_seq > store_applied(r->store))
@@ -437,7 +392,7 @@ on_refused(struct record *r, struct reader *in)
 	(void)snprintf(why, sizeof why, "%.*s",
 	    (int)(text.n < sizeof why ? text.n : sizeof why - 1),
 	    (const char *)text.p);
-	op = find_op(r, ref);
+	op = record_ring_find(&r->ops, ref);
 	if (op != NULL && !op->lasting && !r->writable)
 		drops_add_theirs(&r->drops);
 	refuse_op(r, ref, why);
@@ -578,8 +533,8 @@ on_away(uv_timer_t *timer)
 
 	r->given_up = true;
 	/* What went out on the present link is still going to be answered. */
-	for (uint64_t ref = r->head; ref < r->unsure; ref++) {
-		struct record_op *op = find_op(r, ref);
+	for (uint64_t ref = r->ops.head; ref < r->unsure; ref++) {
+		struct record_op *op = record_ring_find(&r->ops, ref);
 
 		if (op != NULL && !op->lasting)
 			drop_op(r, ref, r->why, WIRE_DROP_KEEPER);
@@ -738,7 +693,7 @@ record_set_hooks(struct record *r, const struct record_hooks *hooks, void *arg)
 void
 record_refuse_all(struct record *r, const char *why)
 {
-	for (uint64_t ref = r->head; ref < r->next; ref++)
+	for (uint64_t ref = r->ops.head; ref < r->ops.next; ref++)
 		refuse_op(r, ref, why);
 }
 
@@ -760,7 +715,7 @@ record_counters(const struct record *r, struct record_counters *out)
 	    .applied = store_applied(r->store),
 	    .stored = r->stored,
 	    .refused = r->refused,
-	    .inflight = r->inflight,
+	    .inflight = r->ops.count,
 	};
 }
 
@@ -785,7 +740,7 @@ record_free(struct record *r)
 	r->link = NULL;
 	r->freed = true;
 	buf_release(&r->head_text);
-	free(r->ring);
+	record_ring_release(&r->ops);
 	uv_close((uv_handle_t *)&r->away, on_handle_closed);
 	uv_close((uv_handle_t *)&r->commit, on_handle_closed);
 	uv_close((uv_handle_t *)&r->tell, on_handle_closed);
