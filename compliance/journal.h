@@ -62,10 +62,11 @@ uint64_t journal_first(const struct journal *j);
 const char *journal_error(const struct journal *j);
 
 /*
- * Appends all or none, and before them what the clock makes necessary. Batch and ack records are checked and leave their
- * row. 0; 1 when the record itself is unfit (only a batch or an ack can be,
- * and those come alone); -1 when storage failed: then nothing can be
- * appended until journal_recover() succeeded.
+ * Appends all or none, and before them what the clock makes necessary. Batch
+ * and ack records are checked and leave their row. 0; 1 when the record itself
+ * is unfit (only a batch or an ack can be, and those come alone); -1 when
+ * storage failed: then nothing can be appended until journal_recover()
+ * succeeded.
  */
 int journal_append(struct journal *j, struct journal_event *events, size_t n);
 

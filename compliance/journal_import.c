@@ -20,8 +20,8 @@ struct work {
 	uint64_t extra_size; /* 0: there is none */
 };
 
-static int __attribute__((format(printf, 2, 3)))
-refuse(struct journal_import *in, const char *fmt, ...)
+int
+journal_import_refuse(struct journal_import *in, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -47,7 +47,8 @@ named(struct work *w, uint64_t seq)
 	char reason[sizeof w->in->why];
 
 	memcpy(reason, w->in->why, sizeof reason);
-	return refuse(w->in, "record %" PRIu64 ": %.200s", seq, reason);
+	return journal_import_refuse(
+	    w->in, "record %" PRIu64 ": %.200s", seq, reason);
 }
 
 /* A checkpoint of just the records that came is stored. */
@@ -95,7 +96,7 @@ compare(struct work *w, const struct journal_record *r)
 		    w->j, "leaf %" PRIu64 " cannot be read", r->seq);
 	if (same)
 		return 0;
-	return refuse(w->in,
+	return journal_import_refuse(w->in,
 	    r->seq < w->in->state.start
 		? "record %" PRIu64 " of the sources contradicts the journal"
 		: "the sources contradict each other in record %" PRIu64,
@@ -133,13 +134,14 @@ derive_purge(struct work *w, const struct leaf *leaf)
 
 	if (!leaf_field_number(leaf->fields, "purge", &n) ||
 	    !leaf_field(leaf->fields, "ranges", &list))
-		return refuse(w->in, "it does not tell what was purged");
+		return journal_import_refuse(
+		    w->in, "it does not tell what was purged");
 	while (r == 0 && ranges_next(&list, &range)) {
 		w->in->state.purged |= range.first < w->j->first;
 		r = journal_remove_range(w->j, range, n, leaf->head.seq);
 	}
 	if (r == 0 && list.n > 0)
-		return refuse(w->in, "its ranges are malformed");
+		return journal_import_refuse(w->in, "its ranges are malformed");
 	return r;
 }
 
@@ -198,7 +200,7 @@ turn(struct work *w, const struct journal_record *r)
 	int rc = 1;
 
 	if (!in->roll)
-		return refuse(in,
+		return journal_import_refuse(in,
 		    "record %" PRIu64 " belongs into another file than record "
 		    "%" PRIu64
 		    ", which seals one. Several files are made anew, "
@@ -213,7 +215,7 @@ turn(struct work *w, const struct journal_record *r)
 	if (rc < 0 || (rc = journal_has_checkpoint(j, j->tree->size)) < 0)
 		return -1;
 	if (rc == 0)
-		return refuse(in,
+		return journal_import_refuse(in,
 		    "record %" PRIu64
 		    ": the checkpoint that the file before ends with did not "
 		    "come with it",
@@ -266,7 +268,8 @@ take_record(struct work *w, const struct journal_record *r)
 		return turn(w, r);
 	if (!leaf_parse(r->leaf, &leaf, &why) ||
 	    (why = breach(w, r, &leaf)) != NULL)
-		return refuse(w->in, "record %" PRIu64 ": %s", r->seq, why);
+		return journal_import_refuse(
+		    w->in, "record %" PRIu64 ": %s", r->seq, why);
 	for (unsigned i = 0; i < r->parts; i++)
 		e.part[i] = r->data[i];
 	if (w->in->partial && leaf.head.kind == EVENT_SEAL &&
@@ -296,7 +299,7 @@ meet(struct work *w)
 		return 0;
 	tree_root(w->j->tree, root);
 	if (memcmp(root, in->root, sizeof root) != 0)
-		return refuse(in,
+		return journal_import_refuse(in,
 		    "with record %" PRIu64 " the sources give another root "
 		    "than the one that was signed at size %" PRIu64
 		    ": they are of another history",
@@ -369,7 +372,7 @@ check_payloads(struct work *w, sqlite3 *db, uint64_t from)
 	}
 	(void)sqlite3_finalize(s); /* rc tells */
 	if (rc == SQLITE_ROW)
-		return refuse(w->in,
+		return journal_import_refuse(w->in,
 		    "the sources have record %" PRIu64
 		    " without its payload, which no purge removed",
 		    seq);
@@ -395,7 +398,7 @@ cut_back(struct work *w)
 		return -1;
 	if (j->segment == w->in->state.segment || !journal_opens(j))
 		return 0;
-	return refuse(w->in,
+	return journal_import_refuse(w->in,
 	    "no checkpoint of the sources vouches for record %" PRIu64
 	    ", which begins a file of the journal, or any after it",
 	    j->tree->size);
@@ -435,7 +438,7 @@ begin(struct work *w)
 	in->state.met = memcmp(root, in->root, sizeof root) == 0;
 	if (in->state.met)
 		return 0;
-	return refuse(in,
+	return journal_import_refuse(in,
 	    "the journal does not give the root that was signed at size "
 	    "%" PRIu64,
 	    in->size);

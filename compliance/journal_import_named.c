@@ -6,7 +6,6 @@
 #include "compliance/journal_store.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,17 +23,6 @@ struct checkpoint {
 	struct note note;
 	struct buf vkey, bare;
 };
-
-static int __attribute__((format(printf, 2, 3)))
-refuse(struct journal_import *in, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(in->why, sizeof in->why, fmt, ap); /* for people */
-	va_end(ap);
-	return 1;
-}
 
 /* ---- checkpoints ---- */
 
@@ -63,19 +51,22 @@ check(struct journal *j, struct journal_import *in, struct view text,
 	const char *why;
 
 	if (!note_parse(text, &c->note, &why))
-		return refuse(in, "checkpoint: %s", why);
+		return journal_import_refuse(in, "checkpoint: %s", why);
 	if (c->note.size == 0 || c->note.size > j->tree->size)
-		return refuse(in, "the checkpoint is ahead of the records");
+		return journal_import_refuse(
+		    in, "the checkpoint is ahead of the records");
 	if (journal_root_at(j, c->note.size, root) != 0)
 		return -1;
 	if (memcmp(root, c->note.root, sizeof root) != 0)
-		return refuse(in, "the checkpoint is not of these records");
+		return journal_import_refuse(
+		    in, "the checkpoint is not of these records");
 	if (journal_key_at(j, c->note.size, &c->vkey) != 0) {
 		buf_clear(&c->vkey);
 		buf_put_text(&c->vkey, journal_vkey(j));
 	}
 	if (!note_parse_vkey(buf_view(&c->vkey), &key))
-		return refuse(in, "the checkpoint's key is malformed");
+		return journal_import_refuse(
+		    in, "the checkpoint's key is malformed");
 	note_put_bare(&c->bare, &c->note, &key);
 	if (c->bare.failed)
 		return journal_fail(j, "out of memory");
@@ -85,7 +76,7 @@ check(struct journal *j, struct journal_import *in, struct view text,
 		memcmp(key.name.p, c->note.origin.p, key.name.n) == 0 &&
 		note_verify(&c->note, &key, &why)))
 		return 0;
-	return refuse(in, "the checkpoint: %s", why);
+	return journal_import_refuse(in, "the checkpoint: %s", why);
 }
 
 /* A row is never ahead of the head, so that moves along. */
@@ -192,8 +183,9 @@ put_lines(struct journal *j, struct journal_import *in, const struct note *note)
 			    &(struct journal_evidence){
 				note->size, c.name, c.time, line});
 		else if (v == LINE_WRONG && in != NULL)
-			r = refuse(in, "the cosignature of %.*s is wrong",
-			    (int)c.name.n, (const char *)c.name.p);
+			r = journal_import_refuse(in,
+			    "the cosignature of %.*s is wrong", (int)c.name.n,
+			    (const char *)c.name.p);
 	}
 	return r;
 }
@@ -318,12 +310,13 @@ put_token(struct journal *j, struct journal_import *in, const struct leaf *leaf,
 	buf_init(&token);
 	if (!is_stamp(leaf) || !text_get_base64(text, &token) ||
 	    !told(leaf, "sha256", hash) || !is_hash(buf_view(&token), hash))
-		r = refuse(in, "it names another time-stamp");
+		r = journal_import_refuse(in, "it names another time-stamp");
 	crypto_sha256(c->bare.data, c->bare.len, hash);
 	if (r == 0 &&
 	    (memmem(token.data, token.len, hash, sizeof hash) == NULL ||
 		!leaf_field_number(leaf->fields, "time", &e.at)))
-		r = refuse(in, "its time-stamp is of another checkpoint");
+		r = journal_import_refuse(
+		    in, "its time-stamp is of another checkpoint");
 	e.bytes = buf_view(&token);
 	if (r == 0)
 		r = journal_insert_evidence(j, &e);
@@ -340,7 +333,7 @@ put_note(struct journal *j, struct journal_import *in, const struct leaf *leaf,
 	const char *why = r == 0 ? contradiction(leaf, &c) : NULL;
 
 	if (why != NULL)
-		r = refuse(in, "%s", why);
+		r = journal_import_refuse(in, "%s", why);
 	if (r == 0 && is_here(j, &c))
 		r = put_checkpoint(j, &c);
 	if (r == 0 && is_here(j, &c))
@@ -380,7 +373,7 @@ journal_import_hold(struct journal *j, struct journal_import *in,
 		    !leaf_field(leaf->fields, "selector", &v) ||
 		    !text_get_base64_fixed(v, want, sizeof want) ||
 		    memcmp(got, want, sizeof got) != 0)
-			r = refuse(in,
+			r = journal_import_refuse(in,
 			    "the words of the hold are not those "
 			    "that it commits to");
 	}

@@ -127,8 +127,6 @@ turn_to(struct journal *j, struct journal *n)
 	j->offset_known = old.offset_known;
 	j->uuid = old.uuid; /* callers may hold these */
 	j->origin = old.origin;
-	j->offset = old.offset;
-	j->offset_known = old.offset_known;
 	j->vkey = old.vkey;
 	*n = old;
 	n->uuid = names[0];

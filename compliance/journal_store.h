@@ -2,10 +2,12 @@
 #define COMPLIANCE_JOURNAL_STORE_H
 
 /*
- * Inside of the journal, shared by its files: journal_store.c opens it and
- * reads, journal.c is the gate that writes, journal_roll.c goes on in the next
- * file, which journal_next.c makes, journal_hold.c has holds and approvals, journal_clock.c knows the
- * clock. Not for anybody else.
+ * Inside of the journal, shared by its files: journal_create.c makes new ones,
+ * journal_store.c opens them and reads, journal.c is the gate that writes,
+ * journal_roll.c goes on in the next file, which journal_next.c makes,
+ * journal_sealed.c and journal_shrink.c change sealed ones, journal_hold.c has
+ * holds and approvals, journal_evidence.c what others say, journal_import*.c
+ * what comes back, journal_clock.c knows the clock. Not for anybody else.
  */
 
 #include <stdbool.h>
@@ -154,6 +156,9 @@ struct journal *journal_open_file(
 int journal_watch(struct journal *j);
 /* The holds in force; NULL with the reason. */
 const struct holds *journal_holds(struct journal *j);
+
+/* ---- journal_create.c ---- */
+
 /*
  * Makes a database with tables and without rows, a transaction open in it; the
  * triggers come later. `old`, when not NULL, is attached by that name.
@@ -163,6 +168,11 @@ sqlite3 *journal_new_file(
 int journal_put_meta(sqlite3 *db, const char *name, const char *value);
 /* The file and what SQLite put beside it are removed. */
 void journal_remove_files(const char *path);
+/* Before the library is used: a role has one thread. */
+void journal_tune_library(void);
+
+/* ---- journal_next.c, journal_shrink.c, journal_sealed.c, journal_roll.c ---- */
+
 /*
  * Makes the next file whole, when this one is sealed: 0 and its path, which
  * the caller frees, or -1.
@@ -218,7 +228,6 @@ void journal_close_old(struct journal *j);
 
 struct leaf_head;
 
-/* Steps a statement that gives no rows. */
 /* Inserts the next leaf with the parts of the event; the tree grows. */
 int journal_put_record(struct journal *j, const struct leaf_head *head,
     struct view leaf, const struct journal_event *e, const uint8_t salts[][32]);
@@ -232,6 +241,9 @@ int journal_remove_range(
 /* ---- journal_import.c: all of an import; 0, or not ---- */
 
 int journal_import_apply(struct journal *j, struct journal_import *in);
+/* Says why it does not hold; 1. */
+int journal_import_refuse(struct journal_import *in, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /*
  * ---- journal_import_named.c: 0; 1 when it does not hold, in->why tells; -1.

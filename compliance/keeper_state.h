@@ -205,15 +205,13 @@ bool keeper_writable(const struct keeper *k);
 void keeper_update(struct keeper *k);
 /* Ends the link to the peer, if there is one, and logs why. */
 void keeper_drop(struct keeper_peer *p, const char *why);
-/* Commits what waits, unless the file is sealed. */
-void keeper_commit(struct keeper *k);
 void keeper_send_receipt(
     struct keeper_peer *p, uint64_t ref, const struct journal_event *e);
 void keeper_send_refused(struct keeper_peer *p, uint64_t ref, const char *why);
 /* Leaves the loop. */
 void keeper_end(struct keeper *k);
 
-/* Records what waits in the queue. */
+/* Records what waits in the queue, unless the file is sealed. */
 void keeper_commit(struct keeper *k);
 /* Answers the engine: a refusal, or the result of a journal_*() call. */
 void keeper_refuse(struct keeper *k, uint64_t ref, const char *why);
