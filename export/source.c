@@ -193,7 +193,7 @@ source_close(struct source *s)
 	if (s == NULL)
 		return;
 	scan_close(s->scan);
-	if (s->self != NULL)
+	if (s->format != NULL && s->self != NULL)
 		s->format->close(s->self);
 	buf_release(&s->note);
 	free(s);

@@ -403,7 +403,7 @@ invite_update(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, const struct identity *who)
 {
 	struct dialog *d = enter(s, h, r, who);
-	struct view target = view_of("", 0);
+	struct view target;
 	uint32_t interval;
 	struct buf *b;
 

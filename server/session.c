@@ -185,7 +185,7 @@ put_key(
 	buf_put_u8(out, '\n');
 	if (device.n > 0)
 		buf_put_view(out, device);
-	else
+	else if (f != NULL)
 		buf_printf(out, "\n%llu", (unsigned long long)f->serial);
 }
 
