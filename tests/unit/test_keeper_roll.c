@@ -1,5 +1,6 @@
 #include "tests/unit/keeper_fixture.h"
 
+#include "compliance/keeper_state.h"
 #include "compliance/segments.h"
 
 /* Reads all of it back; how many records of a kind there are. */
@@ -121,7 +122,13 @@ no_signer_no_other_file(void **state)
 	teardown(&f);
 }
 
-/* A seal that nobody signs: posts wait, then are refused until it is. */
+#define POSTS (UINT64_C(2) * KEEPER_QUEUE_MAX + 1)
+
+/*
+ * A seal that nobody signs: posts wait, then are refused until it is. More of
+ * them than the keeper's queue holds wait outside it: each has its answer, and
+ * none was too many.
+ */
 static void
 a_seal_that_is_not_signed(void **state)
 {
@@ -135,10 +142,16 @@ a_seal_that_is_not_signed(void **state)
 	up(&f);
 	wait_note(&f, 2);
 	assert_int_equal(kill(f.signer.pid, SIGSTOP), 0);
-	for (uint64_t i = 0; i < 600; i++)
+	for (uint64_t i = 0; i < POSTS; i++)
 		send_post(&f.server, i, "{\"v\":1,\"text\":\"x\"}");
 	wait_writable(&f.server, false, why, sizeof why);
 	assert_non_null(strstr(why, "file is full"));
+	for (uint64_t i = 0; i < POSTS - 509; i++) {
+		struct reader r = expect(&f.server, WIRE_REFUSED);
+
+		assert_int_equal(reader_u64(&r), 509 + i);
+		assert_non_null(memmem(r.p, r.n, "file is full", 12));
+	}
 	assert_int_equal(segments_newest(f.journal), 0);
 	assert_int_equal(kill(f.signer.pid, SIGCONT), 0);
 	wait_writable(&f.server, true, NULL, 0);
