@@ -16,7 +16,7 @@
 #include "compliance/segments.h"
 
 #define WORTH 4 /* a file of which no such part is free stays as it is */
-#define ROOM_PAGES 16384 /* that must stay free, for what is recorded now */
+#define ROOM (64U << 20) /* that must stay free, for what is recorded now */
 #define TILES_READ 8     /* compared with their leaves in one call */
 
 struct journal_shrink {
@@ -87,14 +87,12 @@ journal_drop_shrink(struct journal *j)
 
 /* For the new file and its WAL, beside what goes on. */
 static bool
-has_room(const char *path, uint64_t pages)
+has_room(const char *path, uint64_t bytes)
 {
 	struct statvfs disk;
 
-	/* A page of SQLite is 4 KiB. */
 	return statvfs(path, &disk) == 0 &&
-	    (uint64_t)disk.f_bavail * disk.f_frsize / 4096 >=
-	    2 * pages + ROOM_PAGES;
+	    (uint64_t)disk.f_bavail * disk.f_frsize >= 2 * bytes + ROOM;
 }
 
 /* Whether there is something to gain, and room for it: 1, 0, or -1. */
@@ -103,7 +101,7 @@ is_worth(struct journal *j, unsigned segment)
 {
 	struct journal_shrink *s = j->shrink;
 	sqlite3 *db;
-	uint64_t free_pages, pages, one;
+	uint64_t free_pages, pages, page, one;
 	int r = -1;
 
 	db = journal_open_sealed(j, segment, &s->first, &s->end);
@@ -111,12 +109,13 @@ is_worth(struct journal *j, unsigned segment)
 		return -1;
 	if (db_row(db, "PRAGMA freelist_count", NULL, NULL, 0, &free_pages,
 		1) == 1 &&
-	    db_row(db, "PRAGMA page_count", NULL, NULL, 0, &pages, 1) == 1)
+	    db_row(db, "PRAGMA page_count", NULL, NULL, 0, &pages, 1) == 1 &&
+	    db_row(db, "PRAGMA page_size", NULL, NULL, 0, &page, 1) == 1)
 		r = db_row(
 		    db, "SELECT 1 FROM body LIMIT 1", NULL, NULL, 0, &one, 1);
 	if (r == 0)
 		r = free_pages >= pages / WORTH &&
-		    has_room(j->path, pages - free_pages);
+		    has_room(j->path, (pages - free_pages) * page);
 	else if (r == 1)
 		r = 0;
 	if (r == 1 && db_checkpoint_truncate(db) != 0)
