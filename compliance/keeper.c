@@ -12,6 +12,7 @@
 
 #include "compliance/event.h"
 #include "compliance/keeper_state.h"
+#include "compliance/rules.h"
 #include "compliance/wire.h"
 
 #define STOP_MS 2000   /* for the last signature */
@@ -365,12 +366,34 @@ keeper_answer(
 	tend_wal(k);
 }
 
+/* Whether a record is the engine's to make, and in its form; else why not. */
+static bool
+is_of_engine(
+    struct keeper *k, const struct journal_event *e, char *why, size_t why_len)
+{
+	uint64_t size = journal_size(k->journal);
+
+	switch (e->kind) {
+	case EVENT_BATCH:
+	case EVENT_ACK:
+		return true; /* checked as they are appended */
+	case EVENT_ANCHOR:
+		return rules_check_anchor(e->fields, size, why, why_len);
+	case EVENT_AUDIT:
+		return rules_check_audit(e->fields, size, why, why_len);
+	}
+	(void)snprintf(
+	    why, why_len, "records of this kind are the keeper's own");
+	return false;
+}
+
 static bool
 on_control(struct keeper *k, struct view payload)
 {
 	struct reader r = reader_of(payload);
 	struct journal_event e = {0};
 	uint64_t ref = reader_u64(&r);
+	char why[128];
 
 	e.kind = reader_u8(&r);
 	e.fields = reader_rest(&r);
@@ -379,11 +402,8 @@ on_control(struct keeper *k, struct view payload)
 	keeper_commit(k);
 	if (!keeper_writable(k))
 		keeper_send_refused(&k->engine, ref, k->why);
-	else if (e.kind != EVENT_BATCH && e.kind != EVENT_ACK &&
-	    e.kind != EVENT_ANCHOR &&
-	    !(e.kind == EVENT_AUDIT && keeper_audit_fits(k, e.fields)))
-		keeper_send_refused(&k->engine, ref,
-		    "records of this kind are the keeper's own");
+	else if (!is_of_engine(k, &e, why, sizeof why))
+		keeper_send_refused(&k->engine, ref, why);
 	else
 		keeper_answer(k, ref, journal_append(k->journal, &e, 1), &e);
 	return true;

@@ -299,29 +299,3 @@ keeper_server_lost(struct keeper *k)
 	if (!uv_is_active((uv_handle_t *)&k->drop_timer))
 		(void)uv_timer_start(&k->drop_timer, on_drops, OWN_MS, 0);
 }
-
-bool
-keeper_audit_fits(const struct keeper *k, struct view fields)
-{
-	uint64_t first, last, since;
-	struct view result;
-	struct buf same;
-	bool fits;
-
-	if (!leaf_field_number(fields, "first", &first) ||
-	    !leaf_field_number(fields, "last", &last) ||
-	    !leaf_field_number(fields, "since", &since) ||
-	    !leaf_field(fields, "result", &result) || first > last ||
-	    last >= journal_size(k->journal) ||
-	    (!view_is(result, "whole") && !view_is(result, "broken")))
-		return false;
-	buf_init(&same);
-	leaf_put_number(&same, "first", first);
-	leaf_put_number(&same, "last", last);
-	leaf_put_number(&same, "since", since);
-	leaf_put_field(&same, "result", result);
-	fits = !same.failed && same.len == fields.n &&
-	    memcmp(same.data, fields.p, same.len) == 0;
-	buf_release(&same);
-	return fits;
-}

@@ -251,8 +251,6 @@ keeper_frame keeper_take_drops, keeper_take_bye;
 /* The server is there; it is gone, and perhaps had something to tell. */
 void keeper_server_came(struct keeper *k);
 void keeper_server_lost(struct keeper *k);
-/* Whether an audit record of the engine may be recorded. */
-bool keeper_audit_fits(const struct keeper *k, struct view fields);
 /* Records now what was refused. */
 void keeper_report_drops(struct keeper *k);
 

@@ -48,6 +48,22 @@ static const struct field ack_fields[] = {
     {"readback", FIELD_WORD, " yes no "},
 };
 
+static const struct field anchor_fields[] = {
+    {"what", FIELD_WORD, " witness stamp syslog "},
+    {"name", FIELD_WORD, NULL},
+    {"state", FIELD_WORD, " ok failed "},
+    {"size", FIELD_NUMBER, NULL},
+    {"time", FIELD_NUMBER, NULL},
+    {"sha256", FIELD_HASH, NULL},
+};
+
+static const struct field audit_fields[] = {
+    {"first", FIELD_NUMBER, NULL},
+    {"last", FIELD_NUMBER, NULL},
+    {"since", FIELD_NUMBER, NULL},
+    {"result", FIELD_WORD, " whole broken "},
+};
+
 static bool __attribute__((format(printf, 3, 4)))
 fail(char *why, size_t why_len, const char *fmt, ...)
 {
@@ -220,4 +236,31 @@ rules_read_ack(sqlite3 *db, struct view fields, struct rules_ack *out,
 		    ", not %" PRIu64,
 		    last[0] + 1, out->n);
 	return true;
+}
+
+bool
+rules_check_anchor(struct view fields, uint64_t size, char *why, size_t why_len)
+{
+	struct view v[FIELDS_MAX];
+	uint64_t number[FIELDS_MAX];
+
+	return read_fields(fields, anchor_fields,
+		   sizeof anchor_fields / sizeof anchor_fields[0], v, number,
+		   why, why_len) &&
+	    (number[3] <= size ||
+		fail(why, why_len, "there are no %" PRIu64 " records",
+		    number[3]));
+}
+
+bool
+rules_check_audit(struct view fields, uint64_t size, char *why, size_t why_len)
+{
+	struct view v[FIELDS_MAX];
+	uint64_t number[FIELDS_MAX];
+
+	return read_fields(fields, audit_fields,
+		   sizeof audit_fields / sizeof audit_fields[0], v, number, why,
+		   why_len) &&
+	    ((number[0] <= number[1] && number[1] < size) ||
+		fail(why, why_len, "there are no such records"));
 }

@@ -2,9 +2,10 @@
 #define COMPLIANCE_RULES_H
 
 /*
- * What a batch and an acknowledgement must satisfy before they are recorded,
- * with the reason for people when they do not. The triggers of the schema
- * refuse the same once more, without words. Purges: purge_rules.h.
+ * What the engine's records must satisfy before they are recorded, with the
+ * reason for people when they do not. The triggers of the schema refuse the
+ * same of batches and acknowledgements once more, without words. Purges:
+ * purge_rules.h.
  */
 
 #include <sqlite3.h>
@@ -38,5 +39,10 @@ bool rules_read_batch(sqlite3 *db, struct view fields, uint64_t size,
     struct rules_batch *out, char *why, size_t why_len);
 bool rules_read_ack(sqlite3 *db, struct view fields, struct rules_ack *out,
     char *why, size_t why_len);
+/* The same of records that leave no row. */
+bool rules_check_anchor(
+    struct view fields, uint64_t size, char *why, size_t why_len);
+bool rules_check_audit(
+    struct view fields, uint64_t size, char *why, size_t why_len);
 
 #endif

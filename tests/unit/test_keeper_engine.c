@@ -164,6 +164,51 @@ purge_over_the_wire(void **state)
 	teardown(&f);
 }
 
+#define ANCHOR(what, state, size)                                              \
+	"what " what "\nname w\nstate " state "\nsize " size                   \
+	"\ntime 0\nsha256 -\n"
+#define AUDIT(first, last, result)                                             \
+	"first " first "\nlast " last "\nsince 1\nresult " result "\n"
+
+/* The engine reads what others say: what it asks to be recorded has a form. */
+static void
+records_of_the_engine(void **state)
+{
+	static const struct {
+		unsigned kind;
+		const char *fields, *why;
+	} wrong[] = {
+	    {EVENT_ANCHOR, "what\n", "fields are malformed"},
+	    {EVENT_ANCHOR, "what witness\n", "field name is missing"},
+	    {EVENT_ANCHOR, "what witness\nname a b\n", "malformed"},
+	    {EVENT_ANCHOR, ANCHOR("person", "ok", "1"), "field what"},
+	    {EVENT_ANCHOR, ANCHOR("stamp", "fine", "1"), "field state"},
+	    {EVENT_ANCHOR, ANCHOR("stamp", "ok", "01"), "field size"},
+	    {EVENT_ANCHOR, ANCHOR("stamp", "ok", "3"), "no 3 records"},
+	    {EVENT_ANCHOR, ANCHOR("stamp", "ok", "2") "more 1\n",
+		"more fields"},
+	    {EVENT_AUDIT, AUDIT("0", "1", "odd"), "field result"},
+	    {EVENT_AUDIT, AUDIT("1", "0", "whole"), "no such records"},
+	    {EVENT_AUDIT, AUDIT("0", "2", "whole"), "no such records"},
+	};
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	link_test(&f, "engine", &f.engine);
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		send_control(&f.engine, i, wrong[i].kind, wrong[i].fields);
+		expect_refused(&f.engine, i, wrong[i].why);
+	}
+	send_control(
+	    &f.engine, 20, EVENT_ANCHOR, ANCHOR("witness", "failed", "2"));
+	assert_int_equal(expect_recorded(&f.engine, 20), 2);
+	send_control(&f.engine, 21, EVENT_AUDIT, AUDIT("0", "2", "whole"));
+	assert_int_equal(expect_recorded(&f.engine, 21), 3);
+	teardown(&f);
+}
+
 /* A reader in the middle of its work delays the emptying, no more. */
 static void
 purge_waits_for_readers(void **state)
@@ -313,6 +358,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(purge_over_the_wire),
+	    cmocka_unit_test(records_of_the_engine),
 	    cmocka_unit_test(purge_waits_for_readers),
 	    cmocka_unit_test(a_purge_whose_file_is_missing),
 	};
