@@ -425,8 +425,9 @@ purge_fields(struct journal *j, sqlite3 *both, const struct journal_purge *p,
 	(void)sqlite3_reset(j->stmt[S_RANGE_NEXT]); /* 0 is refused below */
 	if (c->purge_number == 0)
 		return journal_fail_sql(j, "purge number");
+	/* A sealed file that cannot be read is no reason to stop recording. */
 	if (digest_ranges(j, both, p, digest, &events) != 0)
-		return -1;
+		return both != NULL ? 1 : -1;
 	if (put_purge(fields, p, facts, c->purge_number, events, digest) != 0)
 		return journal_fail(j, "out of memory");
 	if (fields->len <= LEAF_FIELDS_MAX)
@@ -509,6 +510,8 @@ journal_recover(struct journal *j)
 	if (journal_load(j) != 0)
 		return -1;
 	j->writable = true;
+	/* A purge that failed may have been recorded all the same. */
+	j->undone = j->segment > 0;
 	return journal_commit(j, &nothing);
 }
 

@@ -248,7 +248,7 @@ journal_release(struct journal *j, uint64_t n, uint32_t by, bool others,
 
 	if (!journal_writable(j))
 		return -1;
-	r = n <= INT64_MAX ? may_release(j, n, by, others) : 1;
+	r = may_release(j, n, by, others);
 	if (r != 0)
 		return r;
 	buf_init(&fields);

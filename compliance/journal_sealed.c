@@ -67,32 +67,6 @@ make_views(sqlite3 *db, uint64_t first, uint64_t last)
 	    : -1;
 }
 
-sqlite3 *
-journal_open_both(
-    struct journal *j, unsigned segment, uint64_t first, uint64_t last)
-{
-	char *path = segments_path(j->path, j->segment);
-	char *old = segments_path(j->path, segment);
-	sqlite3 *db = NULL;
-	char why[200];
-
-	if (path == NULL || old == NULL)
-		(void)journal_fail(j, "out of memory");
-	else if ((db = db_open(path, DB_READ, DB_SYNC_FULL, why, sizeof why)) ==
-	    NULL)
-		(void)journal_fail(j, "%s", why);
-	else if (!segments_exists(j->path, segment) ||
-	    bind_run(db, "ATTACH ? AS old", old) != 0 ||
-	    make_views(db, first, last) != 0) {
-		(void)journal_fail(j, "%s: %s", old, sqlite3_errmsg(db));
-		db_close(db);
-		db = NULL;
-	}
-	free(path);
-	free(old);
-	return db;
-}
-
 /* ---- carrying out ---- */
 
 #define SETTLE_RANGES 500 /* looked at in one call */
@@ -207,6 +181,38 @@ journal_open_sealed(
 	*first = f.first;
 	*end = f.end;
 	return f.db;
+}
+
+sqlite3 *
+journal_open_both(
+    struct journal *j, unsigned segment, uint64_t first, uint64_t last)
+{
+	uint64_t begin, end;
+	char *path, *old;
+	char why[200];
+	/* Before it is on record: that it can be carried out, in that file. */
+	sqlite3 *db = journal_open_sealed(j, segment, &begin, &end);
+
+	if (db == NULL)
+		return NULL;
+	db_close(db);
+	db = NULL;
+	path = segments_path(j->path, j->segment);
+	old = segments_path(j->path, segment);
+	if (path == NULL || old == NULL)
+		(void)journal_fail(j, "out of memory");
+	else if ((db = db_open(path, DB_READ, DB_SYNC_FULL, why, sizeof why)) ==
+	    NULL)
+		(void)journal_fail(j, "%s", why);
+	else if (bind_run(db, "ATTACH ? AS old", old) != 0 ||
+	    make_views(db, first, last) != 0) {
+		(void)journal_fail(j, "%s: %s", old, sqlite3_errmsg(db));
+		db_close(db);
+		db = NULL;
+	}
+	free(path);
+	free(old);
+	return db;
 }
 
 /* A row of the newest file's purge_range. */

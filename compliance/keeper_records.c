@@ -211,6 +211,7 @@ on_recover(uv_timer_t *timer)
 	}
 	k->recovered_ms = uv_now(&k->loop);
 	log_info("%s can be written again", k->path);
+	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
 	keeper_compare(k);
 	keeper_roll(k);
 	/* Storage may have failed between a new file and its first record. */

@@ -7,6 +7,8 @@
 
 #include "base/conf.h"
 
+#include "compliance/journal_store.h"
+
 #define HALL "ma-chan://example.test/hall"
 #define POLICY "required records\nafter 0\n" POLICY_REST
 
@@ -153,6 +155,42 @@ purges_reach_sealed_files(void **state)
 	end_files(&f);
 }
 
+/* SQLite hands it on as the commit's own, after it is done. */
+static int
+fail_late(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	(void)arg;
+	(void)db;
+	(void)name;
+	(void)pages;
+	return SQLITE_IOERR;
+}
+
+/* The commit said that it failed, and did not: the purge is on record. */
+static void
+a_purge_that_failed_is_recorded(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	three_files(&f);
+	if (journal_truncate(f.j) != 0)
+		fail_msg("%s", journal_error(f.j));
+	(void)sqlite3_wal_hook(f.j->db, fail_late, NULL);
+	assert_int_equal(purge(&f, 5, 20), -1);
+	assert_false(journal_writable(f.j));
+	assert_int_equal(journal_watch(f.j), 0);
+	assert_int_equal(journal_recover(f.j), 0);
+	assert_true(journal_undone(f.j));
+	assert_int_equal(payloads(&f, 0), 2 * 252 + 1);
+	assert_int_equal(purge(&f, 300, 309), 1);
+	if (journal_truncate(f.j) != 0)
+		fail_msg("%s", journal_error(f.j));
+	assert_int_equal(payloads(&f, 0), 2 * (252 - 15));
+	assert_int_equal(purge(&f, 300, 309), 0);
+	end_files(&f);
+}
+
 /* An old copy brings payloads back that were purged. */
 static void
 old_copies_are_found(void **state)
@@ -266,11 +304,15 @@ a_file_that_is_missing(void **state)
 	assert_false(journal_undone(f.j));
 	assert_int_equal(purge(&f, 300, 309), 0);
 	assert_int_equal(payloads(&f, 0), 2 * (252 - 15));
+	if (journal_truncate(f.j) != 0)
+		fail_msg("%s", journal_error(f.j));
 	/* Another file of that name is left as it is. */
 	file_of(&f, 1, away);
 	copy_file(away, path);
 	next = 0;
 	assert_int_equal(journal_settle(f.j, 0, &next, &out), -1);
+	assert_non_null(strstr(journal_error(f.j), "not the file"));
+	assert_int_equal(purge(&f, 30, 40), 1);
 	assert_non_null(strstr(journal_error(f.j), "not the file"));
 	end_segments(&f);
 }
@@ -426,6 +468,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(purges_reach_sealed_files),
+	    cmocka_unit_test(a_purge_that_failed_is_recorded),
 	    cmocka_unit_test(old_copies_are_found),
 	    cmocka_unit_test(the_fence_knows_later_holds),
 	    cmocka_unit_test(a_hold_after_the_purge),
