@@ -49,8 +49,9 @@ adapter_link_enter(struct adapter_link *l, enum adapter_stage stage)
 	l->heard = adapter_link_now(l);
 }
 
-bool
-adapter_link_waits_for_keeper(const struct adapter_link *l)
+/* In a stage whose next step is the keeper's. */
+static bool
+waits_for_keeper(const struct adapter_link *l)
 {
 	return l->stage == STAGE_CUTTING || l->stage == STAGE_RECORDING;
 }
@@ -187,7 +188,7 @@ adapter_link_fail(struct adapter_link *l, bool restart, const char *fmt, ...)
 		drop_io(l);
 		l->env->restart(l->env->arg, l->conf->name);
 	}
-	if (!adapter_link_waits_for_keeper(l)) {
+	if (!waits_for_keeper(l)) {
 		adapter_says_release(&l->receipt);
 		adapter_link_rest(l);
 		adapter_link_finish_runs(l, UINT64_MAX, l->failure);
@@ -453,7 +454,7 @@ void
 adapter_link_attach(struct adapter_link *l, int fd)
 {
 	bool working = l->stage != STAGE_IDLE && l->stage != STAGE_ABSENT &&
-	    l->stage != STAGE_WAITING && !adapter_link_waits_for_keeper(l);
+	    l->stage != STAGE_WAITING && !waits_for_keeper(l);
 
 	if (l->io != NULL)
 		drop_io(l);
@@ -464,7 +465,7 @@ adapter_link_attach(struct adapter_link *l, int fd)
 	    line_io_new(l->env->loop, fd, ADAPTER_LINK_LINE_MAX, &io_events, l);
 	if (l->io == NULL)
 		log_fatal("out of memory");
-	if (!adapter_link_waits_for_keeper(l))
+	if (!waits_for_keeper(l))
 		adapter_link_rest(l);
 	adapter_link_step(l);
 }
@@ -472,7 +473,7 @@ adapter_link_attach(struct adapter_link *l, int fd)
 void
 adapter_link_kick(struct adapter_link *l)
 {
-	if (adapter_link_waits_for_keeper(l))
+	if (waits_for_keeper(l))
 		l->not_before = 0;
 	adapter_link_step(l);
 }

@@ -63,8 +63,6 @@ uint64_t adapter_link_now(const struct adapter_link *l);
 void adapter_link_enter(struct adapter_link *l, enum adapter_stage stage);
 /* To the stage when no batch is in somebody's hands. */
 void adapter_link_rest(struct adapter_link *l);
-/* In a stage whose next step is the keeper's. */
-bool adapter_link_waits_for_keeper(const struct adapter_link *l);
 /* Ends the runs whose target is at most below. */
 void adapter_link_finish_runs(
     struct adapter_link *l, uint64_t below, const char *failure);

@@ -20,8 +20,9 @@ cosign_parse_vkey(struct view text, struct note_vkey *out)
 	return note_parse_typed_vkey(text, NOTE_COSIGNATURE, out);
 }
 
-void
-cosign_put_message(struct buf *b, uint64_t time, struct view body)
+/* "cosignature/v1" LF "time N" LF and the body: what is signed. */
+static void
+put_message(struct buf *b, uint64_t time, struct view body)
 {
 	buf_put_text(b, "cosignature/v1\ntime ");
 	buf_put_decimal(b, time);
@@ -40,7 +41,7 @@ cosign_put_line(struct buf *b, struct view body, struct view name,
 	buf_init(&message);
 	buf_init(&blob);
 	crypto_key_public(key, public);
-	cosign_put_message(&message, time, body);
+	put_message(&message, time, body);
 	ok = !message.failed &&
 	    crypto_sign(key, message.data, message.len, signature);
 	buf_put_u32(&blob, note_typed_id(NOTE_COSIGNATURE, name, public));
@@ -97,7 +98,7 @@ cosign_verify(
 	    memcmp(c->name.p, key->name.p, c->name.n) != 0)
 		return false;
 	buf_init(&message);
-	cosign_put_message(&message, c->time, body);
+	put_message(&message, c->time, body);
 	ok = !message.failed &&
 	    crypto_verify(key->public, message.data, message.len, c->signature);
 	buf_release(&message);

@@ -30,8 +30,6 @@ void cosign_put_vkey(
     struct buf *b, struct view name, const uint8_t public[CRYPTO_PUBLIC_LEN]);
 /* False when malformed or when the key id does not belong to the key. */
 bool cosign_parse_vkey(struct view text, struct note_vkey *out);
-/* "cosignature/v1" LF "time N" LF and the body: what is signed. */
-void cosign_put_message(struct buf *b, uint64_t time, struct view body);
 /* Appends the line, its LF included; false: cannot sign. */
 bool cosign_put_line(struct buf *b, struct view body, struct view name,
     uint64_t time, const struct crypto_key *key);

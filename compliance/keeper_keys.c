@@ -186,10 +186,24 @@ answer(struct keeper *k, const char *why)
 		keeper_send_receipt(&k->engine, turn->ref, &e);
 }
 
+/* When none is under way. */
+static void
+begin_turn(struct keeper *k, const char *reason, bool clean)
+{
+	struct keeper_turn *turn = &k->turn;
+
+	if (turn->stage != TURN_NONE || k->doomed)
+		return;
+	turn->stage = TURN_WANTED;
+	turn->reason = reason;
+	turn->clean = clean;
+	keeper_sign(k);
+}
+
 static void
 on_daily(uv_timer_t *timer)
 {
-	keeper_keys_turn(timer->data, "daily", true);
+	begin_turn(timer->data, "daily", true);
 }
 
 static void
@@ -251,26 +265,13 @@ keeper_keys_since(struct keeper *k)
 	return first.seq;
 }
 
-void
-keeper_keys_turn(struct keeper *k, const char *reason, bool clean)
-{
-	struct keeper_turn *turn = &k->turn;
-
-	if (turn->stage != TURN_NONE || k->doomed)
-		return;
-	turn->stage = TURN_WANTED;
-	turn->reason = reason;
-	turn->clean = clean;
-	keeper_sign(k);
-}
-
 bool
 keeper_keys_ready(struct keeper *k)
 {
 	if (k->turn.stage != TURN_NONE)
 		return false;
 	if (!k->turn.done && k->conf->rotate_at_start) {
-		keeper_keys_turn(k, "start", true);
+		begin_turn(k, "start", true);
 		return false;
 	}
 	if (!k->turn.done)
@@ -516,8 +517,8 @@ keeper_keys_on_asked(struct keeper *k, struct view payload)
 	turn->ref = ref;
 	turn->generation = k->engine.generation;
 	if (compromised)
-		keeper_keys_turn(k, "compromise", false);
+		begin_turn(k, "compromise", false);
 	else
-		keeper_keys_turn(k, "demand", true);
+		begin_turn(k, "demand", true);
 	return true;
 }

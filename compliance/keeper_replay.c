@@ -73,8 +73,8 @@ send_some(struct keeper *k)
 	return r;
 }
 
-void
-keeper_replay_step(uv_timer_t *timer)
+static void
+on_replay(uv_timer_t *timer)
 {
 	struct keeper *k = timer->data;
 	uint64_t wait = 0;
@@ -85,7 +85,7 @@ keeper_replay_step(uv_timer_t *timer)
 	else
 		r = send_some(k);
 	if (r == 1) {
-		(void)uv_timer_start(timer, keeper_replay_step, wait, 0);
+		(void)uv_timer_start(timer, on_replay, wait, 0);
 		return;
 	}
 	if (r == 0) {
@@ -110,5 +110,5 @@ keeper_replay_start(struct keeper *k, uint64_t from)
 		keeper_drop(&k->server, "the replay failed");
 		return;
 	}
-	(void)uv_timer_start(&k->replay_timer, keeper_replay_step, 0, 0);
+	(void)uv_timer_start(&k->replay_timer, on_replay, 0, 0);
 }

@@ -333,8 +333,6 @@ uint64_t keeper_keys_since(struct keeper *k);
 bool keeper_keys_ready(struct keeper *k);
 /* The journal begins: its key has not signed yet. */
 void keeper_keys_fresh(struct keeper *k);
-/* Begins a turn, when none is under way. */
-void keeper_keys_turn(struct keeper *k, const char *reason, bool clean);
 /* The next step of a turn, if the signer is to do no other thing now. */
 bool keeper_keys_step(struct keeper *k);
 /* Frames of the signer (WIRE_KEY) and of the engine (WIRE_KEY_TURN). */
@@ -355,6 +353,5 @@ void keeper_keys_refused(struct keeper *k, const char *why);
  */
 void keeper_replay_start(struct keeper *k, uint64_t from);
 void keeper_replay_stop(struct keeper *k);
-void keeper_replay_step(uv_timer_t *timer);
 
 #endif

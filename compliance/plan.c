@@ -68,8 +68,9 @@ plan_free(struct plan *p)
 	free(p);
 }
 
-bool
-plan_ranges_add(struct plan_ranges *r, uint64_t seq)
+/* False when the record does not fit any more. */
+static bool
+add_record(struct plan_ranges *r, uint64_t seq)
 {
 	if (r->count > 0 && seq - r->range[0].first >= PLAN_SPAN)
 		return false;
@@ -139,7 +140,7 @@ look(struct plan *p, struct pass *pass, struct scan *scan, uint64_t end,
 		    rec.seq >= scan_file_end(scan, p->found.range[0].first)) {
 			r = 1; /* no purge reaches over the end of a file */
 			break;
-		} else if (!plan_ranges_add(&p->found, rec.seq)) {
+		} else if (!add_record(&p->found, rec.seq)) {
 			r = 1;
 			break;
 		}

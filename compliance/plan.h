@@ -59,7 +59,5 @@ struct plan_ranges {
 	size_t count, text;  /* bytes of the text so far, at most */
 	bool joined; /* nothing but control records since the last one */
 };
-/* False when the record does not fit any more. */
-bool plan_ranges_add(struct plan_ranges *r, uint64_t seq);
 
 #endif

@@ -9,11 +9,12 @@
 #include "compliance/event.h"
 
 /*
+ * Value of the member "room" of an envelope; empty when it has none.
  * Quotes inside strings are escaped, so these bytes are a member's name; and
  * what stands for a room has nothing that JSON escapes.
  */
-struct view
-retention_room(struct view envelope)
+static struct view
+room_of(struct view envelope)
 {
 	static const char member[] = "\"room\":\"";
 	const uint8_t *at = envelope.n == 0
@@ -42,7 +43,7 @@ fits(const struct conf_retention *r, unsigned kind, struct view room)
 struct retention_class
 retention_of(const struct conf *c, unsigned kind, struct view envelope)
 {
-	struct view room = retention_room(envelope);
+	struct view room = room_of(envelope);
 
 	for (size_t i = 0; i < c->retention_count; i++) {
 		const struct conf_retention *r = &c->retentions[i];

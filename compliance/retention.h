@@ -32,7 +32,5 @@ size_t retention_times(const struct conf *c, int64_t *out);
 void retention_put_text(struct buf *b, const struct conf *c);
 /* That field: "-" without sections, else the hexadecimal hash. */
 void retention_put_classes(struct buf *b, const struct conf *c);
-/* Value of the member "room" of an envelope; empty when it has none. */
-struct view retention_room(struct view envelope);
 
 #endif
