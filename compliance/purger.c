@@ -189,7 +189,9 @@ attempt(struct purger *p)
 		return;
 	case PLAN_FAILED:
 		give_up(p, "journal cannot be read",
-		    view_text(scan_error(p->scan)));
+		    view_text(scan_error(p->scan)[0] != '\0'
+			    ? scan_error(p->scan)
+			    : ledger_error(p->ledger)));
 		return;
 	}
 }
