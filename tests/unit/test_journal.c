@@ -130,6 +130,9 @@ no_row_can_be_changed(void **state)
 		"INSERT INTO body(id, salt, data) VALUES (2560000, zeroblob(32), x'00')"},
 	    {"body does not belong to a new leaf",
 		"INSERT INTO body(salt, data) VALUES (zeroblob(32), x'00')"},
+	    {"body does not belong to a new leaf",
+		"INSERT INTO body(id, salt, data)"
+		" VALUES (302 << 8 | 7, zeroblob(32), x'00')"},
 	    {"tile is append-only", "UPDATE tile SET data = zeroblob(8192)"},
 	    {"tile is append-only", "DELETE FROM tile"},
 	    {"tile is not the next one of its level",

@@ -217,6 +217,62 @@ triggers_guard_the_purge(void **state)
 	end_fixture(&f);
 }
 
+/* All is well but what the adapter said, or who approved. */
+static void
+triggers_know_words_and_persons(void **state)
+{
+	static const char range[] =
+	    "INSERT INTO purge_range(first, last, n, seq) VALUES (1, 9, 1, %u)";
+	static const char *const states[] = {"sent", "accepted", "stored"};
+	static const uint32_t second[] = {4, 4, 5}; /* the first is 4 */
+	struct journal_event e;
+	struct fixture f;
+	sqlite3 *db;
+	char sql[160];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		for (size_t k = 0; k < 3; k++) {
+			bool stored = i == 2, approved = k == 2;
+
+			new_fixture(&f);
+			assert_int_equal(
+			    append_text(&f, EVENT_POLICY,
+				"required records\nafter 0\napprovals 2\n",
+				NULL),
+			    0);
+			append_posts(&f, 9);
+			assert_int_equal(
+			    append_batch(&f, "records", 1, 0, 9), 0);
+			assert_int_equal(
+			    append_ack(&f, "records", 1, 0, 9, states[i]), 0);
+			assert_int_equal(journal_approve(f.j, 10, 4, &e), 0);
+			if (k > 0)
+				assert_int_equal(
+				    journal_approve(f.j, 10, second[k], &e), 0);
+			assert_int_equal(append_text(&f, EVENT_PURGE,
+					     "purge 1\nfirst 1\nlast 9\n", &e),
+			    0);
+			(void)snprintf(sql, sizeof sql, range, (unsigned)e.seq);
+			db = open_raw(&f);
+			if (!stored)
+				refused(db,
+				    "purge of records that a required adapter "
+				    "has not stored",
+				    sql);
+			else if (!approved)
+				refused(db,
+				    "purge of records that too few persons "
+				    "approved",
+				    sql);
+			else
+				assert_int_equal(db_exec(db, sql), 0);
+			db_close(db);
+			end_fixture(&f);
+		}
+	}
+}
+
 /* No policy record: nothing is required, so nothing may go. */
 static void
 no_policy_no_purge(void **state)
@@ -252,6 +308,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(purge_only_what_is_stored),
 	    cmocka_unit_test(triggers_guard_the_purge),
+	    cmocka_unit_test(triggers_know_words_and_persons),
 	    cmocka_unit_test(no_policy_no_purge),
 	};
 
