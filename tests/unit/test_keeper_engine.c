@@ -113,6 +113,7 @@ purge_over_the_wire(void **state)
 	struct fixture f;
 	char wal[300];
 	uint64_t seq, until;
+	struct reader purged;
 
 	(void)state;
 	setup(&f, NULL);
@@ -145,8 +146,14 @@ purge_over_the_wire(void **state)
 	expect_refused(&f.engine, 9, "out of order");
 	assert_true(
 	    file_has(f.journal, "CANARY-93b1") || file_has(wal, "CANARY-93b1"));
+	send_u64(&f.server, WIRE_GONE, 0);
+	nap(50);
 	send_purge(&f.engine, 10, 0, 101);
 	assert_int_equal(expect_recorded(&f.engine, 10), 104);
+	/* The server, which waits for it, drops its copies. */
+	purged = expect(&f.server, WIRE_PURGED);
+	assert_int_equal(reader_u64(&purged), 104);
+	assert_true(view_is(reader_rest(&purged), "0-101"));
 	for (until = now_ms() + WAIT_MS;
 	     file_has(wal, "CANARY-93b1") || file_has(f.journal, "CANARY-93b1");
 	     nap(10))
@@ -161,6 +168,11 @@ purge_over_the_wire(void **state)
 		assert_int_equal(size, 105);
 	}
 	assert_int_equal(post(&f.server, 1), 105);
+	/* What a server that is away has in its store, nobody knows. */
+	link_test(&f, "server", &f.server);
+	nap(50);
+	send_purge(&f.engine, 11, 105, 105);
+	expect_refused(&f.engine, 11, "has not told what it holds");
 	teardown(&f);
 }
 
