@@ -159,24 +159,46 @@ prepare(struct fixture *f, uint64_t epoch)
 	buf_release(&out);
 }
 
-/* A tree of one record: its root is the leaf's hash. */
-static enum signer_verdict
-turn(struct fixture *f, uint64_t old, uint64_t epoch, bool clean,
-    struct buf *note, char *why, size_t why_len)
+static void
+refuse_epoch(struct fixture *f, uint64_t epoch)
 {
-	uint8_t root[TREE_HASH_LEN];
+	struct buf in, out;
+	char why[256] = "";
+
+	buf_init(&in);
+	buf_init(&out);
+	buf_put_u64(&in, epoch);
+	assert_int_equal(
+	    signer_rotate(f->s, buf_view(&in), &out, why, sizeof why),
+	    SIGNER_REFUSED);
+	assert_non_null(strstr(why, "cannot begin: the next one is 1"));
+	assert_int_equal(out.len, 0);
+	buf_release(&in);
+	buf_release(&out);
+}
+
+/* To a tree of one record, or of two. */
+static enum signer_verdict
+turn_to(struct fixture *f, uint64_t size, uint64_t old, uint64_t epoch,
+    bool clean, struct buf *note, char *why, size_t why_len)
+{
+	uint8_t left[TREE_HASH_LEN], right[TREE_HASH_LEN], root[TREE_HASH_LEN];
 	enum signer_verdict v;
 	struct buf in, out;
 
-	tree_leaf_hash("x", 1, root);
+	tree_leaf_hash("x", 1, left);
+	tree_leaf_hash("y", 1, right);
+	tree_node_hash(left, right, root);
 	buf_init(&in);
 	buf_init(&out);
 	buf_put_u64(&in, epoch);
 	buf_put_u8(&in, clean);
 	buf_put_u64(&in, old);
-	buf_put_u64(&in, 1);
-	buf_put(&in, root, sizeof root);
-	buf_put_u16(&in, 0);
+	buf_put_u64(&in, size);
+	buf_put(&in, size == 1 ? left : root, sizeof root);
+	buf_put_u16(&in, size == 2 && old == 1);
+	if (size == 2 && old == 1)
+		buf_put(&in, right, sizeof right);
 	v = signer_turn(f->s, buf_view(&in), &out, why, why_len);
 	if (v == SIGNER_SIGNED) {
 		buf_clear(note);
@@ -185,6 +207,13 @@ turn(struct fixture *f, uint64_t old, uint64_t epoch, bool clean,
 	buf_release(&in);
 	buf_release(&out);
 	return v;
+}
+
+static enum signer_verdict
+turn(struct fixture *f, uint64_t old, uint64_t epoch, bool clean,
+    struct buf *note, char *why, size_t why_len)
+{
+	return turn_to(f, 1, old, epoch, clean, note, why, why_len);
 }
 
 static void
@@ -230,6 +259,10 @@ one_key_after_the_other(void **state)
 	assert_int_equal(
 	    turn(&f, 0, 1, true, &note, why, sizeof why), SIGNER_ANEW);
 	assert_non_null(strstr(why, "was not made ready"));
+	/* Nor is any other epoch than the next one made ready. */
+	refuse_epoch(&f, 0);
+	refuse_epoch(&f, 2);
+	assert_false(there(&f, "after"));
 	prepare(&f, 1);
 	path_of(&f, "after", path);
 	assert_int_equal(stat(path, &st), 0);
@@ -245,6 +278,9 @@ one_key_after_the_other(void **state)
 	check_after(&f);
 	(void)reopen(&f);
 	assert_int_equal(epoch_of(&f, vkey), 1);
+	/* Of another size it is not that answer. */
+	assert_int_equal(
+	    turn_to(&f, 2, 1, 1, true, &again, why, sizeof why), SIGNER_ANEW);
 	buf_release(&again);
 	buf_release(&note);
 	teardown(&f);
@@ -324,6 +360,10 @@ each_step_goes_on(void **state)
 			assert_int_equal(
 			    turn(&f, 1, 1, true, &note, why, sizeof why),
 			    SIGNER_SIGNED);
+		} else {
+			/* The closing key signs nothing any more. */
+			assert_int_equal(epoch_of(&f, vkey), 1);
+			assert_string_equal(vkey, f.vkey[1]);
 		}
 		check_note(&note, f.vkey[0]);
 		assert_int_equal(turn(&f, 1, 1, true, &note, why, sizeof why),
@@ -348,6 +388,41 @@ refuse(struct fixture *f, const char *words, const char *step)
 	assert_null(f->s);
 	if (strstr(why, words) == NULL || strstr(why, step) == NULL)
 		fail_msg("%s", why);
+}
+
+/* The state, but of an origin that differs in one letter. */
+static void
+put_other(const struct fixture *f, const struct buf *state)
+{
+	struct buf other;
+
+	buf_init(&other);
+	buf_put_view(&other, buf_view(state));
+	assert_memory_equal(other.data, ORIGIN, strlen(ORIGIN));
+	other.data[0] = 'f';
+	put(f, "state", buf_view(&other));
+	buf_release(&other);
+}
+
+/* That key of a journal with another name. */
+static void
+put_foreign(const struct fixture *f, const char *name)
+{
+	struct fixture other = {.s = NULL};
+	char why[256] = "";
+	struct buf text;
+
+	buf_init(&text);
+	(void)snprintf(
+	    other.dir, sizeof other.dir, "/tmp/chancery-test-XXXXXX");
+	assert_non_null(mkdtemp(other.dir));
+	assert_int_equal(
+	    signer_init(other.dir, "f" ORIGIN, &text, why, sizeof why), 0);
+	buf_clear(&text);
+	take(&other, name, &text);
+	put(f, name, buf_view(&text));
+	buf_release(&text);
+	teardown(&other);
 }
 
 static void
@@ -378,6 +453,13 @@ folders_that_are_refused(void **state)
 			text.data, (size_t)(line + 11 - (char *)text.data)));
 		(void)reopen(&f);
 	}
+	/* What was signed last under another name. */
+	buf_clear(&text);
+	take(&f, "state", &text);
+	put_other(&f, &text);
+	refuse(&f, "not the state of the key", ORIGIN);
+	put(&f, "state", buf_view(&text));
+	(void)reopen(&f);
 	/* Keys of different times. */
 	buf_clear(&text);
 	take(&f, "next", &text);
@@ -385,6 +467,9 @@ folders_that_are_refused(void **state)
 	refuse(&f, "not of epochs that follow each other", "different times");
 	path_of(&f, "after", path);
 	assert_int_equal(unlink(path), 0);
+	put_foreign(&f, "next");
+	refuse(&f, "a key of another origin", "next");
+	put(&f, "next", buf_view(&text));
 	path_of(&f, "key", path);
 	assert_int_equal(unlink(path), 0);
 	refuse(&f, "No such file", "--new-incarnation --reason signer");
