@@ -1,0 +1,276 @@
+/* Purge certificates whose proofs hold and whose records break a rule. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "export/verify_certificate.h"
+#include "tests/unit/verify_fixture.h"
+#include "tests/unit/verify_run.h"
+
+#define SHA "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define COMMITMENT "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+#define POLICY_REST_2                                                          \
+	"approvals 2\nquorum 0\nwitnesses -\nstamp no\nclasses -\n"
+#define ACK(adapter)                                                           \
+	"adapter " adapter "\nbatch 1\nfirst 0\nlast 3\nstate stored\n"        \
+	"location l\nsha256 " SHA "\nbytes 9\nreadback yes\n"
+
+#define NONE UINT64_MAX
+#define PURGE 8
+
+/* Record 0 is the open record, 2 and 3 are posts. */
+static const struct {
+	unsigned kind;
+	const char *fields;
+} records[] = {
+    [1] = {134, "required records,vault\nafter 60\n" POLICY_REST_2},
+    [4] = {130, ACK("records")},
+    [5] = {130, ACK("vault")},
+    [6] = {145, "below 4\nby uid:4\n"},
+    [7] = {145, "below 5\nby uid:5\n"},
+    [PURGE] = {131,
+	"purge 1\nfirst 2\nlast 3\ncount 2\nranges 2-3\nleaves " SHA
+	"\nacks records:4,vault:5\nheld 0\nhold -\napprovals 6,7\nanchor -\n"
+	"policy 1\n"},
+    [9] = {134, "required records,vault\nafter 60\n" POLICY_REST_2},
+    [10] = {130, ACK("vault")},
+    [11] = {145, "below 5\nby uid:5\n"},
+    [12] = {138, "hold 1\nmatter m\nselector " COMMITMENT "\nby uid:4\n"},
+};
+#define RECORDS (sizeof(records) / sizeof(records[0]))
+
+/* One change of a record's fields, or a record whose proof is left out. */
+struct breach {
+	uint64_t seq;
+	const char *from, *to;
+	uint64_t without;
+	const char *finding; /* NULL: none */
+};
+
+static void
+put_fields(struct fix *f, const struct breach *b)
+{
+	uint64_t seq = f->n;
+	const char *fields = records[seq].fields, *at;
+
+	if (b->seq != seq) {
+		fix_control(f, records[seq].kind, "%s", fields);
+		return;
+	}
+	at = strstr(fields, b->from);
+	assert_non_null(at);
+	fix_control(f, records[seq].kind, "%.*s%s%s", (int)(at - fields),
+	    fields, b->to, at + strlen(b->from));
+}
+
+/* RFC 6962 section 2.1.1, of the record m of n from first on. */
+static void
+put_path(struct buf *out, const struct fix *f, uint64_t m, uint64_t first,
+    uint64_t n)
+{
+	uint64_t k = 1;
+	uint8_t hash[32];
+	bool left;
+
+	if (n == 1)
+		return;
+	while (k * 2 < n)
+		k *= 2;
+	left = m < k;
+	put_path(out, f, left ? m : m - k, left ? first : first + k,
+	    left ? k : n - k);
+	fix_mth(f, left ? first + k : first, left ? n - k : k, hash);
+	text_put_base64(out, hash, sizeof(hash));
+	buf_put_text(out, "\n");
+}
+
+static void
+put_proof(struct buf *out, const struct fix *f, uint64_t seq)
+{
+	struct buf record, note;
+
+	buf_init(&record);
+	buf_init(&note);
+	buf_put_text(&record, "record/1\nleaf ");
+	text_put_base64(&record, f->rec[seq].leaf, strlen(f->rec[seq].leaf));
+	buf_put_text(&record, "\n");
+	buf_put_text(out, "c2sp.org/tlog-proof@v1\nextra ");
+	text_put_base64(out, record.data, record.len);
+	buf_printf(out, "\nindex %" PRIu64 "\n", seq);
+	put_path(out, f, seq, 0, f->n);
+	fix_note(f, f->n, &note);
+	buf_put_text(out, "\n");
+	buf_put_view(out, buf_view(&note));
+	buf_release(&record);
+	buf_release(&note);
+}
+
+/* Proofs of the purge and of all others, as text or as JSON. */
+static void
+put_certificate(
+    struct buf *out, const struct fix *f, uint64_t without, bool json)
+{
+	json_t *proofs = json_array(), *o;
+	struct buf proof;
+	char *text;
+
+	buf_init(&proof);
+	buf_put_text(out, "chancery-purge-certificate/1\n");
+	for (uint64_t i = 0; i < f->n; i++) {
+		/* The purge comes first, and itself in the place of 0. */
+		uint64_t seq = i == 0 ? PURGE : i;
+
+		if (seq == without || (i != 0 && seq == PURGE))
+			continue;
+		buf_clear(&proof);
+		put_proof(&proof, f, seq);
+		buf_put_text(out, "\n");
+		buf_put_view(out, buf_view(&proof));
+		assert_int_equal(
+		    json_array_append_new(proofs,
+			json_stringn((const char *)proof.data, proof.len)),
+		    0);
+	}
+	o = json_pack("{s:s,s:o}", "certificate",
+	    "chancery-purge-certificate/1", "proofs", proofs);
+	text = json_dumps(o, 0);
+	assert_non_null(text);
+	if (json) {
+		buf_clear(out);
+		buf_put_text(out, text);
+	}
+	free(text);
+	json_decref(o);
+	buf_release(&proof);
+}
+
+static json_t *
+judge(struct view text, const char *vkey)
+{
+	struct verify_report *r = verify_report_new();
+	char path[] = "/tmp/chancery-certificate-XXXXXX";
+	int fd = mkstemp(path);
+	struct verify_key key;
+	const char *why;
+	struct buf b;
+	json_t *o;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text.p, text.n), text.n);
+	assert_int_equal(close(fd), 0);
+	assert_true(verify_key_parse(view_text(vkey), &key, &why));
+	verify_certificate_run(path, &key, NULL, 0, r);
+	assert_int_equal(unlink(path), 0);
+	buf_init(&b);
+	assert_true(verify_report_json(r, &b));
+	o = json_loadb((const char *)b.data, b.len, 0, NULL);
+	assert_non_null(o);
+	buf_release(&b);
+	verify_report_free(r);
+	return o;
+}
+
+static void
+run(const struct breach *b)
+{
+	struct fix f;
+
+	fix_init(&f, 7);
+	fix_open(&f);
+	while (f.n < RECORDS)
+		if (records[f.n].kind == 0)
+			fix_post(&f, "word");
+		else
+			put_fields(&f, b);
+	for (unsigned json = 0; json < 2; json++) {
+		struct buf text;
+		json_t *o;
+
+		buf_init(&text);
+		put_certificate(&text, &f, b->without, json == 1);
+		o = judge(buf_view(&text), f.vkey);
+		if (b->finding == NULL ? run_status(o) != 0
+				       : run_status(o) != 1 ||
+			    !run_found(o, "purges", -1, b->finding)) {
+			run_print(o);
+			fail_msg("expected: %s",
+			    b->finding == NULL ? "no finding" : b->finding);
+		}
+		json_decref(o);
+		buf_release(&text);
+	}
+	fix_free(&f);
+}
+
+static void
+sound(void **state)
+{
+	(void)state;
+	run(&(const struct breach){NONE, NULL, NULL, NONE, NULL});
+	/* More proofs than it needs do no harm. */
+	run(&(const struct breach){NONE, NULL, NULL, 9, NULL});
+}
+
+static void
+rules(void **state)
+{
+	static const char allow[] = "the policy did not allow it";
+	static const char release[] =
+	    "this acknowledgement does not release what was purged";
+	static const char each[] =
+	    "does not name an acknowledgement of each adapter";
+	static const char approval[] =
+	    "this approval is not of what was purged, or of the same person";
+	static const char number[] = "another number of approvals";
+	static const struct breach breaches[] = {
+	    {1, "after 60", "after -1", NONE, allow},
+	    {PURGE, "policy 1", "policy 9", NONE, allow},
+	    {PURGE, "policy 1", "policy 4", NONE, "the policy record 4 that"},
+	    {4, "state stored", "state accepted", NONE, release},
+	    {5, "last 3", "last 2", NONE, release},
+	    {PURGE, "vault:5", "vault:4", NONE, release},
+	    {PURGE, "vault:5", "vault:10", NONE, release},
+	    {PURGE, "vault:5", "vault:6", NONE,
+		"the acknowledgement record 6 that"},
+	    {PURGE, "records:4,vault:5", "records:4", NONE, each},
+	    {PURGE, "records:4,vault:5", "vault:5,records:4", NONE, each},
+	    {PURGE, "records:4,vault:5", "-", NONE, each},
+	    {PURGE, "approvals 6,7", "approvals 6", NONE, number},
+	    {PURGE, "approvals 6,7", "approvals -", NONE, number},
+	    {PURGE, "approvals 6,7", "approvals 6,11", NONE, approval},
+	    {7, "uid:5", "uid:4", NONE, approval},
+	    {6, "below 4", "below 3", NONE, approval},
+	    {PURGE, "hold -", "hold 7", NONE, "the hold or release record"},
+	    {PURGE, "hold -", "hold 12", 12, "the hold or release record"},
+	    {NONE, NULL, NULL, 1, "the policy record 1 that"},
+	    {NONE, NULL, NULL, 4, "the acknowledgement record 4 that"},
+	    {NONE, NULL, NULL, 5, "the acknowledgement record 5 that"},
+	    {NONE, NULL, NULL, 6, "the approve record 6 that"},
+	    {NONE, NULL, NULL, 7, "the approve record 7 that"},
+	    {NONE, NULL, NULL, PURGE,
+		"its first proof is not of a purge record"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(breaches) / sizeof(breaches[0]); i++)
+		run(&breaches[i]);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(sound),
+	    cmocka_unit_test(rules),
+	};
+
+	crypto_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
