@@ -1,5 +1,7 @@
 #include "tests/unit/keeper_fixture.h"
 
+#include "compliance/tree.h"
+
 static void
 no_signer_no_records(void **state)
 {
@@ -214,6 +216,131 @@ lost_signer_state_is_refused(void **state)
 	teardown(&f);
 }
 
+/* ---- the test in the place of the signer ---- */
+
+struct lie {
+	const char *origin;
+	bool key, root;
+	unsigned size; /* that the note says too much */
+};
+
+static void
+vkey_of(const struct crypto_key *key, struct buf *out)
+{
+	uint8_t public[CRYPTO_PUBLIC_LEN];
+
+	crypto_key_public(key, public);
+	note_put_vkey(out, view_text(ORIGIN), public);
+}
+
+/* What a signer says of itself that signed so much, in epoch 0. */
+static void
+say_hello(struct end *e, uint64_t size, const uint8_t root[TREE_HASH_LEN],
+    uint8_t next, const struct crypto_key *key)
+{
+	uint8_t digests[2 * CRYPTO_SHA256_LEN] = {next};
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, size);
+	buf_put(&b, root, TREE_HASH_LEN);
+	buf_put_u64(&b, 0);
+	buf_put(&b, digests, sizeof digests);
+	vkey_of(key, &b);
+	send_frame(e->fd, WIRE_SIGNER, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+/* Signs what is asked for, but for the lie; its size and root. */
+static uint64_t
+answer(struct end *e, const struct lie *lie, const struct crypto_key *key,
+    const struct crypto_key *other, uint8_t root[TREE_HASH_LEN])
+{
+	struct reader r = expect(e, WIRE_SIGN);
+	struct buf body, out;
+	uint64_t size;
+
+	(void)reader_u64(&r);
+	size = reader_u64(&r);
+	memcpy(root, reader_take(&r, TREE_HASH_LEN).p, TREE_HASH_LEN);
+	root[0] ^= lie->root;
+	buf_init(&body);
+	buf_init(&out);
+	note_put_body(&body, view_text(lie->origin), size + lie->size, root);
+	buf_put_u64(&out, size);
+	assert_true(note_sign(&out, buf_view(&body), view_text(lie->origin),
+	    lie->key ? other : key));
+	send_frame(e->fd, WIRE_NOTE, buf_view(&out), -1);
+	buf_release(&body);
+	buf_release(&out);
+	return size;
+}
+
+/* Reasons of before may come first. */
+static void
+expect_doom(struct fixture *f, const char *words)
+{
+	char why[1024] = "";
+
+	while (strstr(why, words) == NULL)
+		wait_writable(&f->server, false, why, sizeof why);
+}
+
+/* The keeper believes neither another note than asked for nor another key. */
+static void
+a_signer_that_lies(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {9}, seed2[32] = {10};
+	static const struct lie lies[] = {
+	    {.origin = "f" ORIGIN},
+	    {.origin = ORIGIN, .key = true},
+	    {.origin = ORIGIN, .root = true},
+	    {.origin = ORIGIN, .size = 1},
+	    {.origin = ORIGIN},
+	};
+	struct crypto_key *key = crypto_key_new(seed);
+	struct crypto_key *other = crypto_key_new(seed2);
+	uint8_t root[TREE_HASH_LEN];
+	uint64_t size, first;
+	struct end signer = {.fd = -1};
+	struct fixture f;
+	struct buf vkey;
+	bool writable;
+
+	(void)state;
+	buf_init(&vkey);
+	vkey_of(key, &vkey);
+	setup(&f, buf_text(&vkey));
+	start_keeper(&f);
+	(void)hello(&f, 0, &writable, &size);
+	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+		link_test(&f, "signer", &signer);
+		tree_empty_root(root);
+		say_hello(&signer, 0, root, 1, key);
+		first = answer(&signer, &lies[i], key, other, root);
+		if (i + 1 < sizeof lies / sizeof lies[0])
+			expect_closed(&signer);
+	}
+	wait_note(&f, first);
+	/* The same key, and another one announced than the journal's. */
+	link_test(&f, "signer", &signer);
+	say_hello(&signer, first, root, 2, key);
+	expect_doom(&f, "announced after it");
+	/* Its folder is one of before the journal's newest signature. */
+	stop(&f.keeper, SIGKILL);
+	start_keeper(&f);
+	(void)hello(&f, 0, &writable, &size);
+	link_test(&f, "signer", &signer);
+	tree_empty_root(root);
+	say_hello(&signer, 0, root, 1, key);
+	expect_doom(&f, "its folder is an old copy");
+	end_close(&signer);
+	teardown(&f);
+	buf_release(&vkey);
+	crypto_key_free(key);
+	crypto_key_free(other);
+}
+
 int
 main(void)
 {
@@ -225,6 +352,7 @@ main(void)
 	    cmocka_unit_test(fork_is_refused),
 	    cmocka_unit_test(foreign_key_is_refused),
 	    cmocka_unit_test(lost_signer_state_is_refused),
+	    cmocka_unit_test(a_signer_that_lies),
 	};
 
 	crypto_init();
