@@ -244,7 +244,7 @@ check_after(struct fixture *f)
 static void
 one_key_after_the_other(void **state)
 {
-	char why[256] = "", vkey[320], path[128];
+	char why[256] = "", vkey[320], path[128], kept[128];
 	struct buf note, again;
 	struct fixture f;
 	struct stat st;
@@ -267,9 +267,19 @@ one_key_after_the_other(void **state)
 	path_of(&f, "after", path);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
+	path_of(&f, "key", path);
+	path_of(&f, "kept", kept);
+	assert_int_equal(link(path, kept), 0);
 	assert_int_equal(
 	    turn(&f, 1, 1, true, &note, why, sizeof why), SIGNER_SIGNED);
 	check_note(&note, f.vkey[0]);
+	/* The secret is overwritten, not only its name taken away. */
+	take(&f, "kept", &again);
+	assert_true(again.len > 0);
+	for (size_t i = 0; i < again.len; i++)
+		assert_int_equal(again.data[i], 0);
+	assert_int_equal(unlink(kept), 0);
+	buf_clear(&again);
 	/* The answer was lost: it is the same once more, by the old key. */
 	assert_int_equal(
 	    turn(&f, 1, 1, true, &again, why, sizeof why), SIGNER_SIGNED);
