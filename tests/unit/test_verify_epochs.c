@@ -36,6 +36,8 @@ struct story {
 	unsigned second;      /* the key that epoch 1 gets */
 	const char *clean[2]; /* of the key records */
 	const char *number;   /* of the first key record */
+	const char *reason;   /* of it; NULL: the one that goes with clean */
+	const char *vkey;     /* of it; NULL: that of `second` */
 	sqlite3 *db;
 };
 
@@ -87,13 +89,15 @@ static void
 key_record(struct story *s, const char *number, unsigned key, unsigned next,
     const char *clean)
 {
+	const char *reason = strcmp(clean, "yes") == 0 ? "daily" : "compromise";
+	bool first = s->f.n == s->turn[0];
 	char digest[65];
 
 	put_digest(s, next, digest);
 	fix_control(&s->f, 135,
 	    "epoch %s\nvkey %s\nnext %s\nreason %s\nclean %s\n", number,
-	    s->keys.vkey[key], digest,
-	    strcmp(clean, "yes") == 0 ? "daily" : "compromise", clean);
+	    first && s->vkey != NULL ? s->vkey : s->keys.vkey[key], digest,
+	    first && s->reason != NULL ? s->reason : reason, clean);
 }
 
 /* Records 0 to 12; key records 4 and 8. */
@@ -159,17 +163,23 @@ put_row(struct story *s, uint64_t size, unsigned key, int other)
 }
 
 static void
-put_head(struct story *s, unsigned key)
+put_head_of(struct story *s, uint64_t size, unsigned key)
 {
 	sqlite3_stmt *q = fix_prepare(s->db, "UPDATE head SET note = ?");
 	struct buf note;
 
 	buf_init(&note);
-	put_note(s, s->f.n, key, -1, &note);
+	put_note(s, size, key, -1, &note);
 	fix_bind(q, 1, note.data, note.len);
 	fix_step(q);
 	sqlite3_finalize(q);
 	buf_release(&note);
+}
+
+static void
+put_head(struct story *s, unsigned key)
+{
+	put_head_of(s, s->f.n, key);
 }
 
 /* All checkpoints as an honest journal has them. */
@@ -529,6 +539,97 @@ a_change_under_way(void **state)
 	end(&s, report);
 }
 
+/* The newest epoch's key has signed, and the one before has not closed. */
+static void
+the_last_change_without_its_row(void **state)
+{
+	struct story s;
+
+	(void)state;
+	begin(&s);
+	tell(&s);
+	put_row(&s, 2, 0, -1);
+	put_row(&s, s.turn[0] + 1, 0, -1);
+	put_head(&s, 2);
+	refused(&s, "epochs", 8, "epoch 1 has no closing checkpoint");
+}
+
+/* The head's note goes with the next one: it closes nothing. */
+static void
+closed_by_the_head_alone(void **state)
+{
+	struct story s;
+
+	(void)state;
+	begin(&s);
+	tell(&s);
+	put_row(&s, 2, 0, -1);
+	put_row(&s, s.turn[1] + 1, 1, -1);
+	put_row(&s, s.f.n, 2, -1);
+	put_head_of(&s, s.turn[0] + 1, 0);
+	refused(&s, "epochs", 4, "epoch 0 has no closing checkpoint");
+}
+
+/* A key of that name with the right public half. */
+static const char *
+foreign_vkey(const struct story *s)
+{
+	static const char origin[] = "other.test/journal/0a1b2c3d";
+	static char text[256];
+	struct buf b, base64;
+	uint8_t blob[33] = {1}, id[32];
+
+	buf_init(&b);
+	buf_init(&base64);
+	memcpy(blob + 1, s->keys.public[1], 32);
+	buf_printf(&b, "%s\n", origin);
+	buf_put(&b, blob, sizeof(blob));
+	crypto_sha256(b.data, b.len, id);
+	text_put_base64(&base64, blob, sizeof(blob));
+	snprintf(text, sizeof(text), "%s+%02x%02x%02x%02x+%s", origin, id[0],
+	    id[1], id[2], id[3], buf_text(&base64));
+	buf_release(&b);
+	buf_release(&base64);
+	return text;
+}
+
+static void
+words_of_a_key_record(void **state)
+{
+	static const char clean[] =
+	    "clean is \"no\" after a compromise and \"yes\" else";
+	static const struct {
+		const char *reason, *clean, *finding;
+		bool foreign;
+	} breaches[] = {
+	    {"weekly", "yes", "key record: value malformed", false},
+	    {"compromise", "yes", clean, false},
+	    {"daily", "no", clean, false},
+	    {"daily", "maybe", clean, false},
+	    {"daily", "yes", "the key of epoch 1 is of another origin", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(breaches) / sizeof(breaches[0]); i++) {
+		struct story s;
+		json_t *report;
+
+		begin(&s);
+		s.reason = breaches[i].reason;
+		s.clean[0] = breaches[i].clean;
+		s.vkey = breaches[i].foreign ? foreign_vkey(&s) : NULL;
+		tell(&s);
+		put_honest(&s);
+		report = judge(&s, s.keys.vkey[0], NULL);
+		assert_int_equal(run_status(report), 1);
+		if (!run_found(report, "epochs", 4, breaches[i].finding)) {
+			run_print(report);
+			fail_msg("not found: %s", breaches[i].finding);
+		}
+		end(&s, report);
+	}
+}
+
 int
 main(void)
 {
@@ -544,6 +645,9 @@ main(void)
 	    cmocka_unit_test(cut_back),
 	    cmocka_unit_test(newest_epoch_rewritten),
 	    cmocka_unit_test(a_change_under_way),
+	    cmocka_unit_test(the_last_change_without_its_row),
+	    cmocka_unit_test(closed_by_the_head_alone),
+	    cmocka_unit_test(words_of_a_key_record),
 	};
 
 	crypto_init();
