@@ -383,10 +383,10 @@ take_all(struct conf *c, cfg_t *cfg, struct buf *errors)
 		ok = take_users(c, cfg_getsec(cfg, "users")) && ok;
 		ok = take_listens(c, cfg, absolute) && ok;
 		ok = conf_adapters_take(c, cfg, absolute) && ok;
-		ok = conf_retention_take(c, cfg) && ok;
 	}
 	if (!ok)
 		buf_printf(errors, "%s: %s\n", c->path, strerror(errno));
+	ok = ok && conf_retention_take(c, cfg, errors);
 	ok = ok && conf_anchors_take(c, cfg, absolute, errors);
 	free(absolute);
 	return ok && check_whole(c, cfg, errors);

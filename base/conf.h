@@ -131,6 +131,11 @@ void conf_print(const struct conf *c, struct buf *out);
 bool conf_anchored(const struct conf *c);
 /* NULL is allowed. */
 void conf_free(struct conf *c);
+/*
+ * The URI of a room of the domain that is named by it, or by the id that it
+ * ends in; caller frees. NULL: it is neither, with EINVAL, or no memory.
+ */
+char *conf_room_uri(const struct conf *c, const char *name);
 /* state_dir/name; caller frees. */
 char *conf_state_path(const struct conf *c, const char *name);
 

@@ -1,8 +1,12 @@
 #include "base/conf_retention.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "base/text.h"
 
 /* Kinds of users' events by their number. */
 static const char *const kind_names[] = {NULL, "join", "leave", "post",
@@ -23,16 +27,6 @@ kind_of(const char *name)
 		if (strcmp(kind_names[i], name) == 0)
 			return i;
 	return 0;
-}
-
-/* As it stands in a leaf and in a URI: nothing that JSON escapes. */
-static bool
-is_plain(const char *s)
-{
-	for (const char *p = s; *p != '\0'; p++)
-		if (*p <= ' ' || *p == '"' || *p == '\\' || *p == 0x7f)
-			return false;
-	return *s != '\0';
 }
 
 int
@@ -63,32 +57,28 @@ conf_retention_check(cfg_t *cfg, cfg_opt_t *opt)
 		    kind);
 		return -1;
 	}
-	for (unsigned i = 0; i < cfg_size(sec, "rooms"); i++) {
-		const char *room = cfg_getnstr(sec, "rooms", i);
-
-		if (is_plain(room))
-			continue;
-		cfg_error(cfg,
-		    "retention %s: \"%s\" is neither a room's URI nor its id",
-		    name, room);
-		return -1;
-	}
 	return 0;
 }
 
-/* A room is named by its URI, or by the id at the URI's end. */
-static char *
-room_uri(const struct conf *c, const char *name)
+char *
+conf_room_uri(const struct conf *c, const char *name)
 {
+	const char *id = strrchr(name, '/');
 	struct buf b;
 	size_t len;
 
 	buf_init(&b);
-	if (strchr(name, ':') == NULL)
-		buf_printf(&b, "ma-chan://%s/", c->domain);
-	buf_put_text(&b, name);
+	id = id == NULL ? name : id + 1;
+	buf_printf(&b, "ma-chan://%s/%s", c->domain, id);
 	buf_put_u8(&b, '\0');
-	return (char *)buf_take(&b, &len);
+	errno = ENOMEM;
+	if (!b.failed && text_is_uuid(view_text(id)) &&
+	    (id == name || strcasecmp(name, buf_text(&b)) == 0))
+		return (char *)buf_take(&b, &len);
+	if (!b.failed)
+		errno = EINVAL;
+	buf_release(&b);
+	return NULL;
 }
 
 static bool
@@ -109,38 +99,65 @@ take_officers(struct conf *c, cfg_t *cfg)
 	return true;
 }
 
-bool
-conf_retention_take(struct conf *c, cfg_t *cfg)
+/* False: out of memory. A room that is none is told in errors. */
+static bool
+take_rooms(const struct conf *c, cfg_t *sec, struct conf_retention *r,
+    struct buf *errors)
+{
+	unsigned rooms = cfg_size(sec, "rooms");
+
+	r->rooms = calloc(rooms + 1, sizeof *r->rooms);
+	if (r->name == NULL || r->rooms == NULL)
+		return false;
+	for (unsigned k = 0; k < rooms; k++) {
+		const char *name = cfg_getnstr(sec, "rooms", k);
+		char *uri = conf_room_uri(c, name);
+
+		if (uri != NULL)
+			r->rooms[r->room_count++] = uri;
+		else if (errno == EINVAL)
+			buf_printf(errors,
+			    "%s:%d: retention %s: \"%s\" is neither the URI of "
+			    "a room of the domain nor the id at its end\n",
+			    c->path, sec->line, r->name, name);
+		else
+			return false;
+	}
+	return true;
+}
+
+static bool
+take_classes(struct conf *c, cfg_t *cfg, struct buf *errors)
 {
 	unsigned count = cfg_size(cfg, "retention");
 
-	if (!take_officers(c, cfg))
-		return false;
 	c->retentions = calloc(count + 1, sizeof *c->retentions);
 	if (c->retentions == NULL)
 		return false;
 	for (unsigned i = 0; i < count; i++) {
 		cfg_t *sec = cfg_getnsec(cfg, "retention", i);
 		struct conf_retention *r = &c->retentions[c->retention_count++];
-		unsigned rooms = cfg_size(sec, "rooms");
 
 		r->name = strdup(cfg_title(sec));
-		r->rooms = calloc(rooms + 1, sizeof *r->rooms);
-		if (r->name == NULL || r->rooms == NULL)
+		if (!take_rooms(c, sec, r, errors))
 			return false;
-		for (unsigned k = 0; k < rooms; k++) {
-			char *uri = room_uri(c, cfg_getnstr(sec, "rooms", k));
-
-			if (uri == NULL)
-				return false;
-			r->rooms[r->room_count++] = uri;
-		}
 		for (unsigned k = 0; k < cfg_size(sec, "kinds"); k++)
 			r->kinds |= 1U << kind_of(cfg_getnstr(sec, "kinds", k));
 		r->after_s = cfg_getint(sec, "after-s");
 		r->line = sec->line;
 	}
 	return true;
+}
+
+bool
+conf_retention_take(struct conf *c, cfg_t *cfg, struct buf *errors)
+{
+	size_t told = errors->len;
+
+	if (take_officers(c, cfg) && take_classes(c, cfg, errors))
+		return errors->len == told;
+	buf_printf(errors, "%s: out of memory\n", c->path);
+	return false;
 }
 
 void

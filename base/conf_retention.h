@@ -13,8 +13,8 @@ extern cfg_opt_t conf_retention_options[];
 
 /* Of libconfuse: whether the section just read makes sense. */
 int conf_retention_check(cfg_t *cfg, cfg_opt_t *opt);
-/* False when out of memory. */
-bool conf_retention_take(struct conf *c, cfg_t *cfg);
+/* False with the reasons in errors. */
+bool conf_retention_take(struct conf *c, cfg_t *cfg, struct buf *errors);
 void conf_retention_print(const struct conf *c, struct buf *out);
 void conf_retention_free(struct conf *c);
 

@@ -381,3 +381,15 @@ text_get_time(struct view v, uint64_t *us)
 	*us = (uint64_t)(s - east) * US_PER_S + fraction;
 	return true;
 }
+
+bool
+text_is_uuid(struct view v)
+{
+	for (size_t i = 0; i < v.n; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? v.p[i] != '-' : hex_value(v.p[i]) < 0)
+			return false;
+	}
+	return v.n == 36;
+}

@@ -33,5 +33,7 @@ void text_put_time(struct buf *b, uint64_t us);
  * midnight UTC, a missing zone is UTC); false when it is neither.
  */
 bool text_get_time(struct view v, uint64_t *us);
+/* 8-4-4-4-12 hexadecimal digits. */
+bool text_is_uuid(struct view v);
 
 #endif

@@ -4,7 +4,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "base/conf.h"
 #include "base/db.h"
 #include "base/text.h"
 
@@ -100,32 +102,91 @@ not_sent(struct wait *w)
 
 /* ---- holds ---- */
 
-/* A text of the arguments in full: with a prefix when it lacks one. */
-static struct view
-full_name(struct buf *b, const json_t *args, const char *name,
-    const char *prefix, const char *suffix)
+/*
+ * What a hold names must be what envelopes have: a name that fits no record
+ * would keep nothing, and nobody would see that. False: r was answered.
+ */
+static bool
+get_room(const struct engine *e, struct control_request *r, const json_t *args,
+    struct buf *out)
 {
-	const char *text = json_string_value(json_object_get(args, name));
+	const char *text = json_string_value(json_object_get(args, "room"));
+	char *uri;
 
 	if (text == NULL)
-		return view_of(NULL, 0);
-	if (strchr(text, ':') == NULL)
-		buf_put_text(b, prefix);
-	buf_put_text(b, text);
-	if (strchr(text, ':') == NULL && strchr(text, '@') == NULL)
-		buf_put_text(b, suffix);
-	return buf_view(b);
+		return true;
+	uri = conf_room_uri(e->conf, text);
+	if (uri == NULL) {
+		control_reply_error(r,
+		    "room: %s: neither the URI of a room of this domain nor "
+		    "the identifier at its end; \"chancery room list\" tells "
+		    "them",
+		    text);
+		return false;
+	}
+	buf_put_text(out, uri);
+	free(uri);
+	return true;
 }
 
-/* A time of the arguments; false when it is none. */
 static bool
-get_time(const json_t *args, const char *name, uint64_t *out)
+get_user(const struct engine *e, struct control_request *r, const json_t *args,
+    struct buf *out)
+{
+	const char *text = json_string_value(json_object_get(args, "user"));
+	const char *name, *at;
+
+	if (text == NULL)
+		return true;
+	name = strncasecmp(text, "sip:", 4) == 0 ? text + 4 : text;
+	at = strchr(name, '@');
+	if (at == name || name[0] == '\0' || strpbrk(name, ": \t") != NULL ||
+	    (at != NULL && strcasecmp(at + 1, e->conf->domain) != 0)) {
+		control_reply_error(r,
+		    "user: %s: neither the URI of a user of this domain nor "
+		    "the part before its @",
+		    text);
+		return false;
+	}
+	buf_printf(out, "sip:%s", name);
+	if (at == NULL)
+		buf_printf(out, "@%s", e->conf->domain);
+	return true;
+}
+
+/* A time of the arguments, 0 when there is none. False: r was answered. */
+static bool
+get_time(struct control_request *r, const json_t *args, const char *name,
+    uint64_t *out)
 {
 	const char *text = json_string_value(json_object_get(args, name));
 
 	*out = 0;
-	return text == NULL ||
-	    (text_get_time(view_text(text), out) && *out > 0);
+	if (text == NULL || (text_get_time(view_text(text), out) && *out > 0))
+		return true;
+	control_reply_error(r, "%s: %s: not a time (RFC 3339)", name, text);
+	return false;
+}
+
+static void
+place_hold(struct engine *e, struct control_request *r, const char *matter,
+    const struct hold_selector *s)
+{
+	struct wait *w;
+	struct buf text;
+
+	if (s->until > 0 && s->until <= s->from) {
+		control_reply_error(r, "until: is not after from");
+		return;
+	}
+	buf_init(&text);
+	hold_put_selector(&text, s);
+	w = new_wait(e, r, true);
+	if (w != NULL &&
+	    !keeper_link_hold(e->keeper, (uint32_t)control_request_uid(r),
+		view_text(matter), buf_view(&text), on_recorded, w))
+		not_sent(w);
+	buf_release(&text);
 }
 
 void
@@ -134,33 +195,19 @@ command_hold_add(
 {
 	const char *matter = json_string_value(json_object_get(args, "matter"));
 	struct hold_selector s = {0};
-	struct buf room, user, prefix, suffix, text;
-	struct wait *w;
+	struct buf room, user;
 
 	buf_init(&room);
 	buf_init(&user);
-	buf_init(&prefix);
-	buf_init(&suffix);
-	buf_init(&text);
-	buf_printf(&prefix, "ma-chan://%s/", e->conf->domain);
-	buf_printf(&suffix, "@%s", e->conf->domain);
-	s.room = full_name(&room, args, "room", buf_text(&prefix), "");
-	s.user = full_name(&user, args, "user", "sip:", buf_text(&suffix));
-	if (matter == NULL)
+	if (matter == NULL) {
 		control_reply_error(r, "matter: must be a string");
-	else if (!get_time(args, "from", &s.from) ||
-	    !get_time(args, "until", &s.until))
-		control_reply_error(r, "from, until: not a time (RFC 3339)");
-	else if ((w = new_wait(e, r, true)) != NULL) {
-		hold_put_selector(&text, &s);
-		if (!keeper_link_hold(e->keeper,
-			(uint32_t)control_request_uid(r), view_text(matter),
-			buf_view(&text), on_recorded, w))
-			not_sent(w);
+	} else if (get_room(e, r, args, &room) && get_user(e, r, args, &user) &&
+	    get_time(r, args, "from", &s.from) &&
+	    get_time(r, args, "until", &s.until)) {
+		s.room = buf_view(&room);
+		s.user = buf_view(&user);
+		place_hold(e, r, matter, &s);
 	}
-	buf_release(&text);
-	buf_release(&suffix);
-	buf_release(&prefix);
 	buf_release(&user);
 	buf_release(&room);
 }
@@ -266,10 +313,8 @@ command_purge_approve(
 	uint64_t below = 0, before;
 	struct wait *w;
 
-	if (!get_time(args, "before", &before)) {
-		control_reply_error(r, "before: not a time (RFC 3339)");
+	if (!get_time(r, args, "before", &before))
 		return;
-	}
 	if (json_is_integer(seq) && json_integer_value(seq) > 0)
 		below = (uint64_t)json_integer_value(seq);
 	else if (before > 0)

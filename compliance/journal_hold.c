@@ -271,9 +271,9 @@ journal_approve(
 		return -1;
 	if (below == 0 || below > journal_size(j)) {
 		(void)journal_fail(j,
-		    "there are no records below %" PRIu64 " to be approved, "
-		    "or not all yet",
-		    below);
+		    "records below %" PRIu64 " cannot be approved: there are "
+		    "%" PRIu64 " in all",
+		    below, journal_size(j));
 		return 1;
 	}
 	buf_init(&fields);

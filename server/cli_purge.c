@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/text.h"
 #include "server/cli.h"
 
 /* A member as text: "" when it is missing or null. */
@@ -40,6 +41,18 @@ number_of(const char *word)
 	    : NULL;
 }
 
+/* Whether an option that takes a time has one; else that is told. */
+static bool
+is_time(const char *option, const char *word)
+{
+	uint64_t us;
+
+	if (word == NULL || text_get_time(view_text(word), &us))
+		return true;
+	cli_complain("%s: %s: not a time (RFC 3339)", option, word);
+	return false;
+}
+
 static void
 show_placed(const json_t *result)
 {
@@ -50,13 +63,16 @@ show_placed(const json_t *result)
 int
 cli_hold_add(struct cli *cli)
 {
-	json_t *args = json_object();
+	json_t *args;
 
 	if (cli->matter == NULL) {
 		cli_complain("hold add: --matter is missing");
-		json_decref(args);
 		return EXIT_USAGE;
 	}
+	if (!is_time("--from", cli->recover.from) ||
+	    !is_time("--until", cli->until))
+		return EXIT_USAGE;
+	args = json_object();
 	if (!cli_set_text(args, "matter", cli->matter) ||
 	    !cli_set_text(args, "room", cli->room) ||
 	    !cli_set_text(args, "user", cli->user) ||
@@ -69,9 +85,15 @@ cli_hold_add(struct cli *cli)
 }
 
 static void
-show_recorded(const json_t *result)
+show_released(const json_t *result)
 {
-	(void)printf("recorded: record %lld\n", number(result, "seq"));
+	(void)printf("released: record %lld\n", number(result, "seq"));
+}
+
+static void
+show_approved(const json_t *result)
+{
+	(void)printf("approved: record %lld\n", number(result, "seq"));
 }
 
 int
@@ -84,7 +106,7 @@ cli_hold_release(struct cli *cli)
 		return EXIT_USAGE;
 	}
 	return cli_show(cli, "hold.release", json_pack("{s:o}", "hold", n),
-	    "hold", show_recorded);
+	    "hold", show_released);
 }
 
 static void
@@ -123,6 +145,20 @@ cli_hold_list(struct cli *cli)
 	return cli_show(cli, "hold.list", json_object(), "holds", show_holds);
 }
 
+/* detail: of a class, a hold, or an adapter, which the reason tells. */
+static void
+show_stay(const json_t *g)
+{
+	bool detail = text(g, "detail")[0] != '\0';
+
+	(void)printf("stays, %s%s%s%s: %lld record%s, %lld bytes, from %lld to "
+		     "%lld\n",
+	    text(g, "reason"), detail ? " (" : "", text(g, "detail"),
+	    detail ? ")" : "", number(g, "records"),
+	    plural(number(g, "records")), number(g, "bytes"),
+	    number(g, "first"), number(g, "last"));
+}
+
 static void
 show_survey(const json_t *result)
 {
@@ -136,12 +172,7 @@ show_survey(const json_t *result)
 		(void)printf("\trecords       %s%s\n", text(goes, "ranges"),
 		    json_is_true(json_object_get(goes, "more")) ? ",..." : "");
 	for (size_t i = 0; (g = json_array_get(stays, i)) != NULL; i++)
-		(void)printf("stays, %s%s%s: %lld record%s, %lld bytes, from "
-			     "%lld to %lld\n",
-		    text(g, "reason"), text(g, "detail")[0] != '\0' ? " " : "",
-		    text(g, "detail"), number(g, "records"),
-		    plural(number(g, "records")), number(g, "bytes"),
-		    number(g, "first"), number(g, "last"));
+		show_stay(g);
 }
 
 int
@@ -182,11 +213,15 @@ cli_purge_approve(struct cli *cli)
 		json_decref(args);
 		return EXIT_USAGE;
 	}
+	if (!is_time("--before", cli->before)) {
+		json_decref(args);
+		return EXIT_USAGE;
+	}
 	if (below != NULL)
 		(void)json_object_set_new(args, "below", below); /* or asked */
 	if (!cli_set_text(args, "before", cli->before)) {
 		json_decref(args);
 		args = NULL;
 	}
-	return cli_show(cli, "purge.approve", args, "purge", show_recorded);
+	return cli_show(cli, "purge.approve", args, "purge", show_approved);
 }

@@ -308,20 +308,14 @@ store_users(struct store *s, store_user_cb *cb, void *arg)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
-/* 8-4-4-4-12 hexadecimal digits, made lower case into out. */
+/* Made lower case into out; false: no UUID. */
 static bool
 canonical_guid(const char *guid, char out[37])
 {
-	if (strlen(guid) != 36)
+	if (!text_is_uuid(view_text(guid)))
 		return false;
-	for (size_t i = 0; i < 36; i++) {
-		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-		if (dash ? guid[i] != '-' : !isxdigit((unsigned char)guid[i]))
-			return false;
+	for (size_t i = 0; i <= 36; i++)
 		out[i] = (char)tolower((unsigned char)guid[i]);
-	}
-	out[36] = '\0';
 	return true;
 }
 

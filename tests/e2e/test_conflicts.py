@@ -118,7 +118,7 @@ class Conflicts(unittest.TestCase):
             self.assertTrue(status["keeper"]["writable"])
             self.assertTrue(status["anchors"]["alarm"])
             self.assertIn("claims another history", c.cli("status").stdout)
-            self.assertIn("stays, held %s:" % record["hold"],
+            self.assertIn("stays, held (%s):" % record["hold"],
                           c.cli("purge", "--dry-run").stdout)
             self.assertEqual(c.journal.posts(), ["it goes on", "and on"])
             c.cli("hold", "release", record["hold"])

@@ -82,7 +82,7 @@ class Purge(unittest.TestCase):
             self.assertEqual({(g["reason"], g["detail"])
                               for g in survey["stays"]
                               if g["reason"] == "held"}, {("held", "1")})
-            self.assertIn("stays, held 1: ", c.cli("purge", "--dry-run").stdout)
+            self.assertIn("stays, held (1): ", c.cli("purge", "--dry-run").stdout)
             listed, = c.cli_json("hold", "list")
             self.assertEqual((listed["matter"], listed["room"], listed["by"],
                               listed["released"]),
@@ -198,8 +198,9 @@ class Purge(unittest.TestCase):
             for i in range(1, len(pieces)):     # a record is left out
                 other.write_text("c2sp.org/tlog-proof@v1\n".join(
                     pieces[:i] + pieces[i + 1:]), "utf-8")
-                self.assertEqual(c.verify(other, check=False).returncode,
-                                 1, i)
+                done = c.verify(other, check=False)
+                self.assertEqual(done.returncode, 1, i)
+                self.assertNotRegex(done.stdout, "shown: |removed: ")
             data = paths["text"].read_bytes()
             start = data.index(b"\nextra ") + 9
             for at in range(start, len(data) - 2, 97):
@@ -240,9 +241,19 @@ class Purge(unittest.TestCase):
             self.store(c)
             c.journal.wait(lambda j: self.texts(c, self.hall) == ["bob"],
                            "hall", 60)
-            done = c.cli("hold", "add", "--matter", "m", "--from", "yesterday",
-                         check=False)
-            self.assertEqual(done.returncode, 1)
+            # What no envelope has would hold nothing, unseen.
+            for status, *wrong in (
+                    (2, "--from", "yesterday"), (1, "--room", "Desk"),
+                    (1, "--room", "ma-chan://other.test/" +
+                     self.desk.rpartition("/")[2]),
+                    (1, "--user", "sip:ann@other.test"),
+                    (1, "--user", "@" + DOMAIN), (1, "--user", "Ann B"),
+                    (1, "--from", "2026-02-01", "--until", "2026-01-01")):
+                done = c.cli("hold", "add", "--matter", "m", *wrong,
+                             check=False)
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(wrong[-2].strip("-") + ": ", done.stderr)
+            self.assertEqual(len(c.cli_json("hold", "list")), 2)
             self.assertEqual(c.cli("hold", "add", check=False).returncode, 2)
             done = c.cli("hold", "release", "9", check=False)
             self.assertEqual(done.returncode, 1)

@@ -14,6 +14,7 @@
 #define PATH "/tmp/chancery.conf"
 
 #define VKEY "w.example/a+01234567+BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define ROOM "3f2a8c1e-0000-4000-8000-5d1b0a7c9e42"
 
 static const char base_text[] =
     "domain = \"example.test\"\n"
@@ -109,8 +110,10 @@ test_mistakes(void **state)
 	    {"retention a { after-s = -2 }\n", ":5: ", "after-s is -2"},
 	    {"retention a { after-s = 1 kinds = {\"mail\"} }\n",
 		":5: ", "no kind"},
-	    {"retention a { after-s = 1 rooms = {\"x y\"} }\n",
-		":5: ", "neither"},
+	    {"retention a { after-s = 1 rooms = {\"Hall\"} }\n",
+		":5: ", "\"Hall\" is neither the URI"},
+	    {"retention a { after-s = 1 rooms = {\"ma-chan://x/" ROOM "\"} }\n",
+		":5: ", "neither the URI of a room of the domain"},
 	    {"purge { after-s = soon }\n", ":5: ", "after-s"},
 	    {"journal { segment-records = 511 }\n",
 		":5: ", "segment-records is 511"},
@@ -278,7 +281,8 @@ test_print(void **state)
 		  "users { server = \"#61001\" }\n"
 		  "limits { text-bytes = 1000 }\n"
 		  "purge { after-s = 5 approvals = 2 }\n"
-		  "retention desk { rooms = {\"1\", \"ma-chan://x/2\"} "
+		  "retention desk { rooms = {\"" ROOM "\", "
+		  "\"ma-chan://example.test/" ROOM "\"} "
 		  "kinds = {\"post\", \"join\"} after-s = 60 }\n"
 		  "retention rest { after-s = -1 }\n"
 		  "officers = {\"ann\", \"#1004\"}\n"
@@ -303,8 +307,9 @@ test_print(void **state)
 	assert_non_null(
 	    strstr(buf_text(&first), "\nofficers = {\"ann\", \"#1004\"}\n"));
 	assert_non_null(strstr(buf_text(&first),
-	    "retention desk {\n\trooms = {\"ma-chan://example.test/1\", "
-	    "\"ma-chan://x/2\"}\n\tkinds = {\"join\", \"post\"}\n"
+	    "retention desk {\n\trooms = {\"ma-chan://example.test/" ROOM "\", "
+	    "\"ma-chan://example.test/" ROOM
+	    "\"}\n\tkinds = {\"join\", \"post\"}\n"
 	    "\tafter-s = 60\n}\nretention rest {\n\tafter-s = -1\n}\n"));
 	assert_non_null(strstr(buf_text(&first), "ca = \"/tmp/w.pem\""));
 	assert_non_null(strstr(buf_text(&first), "quorum = 1"));
