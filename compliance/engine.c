@@ -31,9 +31,8 @@ find_adapter(const struct engine *e, const char *name)
 }
 
 static void
-on_link(void *arg, const char *peer, int fd)
+attach(struct engine *e, const char *peer, int fd)
 {
-	struct engine *e = arg;
 	size_t prefix = strlen(ADAPTER_PREFIX);
 
 	if (strcmp(peer, "keeper") == 0) {
@@ -48,6 +47,48 @@ on_link(void *arg, const char *peer, int fd)
 	} else {
 		log_error("a link to %s, which the engine does not know", peer);
 		(void)close(fd); /* never used */
+	}
+}
+
+/*
+ * Whatever works on the journal waits until it can be read: who is up before
+ * the keeper has made the files beside it would take that for a failure.
+ */
+static void
+on_link(void *arg, const char *peer, int fd)
+{
+	struct engine *e = arg;
+	struct engine_link *l = e->waiting;
+
+	if (e->ledger != NULL) {
+		attach(e, peer, fd);
+		return;
+	}
+	while (l != NULL && strcmp(l->peer, peer) != 0)
+		l = l->next;
+	if (l != NULL) {
+		(void)close(l->fd); /* never used; its peer was restarted */
+		l->fd = fd;
+		return;
+	}
+	l = calloc(1, sizeof *l);
+	if (l == NULL || (l->peer = strdup(peer)) == NULL)
+		log_fatal("out of memory");
+	l->fd = fd;
+	l->next = e->waiting;
+	e->waiting = l;
+}
+
+static void
+attach_waiting(struct engine *e)
+{
+	while (e->waiting != NULL) {
+		struct engine_link *l = e->waiting;
+
+		e->waiting = l->next;
+		attach(e, l->peer, l->fd);
+		free(l->peer);
+		free(l);
 	}
 }
 
@@ -126,6 +167,7 @@ on_open_timer(uv_timer_t *timer)
 	}
 	(void)uv_timer_stop(timer); /* always 0 */
 	audit_start(e->audit, e->scan);
+	attach_waiting(e);
 	role_ready(e->role);
 }
 

@@ -18,6 +18,13 @@
 #include "compliance/scan.h"
 #include "compliance/server_link.h"
 
+/* A link that came before the journal could be read. */
+struct engine_link {
+	struct engine_link *next;
+	char *peer; /* own copy */
+	int fd;
+};
+
 struct engine {
 	uv_loop_t loop;
 	struct audit_env audit_env;
@@ -28,6 +35,7 @@ struct engine {
 	struct scan *scan;     /* for the status; NULL until it can be opened */
 	struct ledger *ledger; /* opened together with scan */
 	uv_timer_t open_timer;
+	struct engine_link *waiting; /* empty once ledger is set */
 	struct keeper_link *keeper;
 	struct server_link *server;
 	struct control *control;

@@ -392,7 +392,8 @@ class Chancery:
             raise AssertionError("chanceryd ended with %d" % status)
         found = self.log.find(
             r"Sanitizer|runtime error:|"
-            r"^chanceryd: \w+: (?!adapter:)\S+ ended with status [1-9]")
+            r"^chanceryd: \w+: (?!adapter:)\S+ ended with status [1-9]|"
+            r"^engine: (warning|error): .*readonly database")
         if found:
             raise AssertionError("in the log: " + found)
 
