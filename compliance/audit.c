@@ -54,7 +54,8 @@ struct audit {
 	bool complained;
 	struct tree *tree;
 	bool demand;
-	uint64_t size, since, due_from;
+	uint64_t size; /* of the whole journal, whatever file is read */
+	uint64_t since, due_from;
 	uint64_t whole_at, done_at;
 	bool done_whole;
 	uint64_t broken, last_broken;
@@ -409,7 +410,7 @@ static int
 read_slice(struct audit *a)
 {
 	uint8_t hashes[SLICE][TREE_HASH_LEN], head[TREE_HASH_LEN];
-	uint64_t at = a->tree->size, left;
+	uint64_t at = a->tree->size, size = 0, left;
 	uint8_t root[TREE_HASH_LEN];
 	unsigned n, there;
 	bool known;
@@ -417,19 +418,19 @@ read_slice(struct audit *a)
 	known = sqlite3_step(a->q[Q_HEAD]) == SQLITE_ROW &&
 	    sqlite3_column_bytes(a->q[Q_HEAD], 1) == TREE_HASH_LEN;
 	if (known) {
-		a->size = (uint64_t)sqlite3_column_int64(a->q[Q_HEAD], 0);
+		size = (uint64_t)sqlite3_column_int64(a->q[Q_HEAD], 0);
 		memcpy(head, sqlite3_column_blob(a->q[Q_HEAD], 1), sizeof head);
 	}
 	(void)sqlite3_reset(a->q[Q_HEAD]); /* `known` tells */
 	if (!known)
 		return -1;
-	if (a->size < at) {
+	if (size < at) {
 		found(a, 0, at - 1,
 		    "the head says %" PRIu64 " records, %" PRIu64 " were read",
-		    a->size, at);
+		    size, at);
 		return 0;
 	}
-	left = a->size - at;
+	left = size - at;
 	n = left < SLICE ? (unsigned)left : SLICE;
 	there = read_leaves(a, n, hashes);
 	if (there < n)
@@ -448,7 +449,7 @@ read_slice(struct audit *a)
 		found(a, 0, a->tree->size - 1,
 		    "the records do not give the root of the head, size "
 		    "%" PRIu64,
-		    a->size);
+		    size);
 	return 0;
 }
 
@@ -534,6 +535,8 @@ read_file(struct audit *a)
 		return false;
 	a->purges =
 	    (uint64_t)db_int(a->newest, "SELECT MAX(n) FROM purge_range", 0);
+	a->size = (uint64_t)db_int(
+	    a->newest, "SELECT size FROM head", (sqlite3_int64)a->size);
 	if (a->db == NULL && !enter_file(a))
 		return false;
 	/* A read of its own, so that it never keeps the WAL from being emptied. */

@@ -43,8 +43,8 @@ show(struct cli *cli, const json_t *o)
 		    "The journal is whole: %lld records.\n", number(o, "size"));
 	else
 		(void)printf("The journal is NOT as it was recorded, %lld "
-			     "findings; the last: %s\n",
-		    number(o, "broken"),
+			     "finding%s; the last: %s\n",
+		    number(o, "broken"), number(o, "broken") == 1 ? "" : "s",
 		    json_string_value(json_object_get(o, "finding")));
 	return whole ? EXIT_WELL : EXIT_REFUSED;
 }

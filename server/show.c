@@ -173,7 +173,7 @@ show_audit(const json_t *o)
 {
 	(void)printf("\taudit         ");
 	if (text(o, "whole")[0] != '\0')
-		(void)printf("whole at %s; ", text(o, "whole"));
+		(void)printf("last whole at %s; ", text(o, "whole"));
 	if (number(o, "period_s") == 0 && !yes(o, "running"))
 		(void)printf("only on demand\n");
 	else

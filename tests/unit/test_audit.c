@@ -40,6 +40,8 @@ expect_findings(
 	do {
 		(void)uv_run(&loop, UV_RUN_ONCE);
 		audit_status(a, &s);
+		/* The pace and the progress are those of all files. */
+		assert_int_equal(s.size, size);
 	} while (s.running);
 	assert_int_equal(s.size, size);
 	assert_true(s.done_at > 0);
