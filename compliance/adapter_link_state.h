@@ -52,7 +52,7 @@ struct adapter_link {
 	struct adapter_says receipt;
 	bool recording; /* the keeper has been asked */
 	unsigned failures;
-	char failure[512];
+	char failure[WIRE_WHY_LEN + 128];
 	struct adapter_run *runs;
 };
 

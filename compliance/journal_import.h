@@ -58,6 +58,7 @@ struct journal_import {
 	/* Results. */
 	uint64_t appended;
 	uint64_t unclosed; /* epochs whose closing checkpoint did not come */
+	bool unread;       /* refused: a source ended in what is no record */
 	bool misses;       /* refused: `missing` is in none of the sources */
 	uint64_t missing;
 	char why[256];

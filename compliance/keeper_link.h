@@ -14,6 +14,7 @@
 #include "base/buf.h"
 
 #include "compliance/ranges.h"
+#include "compliance/wire.h"
 
 struct keeper_link;
 
@@ -32,8 +33,8 @@ typedef void keeper_up_cb(void *arg);
 struct keeper_state {
 	bool linked;
 	bool writable;
-	char why[256];   /* why not writable, "" when unknown */
-	char alarm[768]; /* what a person must mend, "" when nothing */
+	char why[WIRE_WHY_LEN];   /* why not writable, "" when unknown */
+	char alarm[WIRE_WHY_LEN]; /* what a person must mend, "" when nothing */
 };
 
 /* NULL when out of memory. */

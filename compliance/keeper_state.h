@@ -108,7 +108,7 @@ struct keeper_settling {
 	uint64_t first, last, since; /* found, not recorded; since 0: nothing */
 	uint64_t truncate_ms;        /* pause, while the newest purge waits */
 	uint64_t shrink_after;       /* loop time, after a failure */
-	char alarm[768];             /* what the engine was told, "": nothing */
+	char alarm[WIRE_WHY_LEN];    /* what the engine was told, "": nothing */
 	unsigned alarmed;            /* the file that it is about */
 };
 
@@ -125,7 +125,8 @@ struct keeper_signing {
 	uint64_t publish_above; /* a note larger than this must be published */
 	uint64_t published_ms;  /* loop time of the last one */
 	bool publish;
-	char why[256];  /* what the signer said when it refused */
+	/* what the signer said when it refused */
+	char why[WIRE_WHY_LEN];
 	uint64_t epoch; /* of the key that signs */
 	char vkey[KEEPER_VKEY_MAX];
 	uint8_t next[TREE_HASH_LEN];  /* digest of the key after it, */
@@ -168,13 +169,13 @@ struct keeper {
 	struct buf queue_bytes;
 	uv_check_t after_poll;
 
-	bool stopping;     /* ends when the last record is signed */
-	bool in_service;   /* the opening records are there */
-	bool doomed;       /* journal and signer contradict each other */
-	char doom[768];    /* and how */
-	bool announced;    /* what the peers were told last */
-	char why[768];     /* why not writable, as told last */
-	uint64_t retry_ms; /* pause before the next try to recover */
+	bool stopping;           /* ends when the last record is signed */
+	bool in_service;         /* the opening records are there */
+	bool doomed;             /* journal and signer contradict each other */
+	char doom[WIRE_WHY_LEN]; /* and how */
+	bool announced;          /* what the peers were told last */
+	char why[768];           /* why not writable, as told last */
+	uint64_t retry_ms;       /* pause before the next try to recover */
 	uint64_t recovered_ms;
 	struct keeper_outage outage;
 	struct keeper_drops drops;

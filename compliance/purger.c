@@ -37,7 +37,7 @@ struct purger {
 	uint64_t asked_records;
 	unsigned refusals;
 	uint64_t not_before;
-	char failure[256];
+	char failure[WIRE_WHY_LEN + 128];
 };
 
 static void attempt(struct purger *p);

@@ -6,6 +6,9 @@
  * big-endian, built with buf_put_*() and read with a reader to the exact end.
  */
 
+/* A reason in words with its NUL: what is wrong, where, and the next step. */
+#define WIRE_WHY_LEN 768
+
 enum wire_frame {
 	/* server to keeper */
 	WIRE_HELLO = 16,   /* u64 applied: first sequence number not held */

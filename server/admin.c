@@ -13,7 +13,7 @@
 #include "server/chat.h"
 #include "server/store_chat.h"
 
-#define WHY_MAX 400
+#define WHY_MAX (WIRE_WHY_LEN + 128)
 #define REPLY_MAX (IPC_FRAME_MAX - 64)
 
 struct admin {

@@ -141,14 +141,6 @@ chat_notify(struct chat *c, const struct room *r, const struct endpoint *but)
 	message_drop(m);
 }
 
-const char *
-chat_unrecorded(char *out, size_t out_len, const char *why)
-{
-	(void)snprintf(out, out_len,
-	    "This cannot be recorded now (%s). Please try again later.", why);
-	return out;
-}
-
 /* ---- Sessions ---- */
 
 /* The device as the client names it, if that is a name at all. */

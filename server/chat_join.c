@@ -30,7 +30,6 @@ struct join_request {
 	bool batch;
 	size_t left;
 	size_t count;
-	char why[160]; /* why something could not be recorded */
 	struct target targets[];
 };
 
@@ -143,7 +142,7 @@ put_failure(struct buf *b, const struct target *t)
 
 /* The code of the whole reply. */
 static unsigned
-code_of(const struct join_request *j, char *text, size_t text_len)
+code_of(const struct join_request *j, const char **text)
 {
 	static const struct {
 		unsigned code;
@@ -153,7 +152,7 @@ code_of(const struct join_request *j, char *text, size_t text_len)
 	    [TARGET_JOINED] = {200, "SUCCESS_OK"},
 	    [TARGET_UNSEEN] = {404, "There is no such room"},
 	    [TARGET_FORBIDDEN] = {403, "Only members may join this room"},
-	    [TARGET_UNRECORDED] = {500, ""},
+	    [TARGET_UNRECORDED] = {500, CHAT_UNRECORDED},
 	};
 	enum target_state worst = j->targets[0].state;
 
@@ -163,9 +162,7 @@ code_of(const struct join_request *j, char *text, size_t text_len)
 			break;
 		}
 	}
-	(void)snprintf(text, text_len, "%s", codes[worst].text);
-	if (worst == TARGET_UNRECORDED)
-		(void)chat_unrecorded(text, text_len, j->why);
+	*text = codes[worst].text;
 	return codes[worst].code;
 }
 
@@ -210,13 +207,13 @@ join_one_done(struct join_request *j)
 {
 	struct chat *c = j->chat;
 	struct endpoint *e = j->command->endpoint;
-	char text[240];
+	const char *text;
 	unsigned code;
 
 	if (--j->left > 0)
 		return;
 	if (e->session != NULL) {
-		code = code_of(j, text, sizeof text);
+		code = code_of(j, &text);
 		chat_reply_start(c, &j->command->reference, code, text);
 		put_rooms(c, j);
 		chat_reply_send(c, e);
@@ -235,8 +232,6 @@ on_member(struct chat *c, struct room_waiter *w, const char *why)
 
 	(void)c;
 	t->state = why == NULL ? TARGET_JOINED : TARGET_UNRECORDED;
-	if (why != NULL)
-		(void)snprintf(t->join->why, sizeof t->join->why, "%s", why);
 	join_one_done(t->join);
 }
 

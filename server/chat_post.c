@@ -118,11 +118,10 @@ static void
 post_refused(struct op *op, const char *why)
 {
 	struct post_op *p = (struct post_op *)op;
-	char text[240];
 
+	(void)why;
 	op->chat->refused_posts++;
-	request_answer(
-	    p->request, 503, chat_unrecorded(text, sizeof text, why));
+	request_answer(p->request, 503, CHAT_UNRECORDED);
 	post_end(p);
 }
 

@@ -217,10 +217,10 @@ static void
 history_refused(struct op *op, const char *why)
 {
 	struct history_op *h = (struct history_op *)op;
-	char text[240];
 
+	(void)why;
 	chat_refuse(op->chat, h->command->endpoint, &h->command->reference, 500,
-	    chat_unrecorded(text, sizeof text, why));
+	    CHAT_UNRECORDED);
 	history_end(h);
 }
 

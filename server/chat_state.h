@@ -24,6 +24,9 @@
 #include "server/xccos.h"
 #include "server/xccos_put.h"
 
+/* Why is for the log and the status, not for clients. */
+#define CHAT_UNRECORDED "This cannot be recorded now. Please try again later."
+
 struct op;
 
 struct op_type {
@@ -127,8 +130,6 @@ void chat_refuse(struct chat *c, struct endpoint *e,
 /* Sends c->out to the members of a room but those of one user. */
 void chat_notify(
     struct chat *c, const struct room *r, const struct endpoint *but);
-/* Readable words for "cannot be recorded now". */
-const char *chat_unrecorded(char *out, size_t out_len, const char *why);
 /* Calls `ready` once nothing of the start is left to wait for. */
 void chat_check_ready(struct chat *c);
 

@@ -35,7 +35,7 @@ struct record {
 	bool wipe;              /* messages were dropped, not their bytes */
 	bool silent;            /* the keeper lacks our position */
 	enum record_state told; /* to the hooks */
-	char why[200];
+	char why[WIRE_WHY_LEN];
 
 	struct record_ring ops;
 	uint64_t unsure; /* those below were sent on an earlier link */

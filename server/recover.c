@@ -268,6 +268,11 @@ recover_import(struct recover *r, struct recover_source *source,
 		    r->journal_path, journal_error(r->journal));
 	if (result == 0)
 		return 0;
+	if (import->unread)
+		return recover_say(r, 1,
+		    "%s. Nothing was changed. Next: write the records anew by "
+		    "chancery-export evidence",
+		    import->why);
 	if (!import->misses)
 		return recover_say(r, 1,
 		    "%s. Nothing was changed. Keep all copies as evidence. "

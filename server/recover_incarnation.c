@@ -512,7 +512,7 @@ recover_incarnation(struct recover *r, json_t **result)
 	int status = -1;
 
 	if (!is_reason(r->order->reason))
-		return recover_say(r, 1,
+		return recover_say(r, 2,
 		    "a reason is needed: lost, signer, fork or compromise");
 	/* A folder that cannot be understood is one of the reasons. */
 	if (signer_look(r->signer_path, &r->signer, r->why, r->why_len) != 0 &&

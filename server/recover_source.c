@@ -164,6 +164,7 @@ next_item(
 		break;
 	case IMPORT_FAILED:
 		(void)snprintf(in->why, sizeof in->why, "%s", s->why);
+		in->unread = true;
 		break;
 	case IMPORT_END:
 		show_progress(s, true);
