@@ -138,8 +138,15 @@ parse_options(int argc, char **argv, struct options *o)
 			return EXIT_USAGE;
 		}
 	}
-	if (optind == argc && o->format != NULL &&
-	    (o->conf == NULL) != (o->journal == NULL))
+	if (optind < argc)
+		fprintf(stderr, "chancery-export: %s: no such command\n",
+		    argv[optind]);
+	else if ((o->conf == NULL) == (o->journal == NULL))
+		fputs("chancery-export: either -f or --journal is needed\n",
+		    stderr);
+	else if (o->format == NULL)
+		fputs("chancery-export: --format is missing\n", stderr);
+	else
 		return -1;
 	fputs(usage_text, stderr);
 	return EXIT_USAGE;

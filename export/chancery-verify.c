@@ -55,8 +55,8 @@ static const char usage_text[] =
     "usage: chancery-verify [--key VKEY]... [--keys CHAIN] "
     "[--checkpoint NOTE]...\n"
     "                       [--witness VKEY]... [--json] PATH...\n"
-    "PATH is a file of a journal, an archive of the tarball or xml adapter, a proof, "
-    "or\na folder.\n"
+    "PATH is a file of a journal, an archive of the tarball or xml adapter,\n"
+    "a proof, a purge certificate, or a folder.\n"
     "VKEY is the journal's first public key, or a file that holds it.\n"
     "CHAIN is a file that leads from it to the keys of later epochs.\n"
     "VKEY of --witness is the key of a witness.\n"
@@ -75,10 +75,12 @@ read_key(struct work *w, const char *text)
 		buf_init(&file);
 		if (file_read(text, KEY_FILE_MAX, &file) == 0)
 			ok = verify_key_parse(buf_view(&file), key, &why);
+		else if (strchr(text, '+') == NULL)
+			why = "neither a key nor a file that can be read";
 		buf_release(&file);
 	}
 	if (!ok)
-		fprintf(stderr, "chancery-verify: --key: %s\n", why);
+		fprintf(stderr, "chancery-verify: --key: %s: %s\n", text, why);
 	if (ok && w->keys > 0)
 		w->key[w->keys - 1].more = key;
 	w->keys += ok;
@@ -111,28 +113,47 @@ trust_witnesses(const struct options *o)
 	return true;
 }
 
-/* What --keys names is proved from --key, or it is refused. */
-static bool
+/* What the report of a run that comes to nothing says, too. */
+static int
+fail(struct work *w, const char *path, const char *why, int status)
+{
+	fprintf(stderr, "chancery-verify: %s: %s\n", path, why);
+	verify_report_begin(w->report, path, "unknown");
+	if (status == EXIT_NOTHING)
+		verify_report_finding(
+		    w->report, VERIFY_FILE, verify_nowhere(), "%s", why);
+	else
+		verify_report_failure(w->report, "%s", why);
+	return status;
+}
+
+/*
+ * What --keys names is proved from --key, or it is refused. -1, or the exit
+ * status.
+ */
+static int
 read_chain(struct work *w, const char *path)
 {
-	const char *why = "--key is needed, too: it begins there";
+	const char *why;
 	struct buf text;
 	unsigned line = 1;
 	bool ok = false;
 
 	buf_init(&text);
-	if (file_read(path, CHAIN_FILE_MAX, &text) != 0)
-		why = strerror(errno);
-	else if (w->keys > 0)
-		ok = verify_chain_parse(buf_view(&text), w->key,
-		    &w->trust.chain[w->trust.chains], &line, &why);
-	if (ok)
-		w->trust.chains++;
-	else
+	if (file_read(path, CHAIN_FILE_MAX, &text) != 0) {
+		(void)fail(w, path, strerror(errno), EXIT_SYSTEM);
+		return EXIT_SYSTEM;
+	}
+	ok = verify_chain_parse(buf_view(&text), w->key,
+	    &w->trust.chain[w->trust.chains], &line, &why);
+	buf_release(&text);
+	if (!ok) {
 		fprintf(stderr, "chancery-verify: %s: line %u: %s\n", path,
 		    line, why);
-	buf_release(&text);
-	return ok;
+		return EXIT_NOTHING;
+	}
+	w->trust.chains++;
+	return -1;
 }
 
 /* A checkpoint joins those that the archives carry. */
@@ -147,8 +168,7 @@ read_checkpoint(struct work *w, const char *path)
 	buf_init(&o->text);
 	w->outsides++;
 	if (file_read(path, NOTE_FILE_MAX, &o->text) != 0) {
-		fprintf(
-		    stderr, "chancery-verify: %s: %s\n", path, strerror(errno));
+		(void)fail(w, path, strerror(errno), EXIT_SYSTEM);
 		return false;
 	}
 	o->path = path;
@@ -175,22 +195,19 @@ read_checkpoint(struct work *w, const char *path)
 static int
 gather(struct work *w, const struct options *o, char **paths, int count)
 {
+	int status;
+
 	for (int i = 0; i < count; i++) {
-		if (verify_paths_add(&w->paths, paths[i]))
-			continue;
-		fprintf(stderr, "chancery-verify: %s: %s\n", paths[i],
-		    strerror(errno));
-		return EXIT_SYSTEM;
+		if (!verify_paths_add(&w->paths, paths[i]))
+			return fail(w, paths[i], strerror(errno), EXIT_SYSTEM);
 	}
 	if (!verify_paths_sort(&w->paths)) {
 		fprintf(stderr, "chancery-verify: out of memory\n");
 		return EXIT_SYSTEM;
 	}
-	if (w->paths.count == 0 && o->checkpoints == 0) {
-		fprintf(stderr,
-		    "chancery-verify: no journal and no archive found\n");
-		return EXIT_NOTHING;
-	}
+	if (w->paths.count == 0 && o->checkpoints == 0)
+		return fail(w, paths[0], "no journal and no archive found",
+		    EXIT_NOTHING);
 	w->archive = calloc(w->paths.count + 1, sizeof(*w->archive));
 	w->journal = calloc(w->paths.count + 1, sizeof(*w->journal));
 	w->outside =
@@ -202,12 +219,11 @@ gather(struct work *w, const struct options *o, char **paths, int count)
 		fprintf(stderr, "chancery-verify: out of memory\n");
 		return EXIT_SYSTEM;
 	}
-	if (o->chain != NULL && !read_chain(w, o->chain))
-		return w->keys > 0 ? EXIT_NOTHING : EXIT_USAGE;
-	for (size_t i = 0; i < o->checkpoints; i++)
+	status = o->chain != NULL ? read_chain(w, o->chain) : -1;
+	for (size_t i = 0; i < o->checkpoints && status < 0; i++)
 		if (!read_checkpoint(w, o->checkpoint[i]))
-			return EXIT_SYSTEM;
-	return -1;
+			status = EXIT_SYSTEM;
+	return status;
 }
 
 /* The checkpoint that an archive carries is one from outside the journal. */
@@ -401,8 +417,15 @@ parse_options(int argc, char **argv, struct options *o)
 			return EXIT_USAGE;
 		}
 	}
+	if (o->chain != NULL && o->keys == 0) {
+		fprintf(stderr,
+		    "chancery-verify: --keys needs --key, where the chain "
+		    "begins\n");
+		return EXIT_USAGE;
+	}
 	if (optind < argc)
 		return -1;
+	fputs("chancery-verify: a path is missing\n", stderr);
 	fputs(usage_text, stderr);
 	return EXIT_USAGE;
 }
@@ -435,6 +458,9 @@ main(int argc, char **argv)
 	if (status < 0) {
 		verify_all(&w);
 		status = print_report(&w, o.json);
+	} else if (o.json &&
+	    (status == EXIT_NOTHING || status == EXIT_SYSTEM)) {
+		(void)print_report(&w, true);
 	}
 	release(&w);
 	free(o.checkpoint);

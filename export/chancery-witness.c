@@ -43,8 +43,10 @@ static const char usage_text[] =
     "Exit status: 0 all well, 1 known already, 2 usage, 3 system.\n";
 
 static int
-usage(void)
+usage(const char *what)
 {
+	if (what != NULL)
+		fprintf(stderr, "chancery-witness: %s\n", what);
 	fputs(usage_text, stderr);
 	return EXIT_USAGE;
 }
@@ -92,10 +94,12 @@ parse_options(int argc, char **argv, struct options *o)
 			puts("chancery-witness " CHANCERY_VERSION);
 			return 0;
 		default:
-			return usage();
+			return usage(NULL);
 		}
 	}
-	return o->state == NULL || optind == argc ? usage() : -1;
+	if (o->state == NULL)
+		return usage("--state is missing");
+	return optind == argc ? usage("a command is missing") : -1;
 }
 
 static char *
@@ -349,7 +353,7 @@ serve(const struct options *o, char **args)
 
 	(void)args;
 	if (o->listen == NULL || o->cert == NULL || o->key == NULL)
-		return usage();
+		return usage("serve needs --listen, --cert and --key");
 	(void)umask(077);
 	if (setrlimit(RLIMIT_CORE, &none) != 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
@@ -399,5 +403,5 @@ main(int argc, char **argv)
 		if (strcmp(commands[i].name, argv[optind]) == 0 &&
 		    count >= commands[i].least && count <= commands[i].most)
 			return commands[i].run(&o, argv + optind + 1);
-	return usage();
+	return usage("no such command, or not so many arguments");
 }

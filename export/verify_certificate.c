@@ -352,7 +352,6 @@ judge(struct certificate *c)
 	const struct verify_leaf *purge, *policy;
 	verify_report_count(c->r, VERIFY_PURGES, 1);
 	purge = &c->record[0].leaf;
-	say_purge(c, purge);
 	policy = find(c, value(purge, "policy"), VERIFY_KIND_POLICY, "policy");
 	if (policy == NULL)
 		return;
@@ -361,6 +360,9 @@ judge(struct certificate *c)
 	check_acks(c, purge, policy);
 	check_approvals(c, purge, policy);
 	say_holds(c, purge);
+	if (verify_report_findings(c->r) > 0)
+		return;
+	say_purge(c, purge);
 	say(c, "archives", &c->archives);
 	say(c, "approved", &c->approvals);
 	say(c, "holds", &c->holds);
@@ -438,7 +440,7 @@ verify_certificate_run(const char *path, const struct verify_key *key,
     struct verify_report *r)
 {
 	struct certificate c = {.key = key, .r = r};
-	bool shown = false;
+	bool proved, shown;
 
 	verify_report_begin(r, path, "purge certificate");
 	if (read_proofs(&c, path, RECORDS_MAX) &&
@@ -446,15 +448,19 @@ verify_certificate_run(const char *path, const struct verify_key *key,
 		bool given = c.sources > 0;
 
 		judge(&c);
+		proved = verify_report_findings(r) == 0;
 		if (given)
 			check_purged(&c);
 		shown = given && verify_report_findings(r) == 0;
-		verify_report_note(r,
-		    "shown: the journal of this key holds these records%s; "
-		    "that no newer policy or hold came between%s, is shown by "
-		    "journal and archives themselves",
-		    shown ? ", and these archives the copies" : "",
-		    shown ? "" : ", and that the archives hold the copies");
+		if (proved)
+			verify_report_note(r,
+			    "shown: the journal of this key holds these "
+			    "records%s; that no newer policy or hold came "
+			    "between%s, is shown by journal and archives "
+			    "themselves",
+			    shown ? ", and these archives the copies" : "",
+			    shown ? ""
+				  : ", and that the archives hold the copies");
 	}
 	release(&c);
 }

@@ -268,15 +268,19 @@ judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
 {
 	const struct verify_epoch *ended = &e->epoch[i - 1];
 	const struct verify_epoch *begun = &e->epoch[i];
+	uint64_t first = ended->good;
 
 	if (begun->number == 0 || begun->closed)
 		return;
-	if (!begun->clean && ended->good <= begun->seq)
+	/* Up to its own key record the epoch before it vouches. */
+	if (ended->number > 0 && ended->closed && first <= ended->seq)
+		first = ended->seq + 1;
+	if (!begun->clean && first <= begun->seq)
 		verify_report_note(r,
 		    "records %" PRIu64 "-%" PRIu64 ": epoch %" PRIu64
 		    " ended without a closing checkpoint (compromise, record "
 		    "%" PRIu64 "); only keys of later epochs vouch for them",
-		    ended->good, begun->seq, ended->number, begun->seq);
+		    first, begun->seq, ended->number, begun->seq);
 	if (!begun->clean)
 		return;
 	if (i + 1 == e->count && begun->good == 0)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,12 @@ class Keys(unittest.TestCase):
             report = self.both_hold(c)
             self.assertIn("epoch 1 ended without a closing checkpoint "
                           "(compromise", report)
+            # Epoch 0 was closed: its key vouches for all before.
+            first, last = map(int, re.search(
+                r"records (\d+)-(\d+): epoch 1 ended", report).groups())
+            began, ended = [k["seq"] for k in c.journal.control("key")]
+            self.assertGreater(first, began)
+            self.assertEqual(last, ended)
             self.assertIn("are of the newest epoch, 2: whoever has its key",
                           report)
             # only a running daemon can change it
