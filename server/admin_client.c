@@ -209,6 +209,14 @@ ask_daemon(struct admin_client *c, const char *command, json_t *args, char *why,
 	    send_all(c->socket, "\n", 1))
 		n = read_line(c);
 	free(text);
+	if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+		(void)snprintf(why, why_len,
+		    "chanceryd closed the connection: user %u is neither root, "
+		    "nor the owner of the state, nor an officer; or it is "
+		    "ending, or has too many connections",
+		    (unsigned)geteuid());
+		return NULL;
+	}
 	if (n < 0) {
 		say(why, why_len, "chanceryd", errno);
 		return NULL;

@@ -323,11 +323,14 @@ run_receipt(struct cli *cli)
 	json_t *result;
 	size_t found;
 
-	if ((cli->since != NULL &&
-		!text_get_time(view_text(cli->since), &select.since)) ||
-	    (cli->chat != NULL &&
-		!view_to_u64(view_text(cli->chat), &select.chat))) {
-		cli_complain("receipt: not a time (RFC 3339), or not a number");
+	if (cli->since != NULL &&
+	    !text_get_time(view_text(cli->since), &select.since)) {
+		cli_complain("--since: %s: not a time (RFC 3339)", cli->since);
+		return EXIT_USAGE;
+	}
+	if (cli->chat != NULL &&
+	    !view_to_u64(view_text(cli->chat), &select.chat)) {
+		cli_complain("--chat: %s: not a number", cli->chat);
 		return EXIT_USAGE;
 	}
 	result = receipt_list(cli->conf, &select, why, sizeof why);
@@ -340,6 +343,12 @@ run_receipt(struct cli *cli)
 	else
 		show_receipts(result);
 	found = json_array_size(json_object_get(result, "receipts"));
+	if (found == 0)
+		cli_complain("receipt: no post of %s is found%s", select.user,
+		    select.room != NULL || cli->since != NULL ||
+			    cli->chat != NULL
+			? " as asked"
+			: "");
 	json_decref(result);
 	return found > 0 ? EXIT_WELL : EXIT_REFUSED;
 }
@@ -430,13 +439,21 @@ static const struct command {
 
 /* ---- the command line ---- */
 
+/* Of the commands that begin with this word; all when none does. */
 static void
-print_usage(FILE *out)
+print_usage(FILE *out, const char *word)
 {
+	const char *only = NULL;
+
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (word != NULL && strcmp(commands[i].words[0], word) == 0)
+			only = word;
 	(void)fputs("usage: chancery [-f FILE] [--json] COMMAND\n", out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		const struct command *c = &commands[i];
 
+		if (only != NULL && strcmp(c->words[0], only) != 0)
+			continue;
 		(void)fputs("      ", out);
 		for (int w = 0; w < WORDS_MAX && c->words[w] != NULL; w++)
 			(void)fprintf(out, " %s", c->words[w]);
@@ -484,7 +501,7 @@ take_option(struct cli *cli, int o)
 		return EXIT_WELL;
 	case 'h':
 	case OPTION_HELP:
-		print_usage(stdout);
+		print_usage(stdout, NULL);
 		return -1;
 	case 'V':
 	case OPTION_VERSION:
@@ -552,7 +569,7 @@ take_option(struct cli *cli, int o)
 	case OPTION_PASSWORD_STDIN:
 		break;
 	default:
-		print_usage(stderr);
+		print_usage(stderr, NULL);
 		return EXIT_USAGE;
 	}
 	cli->given |= OPTION_BIT(o);
@@ -564,23 +581,27 @@ take_command(struct cli *cli, char **words, int count)
 {
 	const struct command *c = find_command(words, count);
 	int n = c != NULL ? count_words(c) : 0;
+	const char *wrong = NULL;
 
-	if (c == NULL) {
+	if (c == NULL)
+		wrong = "no such command";
+	else if (count - n < c->min_args)
+		wrong = "an argument is missing";
+	else if (count - n > c->max_args)
+		wrong = "too many arguments";
+	else if ((cli->given & ~c->options) != 0)
+		wrong = "an option does not belong here";
+	if (wrong != NULL) {
 		if (count > 0)
-			cli_complain("%s: no such command", words[0]);
-	} else if (count - n < c->min_args || count - n > c->max_args) {
-		cli_complain("%s: wrong number of arguments", words[n - 1]);
-		c = NULL;
-	} else if ((cli->given & ~c->options) != 0) {
-		cli_complain(
-		    "%s: an option does not belong here", words[n - 1]);
+			cli_complain("%s%s%s: %s", words[0], n > 1 ? " " : "",
+			    n > 1 ? words[1] : "", wrong);
 		c = NULL;
 	} else {
 		cli->args = words + n;
 		cli->arg_count = count - n;
 	}
 	if (c == NULL)
-		print_usage(stderr);
+		print_usage(stderr, count > 0 ? words[0] : NULL);
 	return c;
 }
 

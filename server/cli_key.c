@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/conf.h"
 #include "base/crypto.h"
@@ -35,6 +36,7 @@ put_fingerprint(const char *vkey, struct buf *out)
 static json_t *
 describe(struct scan *s)
 {
+	static const uint8_t none[CRYPTO_SHA256_LEN];
 	struct buf first, now, next, spoken;
 	struct chain_epoch epoch, genesis;
 	json_t *o = NULL;
@@ -46,12 +48,14 @@ describe(struct scan *s)
 	if (chain_newest(s, &epoch, &now) == 0 &&
 	    chain_genesis(s, &genesis, &first) == 0 &&
 	    buf_text(&first) != NULL) {
-		text_put_hex(&next, epoch.next, sizeof epoch.next);
+		if (memcmp(epoch.next, none, sizeof none) != 0)
+			text_put_hex(&next, epoch.next, sizeof epoch.next);
 		put_fingerprint(buf_text(&first), &spoken);
-		o = json_pack("{s:I,s:I,s:s,s:s,s:s,s:s}", "epoch",
+		o = json_pack("{s:I,s:I,s:s,s:s,s:s,s:s?}", "epoch",
 		    (json_int_t)epoch.epoch, "seq", (json_int_t)epoch.seq,
 		    "vkey", buf_text(&now), "genesis", buf_text(&first),
-		    "fingerprint", buf_text(&spoken), "next", buf_text(&next));
+		    "fingerprint", buf_text(&spoken), "next",
+		    next.len > 0 ? buf_text(&next) : NULL);
 	}
 	buf_release(&first);
 	buf_release(&now);
@@ -75,9 +79,13 @@ show(const json_t *o)
 	(void)printf("%-14s %lld, from record %lld\n", "epoch",
 	    (long long)json_integer_value(json_object_get(o, "epoch")),
 	    (long long)json_integer_value(json_object_get(o, "seq")));
-	for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+	for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+		const json_t *value = json_object_get(o, lines[i].name);
+
 		(void)printf("%-14s %s\n", lines[i].title,
-		    json_string_value(json_object_get(o, lines[i].name)));
+		    json_is_null(value) ? "not announced yet"
+					: json_string_value(value));
+	}
 }
 
 int

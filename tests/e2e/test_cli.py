@@ -161,11 +161,16 @@ class Commands(unittest.TestCase):
             again = c.cli("init", check=False)
             self.assertNotEqual(again.returncode, 0)
             self.assertTrue(again.stderr.strip())
+            # Record 0 tells the next key, and comes with the first start.
+            self.assertIsNone(c.cli_json("key", "show")["next"])
+            self.assertIn("not announced yet", c.cli("key", "show").stdout)
             for path in ("journal", "signer", "chat"):
                 mode = os.stat(c.state / path).st_mode
                 self.assertEqual(stat.S_IMODE(mode) & 0o007, 0, path)
             c.start()
             c.journal.wait(lambda j: j.control("open"), "no open record")
+            self.assertEqual(c.cli_json("key", "show")["next"],
+                             c.journal.control("open")[0]["next"])
             c.stop()
             c.journal.check()
             c.verify()
@@ -261,11 +266,52 @@ class Configuration(unittest.TestCase):
 
     def test_usage(self):
         with Chancery() as c:
-            for name in ("chanceryd", "chancery", "chancery-export",
-                         "chancery-verify"):
-                done = c.run(name, "--no-such-option", check=False)
-                self.assertEqual(done.returncode, 2, name)
-                self.assertIn("usage", done.stderr.lower())
+            c.write_conf()
+            conf, db = ("-f", c.conf), ("--journal", c.folder)
+            for said, name, *words in (
+                    ("--no-such", "chancery", "--no-such"),
+                    ("--no-such", "chancery-export", "--no-such"),
+                    ("--no-such", "chancery-verify", "--no-such"),
+                    ("--no-such", "chancery-witness", "--no-such"),
+                    ("'-'", "chanceryd", "--no-such"),
+                    ("frob: no such command", "chancery", *conf, "frob"),
+                    ("key: no such command", "chancery", *conf, "key"),
+                    ("hold release: an argument is missing", "chancery",
+                     *conf, "hold", "release"),
+                    ("room member: an argument is missing", "chancery", *conf,
+                     "room", "member", "add", "Hall"),
+                    ("status: too many arguments", "chancery", *conf,
+                     "status", "now"),
+                    ("key show: an option does not belong here", "chancery",
+                     *conf, "key", "show", "--matter", "x"),
+                    ("frob: no such command", "chancery-export", "frob"),
+                    ("--format is missing", "chancery-export", *db),
+                    ("either -f or --journal", "chancery-export", *db, *conf,
+                     "--format", "csv"),
+                    ("a path is missing", "chancery-verify"),
+                    ("--keys needs --key", "chancery-verify", "--keys", "x",
+                     "y"),
+                    ("--state is missing", "chancery-witness", "list"),
+                    ("a command is missing", "chancery-witness", "--state",
+                     c.folder),
+                    ("no such command", "chancery-witness", "--state",
+                     c.folder, "frob"),
+                    ("serve needs", "chancery-witness", "--state", c.folder,
+                     "serve")):
+                done = c.run(name, *words, check=False)
+                self.assertEqual(done.returncode, 2, (name, words))
+                first = done.stderr.splitlines()[0]
+                self.assertIn(said, first)
+                if "needs --key," not in first:
+                    self.assertIn("usage: " + name, done.stderr)
+            done = c.run("chancery", *conf, "hold", "release", check=False)
+            self.assertNotIn("room add", done.stderr)
+            for said, *words in (
+                    ("none: neither a key nor a file", "--key",
+                     c.folder / "none", "x"), ("a+b: ", "--key", "a+b", "x")):
+                done = c.run("chancery-verify", *words, check=False)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(said, done.stderr)
 
     def test_nothing_to_verify(self):
         with Chancery() as c:
@@ -277,6 +323,14 @@ class Configuration(unittest.TestCase):
             done = c.verify(empty / "none", check=False)
             self.assertEqual(done.returncode, 3, done.stderr)
             self.assertIn("none", done.stderr)
+            for path, status, member in ((empty, 1, "findings"),
+                                         (empty / "none", 3, "failure")):
+                report = json.loads(c.verify(path, "--json",
+                                             check=False).stdout)
+                self.assertEqual(report["status"], status)
+                file, = report["files"]
+                self.assertEqual(file["file"], str(path))
+                self.assertTrue(file[member])
 
 
 class Export(unittest.TestCase):

@@ -132,6 +132,7 @@ class Proofs(unittest.TestCase):
                       ["ann@example.test", "--room", "Nowhere"]):
             done = self.receipts(*words, check=False)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("no post of " + words[0], done.stderr)
         for words in (["ann@example.test", "--since", "yesterday"],
                       ["ann@example.test", "--chat", "x"], []):
             self.assertEqual(self.receipts(*words, check=False).returncode, 2)
