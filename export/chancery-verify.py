@@ -1,17 +1,12 @@
 #!/usr/bin/env python3
 """The second verifier of Chancery: does what a journal, its archives and proofs say hold?
 Written from chancery-journal(5) and chancery-adapter(7), with their names, it shares no line with
-chancery-verify(1). What does not hold raises an exception, which ends the reading of that file.
-Only chancery-verify(1) judges: what repeats other things (tables made from control records, tiles,
-copies in later files, the head row); how batches are numbered, cut and answered, holds released,
-files sealed; clock, beat, audit and anchor records, cosignatures and time-stamps; whether payloads
-are JSON of their kind; how archives, which need their journal here, are made, and what people read.
+chancery-verify(1), and ends at the first thing that does not hold. Only that one judges what other
+things repeat (tables, tiles, head row, copies), what clocks and witnesses said, what a payload is
+as JSON and which holds kept it, how archives are made, what people read there, and certificates.
 """
-import argparse, base64, collections, functools, hashlib, io, itertools, json, os, pathlib, re
-import sqlite3, subprocess, sys, tarfile, tempfile, urllib.parse
-from types import SimpleNamespace
-from xml.etree import ElementTree
-
+import argparse, base64, collections, functools, hashlib, io, itertools, json, os, pathlib, re, sys
+import sqlite3, subprocess, tarfile, tempfile, types, urllib.parse, xml.etree.ElementTree
 # ---- LEAF, CONTROL RECORDS: the kinds from 128 on, their fields, the forms of the values ----
 CONTROL = """open journal origin vkey next:hex software segment:n note:hex-;
 batch adapter:id batch:n first:n last:n count:n size:n root:hash;
@@ -35,265 +30,270 @@ FORMS = {"": VALUE, "n": N, "m": f"{N}|-1?", "i": "0|-?[1-9][0-9]{0,18}", "id": 
          "uid": f"uid:{N}", "stored": "sent|accepted|stored", "d": "[012]"}
 KINDS = {kind: [word.partition(":")[::2] for word in line.split()]
          for kind, line in enumerate(CONTROL.split(";"), 128)}
-LINES = {kind: "".join(f"{name} ({FORMS.get(form, form)})\n" for name, form in fields)
-         for kind, (_, *fields) in KINDS.items()}
 PARTS, OTHER = ("".join(f"(?:p {i} ({HASH})\n" for i in range(8)) + ")?" * 7 + ")",
                 f"(?:[a-z0-9]{{1,32}} {VALUE}\n){{0,64}}")
 HEAD = re.compile(f"leaf/1 ({N}) ({N})\nt ({N}) ({N}) [0-9a-f]{{8}} ([01])\n((?s:.{{0,16384}}))")
 def need(holds, reason):
-    if not holds:
-        raise ValueError(reason)
-def sha(*parts):
-    return hashlib.sha256(b"".join(parts)).digest()
+    if not holds: raise ValueError(reason)
+def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def unbase64(text):
-    data = base64.b64decode(text, validate=True)
-    need(base64.b64encode(data).decode() == text, "base64 malformed")
-    return data
-
-def parse_leaf(data):
-    """A record: its numbers, the commitments to its parts, and its fields under their names."""
+    need(base64.b64encode(base64.b64decode(text)).decode() == text, "base64 malformed")
+    return base64.b64decode(text)
+READ = {**dict.fromkeys("nmid", int), "hash": unbase64}     # of these forms; others are text
+def parse_leaf(data):   # a record: numbers, commitments to its parts, fields under their names
     *head, flag, rest = HEAD.fullmatch(data.decode("ascii")).groups()
     seq, kind, at, boottime = map(int, head)
-    leaf = SimpleNamespace(seq=seq, kind=kind, at=at, behind=flag == "1", hash=sha(b"\0", data))
-    words = re.fullmatch(PARTS if kind < 128 else LINES.get(kind, OTHER), rest).groups()
-    need(0 < kind < 256 and seq < 2**55 and max(at, boottime) < 2**63, "leaf malformed")
+    (title, _), *fields = KINDS.get(kind, [("", "")])
+    lines = "".join(f"{name} ({FORMS.get(form, form)})\n" for name, form in fields) or OTHER
+    words = re.fullmatch(PARTS if kind < 128 else lines, rest).groups()
+    leaf = types.SimpleNamespace(seq=seq, kind=kind, title=title, at=at, boottime=boottime,
+                                 behind=flag == "1", hash=sha(b"\0", data))
     leaf.parts = [unbase64(word) for word in words if word] if kind < 128 else []
-    for (name, form), word in zip(KINDS.get(kind, [""])[1:], words):
-        numeric = form in {*"dimn"} and word != "-"
-        need(not numeric or abs(int(word)) < 2**63, "number too large")
-        setattr(leaf, name, int(word) if numeric else urllib.parse.unquote(word, errors="replace"))
+    for (name, form), word in zip(fields, words):
+        setattr(leaf, name, READ.get(form if word != "-" else "", urllib.parse.unquote)(word))
+    need(0 < kind < 256 and seq < 2**55 and all(
+        abs(n) < 2**63 for n in vars(leaf).values() if type(n) is int), "a number is too large")
     return leaf
-def check_parts(leaf, parts):   # these payloads (number, salt, data) are what it commits to
+def check_parts(leaf, parts, whole=True):   # it commits to these payloads (number, salt, data)
+    need(not whole or [p[0] for p in parts] in ([], [*range(len(leaf.parts))]), "parts are missing")
     need(all(len(salt) == 32 and sha(b"part/1\n", salt, data) == leaf.parts[i]
              for i, salt, data in parts), f"record {leaf.seq}: commitment")
-
 # ---- TREE: RFC 6962, section 2.1 ----
 def root(low, high, leaves, known, first=0, outside=(), way_up=False):
     """Over the records from low to before high, from the hashes of leaves from `first` on, and
     outside of these: of perfect subtrees from left to right, or of those beside the way up."""
-    if (low, high) in known:
-        return known[low, high]
+    if (low, high) in known: return known[low, high]
     beside = high <= first or low >= first + len(leaves)
-    if beside and (way_up or (high - low).bit_count() == 1):
-        return outside.pop(0)
-    if high - low == 1:
-        return leaves[low - first]
+    if beside and (way_up or (high - low).bit_count() == 1): return outside.pop(0)
+    if high - low == 1: return leaves[low - first]
     half, rest = low + (1 << (high - low - 1).bit_length() - 1), (known, first, outside, way_up)
     right = way_up and first >= half and root(half, high, leaves, *rest)
     node = sha(b"\1", root(low, half, leaves, *rest), right or root(half, high, leaves, *rest))
-    if high - low >= 256:
-        known[low, high] = node
+    if high - low >= 256: known[low, high] = node
     return node
-
 # ---- CHECKPOINT, EPOCHS, RECOVERY: C2SP signed notes, and the keys that sign them ----
-NAME, SIGNATURE = "[^\0- +\x7f]{1,255}", "[A-Za-z0-9+/]{90}[AEIMQUYcgkosw048]="
-DER = bytes.fromhex("302a300506032b6570032100")     # before the 32 bytes of a public key
+NAME, SIGNATURE = "[^\0- +\x7f]{1,255}", f"([A-Za-z0-9+/]{{48}}{HASH})\n"
 NOTE = f"(({NAME})\n({N})\n({HASH})\n)\n((?:\u2014 {NAME} .{{8,}}\n){{1,100}})"
 def parse_key(text):
-    found = re.fullmatch(f"({NAME})\\+([0-9a-f]{{8}})\\+(A[Q-Za-f][A-Za-z0-9+/]{{42}})", text)
-    need(found and len(found[1].encode()) < 256 and found[2] == sha(
-        found[1].encode(), b"\n", unbase64(found[3]))[:4].hex(), "key malformed, or of another id")
-    return SimpleNamespace(text=text, name=found[1], id=found[2], raw=unbase64(found[3]), start=0)
-def next_key(keys, f):
-    """Adds the key that an open, key or recover record tells; it signs sizes from `start` on."""
+    found = re.fullmatch(f"({NAME})\\+([0-9a-f]{{8}})\\+([A-Za-z0-9+/]{{44}})", text)
+    name, id, raw = found[1], found[2], base64.b64decode(found[3])
+    need(len(name.encode()) < 256 and raw[0] == 1 and
+         id == sha(name.encode(), b"\n", raw)[:4].hex(), "key of another kind or id")
+    return types.SimpleNamespace(text=text, name=name, id=id, public=raw[1:], start=0)
+def next_key(keys, f):  # adds the one that an open, key or recover record tells
     key, old, clean = parse_key(f.vkey), keys[-1] if keys else None, getattr(f, "clean", "no")
     key.seq, key.next, key.epoch = f.seq, f.next, getattr(f, "epoch", 0)
-    key.start = f.seq and f.seq + 1 + (clean == "yes")
-    key.announced = old and sha(key.raw[1:]).hex() == old.next
-    need(f.kind != 135 or key.announced and key.name == old.name and key.epoch == old.epoch + 1
-         and (clean == "no") == (f.reason == "compromise"), "the key is not the one announced")
-    need(f.kind != 140 or key.name == f.origin and key.name not in [k.name for k in keys]
-         and (not keys or f.old == old.name), "recover: names")
+    key.start = f.seq and f.seq + 1 + (clean == "yes")      # the smallest size that it signs
+    key.announced = old and sha(key.public).hex() == old.next
+    need(f.title != "key" or (clean == "no") == (f.reason == "compromise") and (key.announced and (
+         key.name, key.epoch) == (old.name, old.epoch + 1) if old else key.epoch), "not announced")
+    need(f.title != "recover" or key.name == f.origin, "the key is not of the new name")
     return [*keys, key]
-@functools.cache
 def ed25519(public, body, signature):
+    der = bytes.fromhex("302a300506032b6570032100") + public
     command = "openssl pkeyutl -verify -pubin -rawin -keyform DER -inkey key -in body -sigfile blob"
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in ("key", DER + public), ("body", body), ("blob", signature):
+        for name, data in ("key", der), ("body", body), ("blob", signature):
             pathlib.Path(folder, name).write_bytes(data)
         return subprocess.run(command.split(), cwd=folder, capture_output=True).returncode == 0
-def read_note(data, keys):
-    """Name, size and root of a checkpoint that the key of its epoch signed, and no other key."""
+def read_note(data, keys):  # name, size, root of what the key of its epoch signed, and no other
     body, name, size, root, lines = re.fullmatch(NOTE, data.decode()).groups()
     keys = [k for k in keys if k.name == name]
     key = [k for k in keys if k.start <= int(size)][-1]
-    blobs = map(unbase64, re.findall(f"\u2014 {re.escape(name)} ({SIGNATURE})\n", lines))
-    signers = [(k.id, ed25519(k.raw[1:], body.encode(), blob[4:]))
+    blobs = map(unbase64, re.findall(f"\u2014 {re.escape(name)} {SIGNATURE}", lines))
+    signers = [(k.id, ed25519(k.public, body.encode(), blob[4:]))
                for blob in blobs for k in keys if blob[:4].hex() == k.id]
-    need((key.id, True) in signers and (key.id, False) not in signers and len(data) <= 16384 and
-         all(who == key.id for who, good in signers if good), f"checkpoint {size}: signatures")
+    need({(who, good) for who, good in signers if good or who == key.id} == {(key.id, True)}
+         and len(data) <= 16384, f"checkpoint {size}: signatures")
     return name, int(size), unbase64(root)
-
 # ---- PROOF, KEY CHAIN ----
 PROOF = f"c2sp[.]org/tlog-proof@v1\nextra (.+)\nindex ({N})\n((?:{HASH}\n){{0,64}})\n((?s:.*))"
 EXTRA = f"record/1\nleaf (.+)\n((?:part [0-7] {HASH} .+\n)*)(?:keys (.+)\n)?"
 BLOCK = f"leaf (.+)\nleft((?: {HASH})*)\nright((?: {HASH})*)\nnote (.+)\n"
-def prove(leaf, hashes, way_up, note, keys):
-    """The leaf and the hashes around it give the signed root of the checkpoint of a size."""
-    (_, size, signed), outside = read_note(note, keys), [*map(unbase64, hashes.split())]
-    need(leaf.seq < size and root(0, size, [leaf.hash], {}, leaf.seq, outside, way_up) == signed
-         and not outside, "not under the signed root")
+def prove(leaves, hashes, note, keys, way_up=False):    # that they are under its signed root
+    (_, size, signed), outside = read_note(note, keys), [*map(unbase64, hashes)]
+    need(leaves[-1].seq < size and signed == root(0, size, [
+        leaf.hash for leaf in leaves], {}, leaves[0].seq, outside, way_up) and not outside, "proof")
     return size
-def read_chain(text, genesis, keys=()):
-    """The keys of all epochs up to one, each proved by the one before it."""
+def read_chain(text, known, keys=()):   # from a known key on, each proved by the one before it
     need(re.fullmatch(f"chancery/keys/1\n(?:{BLOCK})+", text), "key chain malformed")
     for data, left, right, note in re.findall(BLOCK, text):
         leaf = parse_leaf(unbase64(data))
         clean, before, keys = keys and leaf.clean == "yes", keys, next_key(keys, leaf)
-        size = prove(leaf, left + right, False, unbase64(note), before if clean else keys)
-        need(keys[0].text == genesis and (not clean or size == leaf.seq + 1), "key chain")
+        size = prove([leaf], (left + right).split(), unbase64(note), before if clean else keys)
+        need(keys[0].text == known and (not clean or size == leaf.seq + 1), "key chain")
     return keys
-def read_proof(given, path):
-    """One record, the payloads that it discloses, and all that leads from it to the key."""
+def read_proof(given, path):    # one record, what it discloses, and all from it to the key
     extra, index, hashes, note = re.fullmatch(PROOF, open(path, "rb").read().decode()).groups()
     data, parts, chain = re.fullmatch(EXTRA, unbase64(extra).decode()).groups()
-    genesis, = [key for key in given if key.startswith(note.split("\n")[0] + "+")]
-    keys = read_chain(unbase64(chain).decode(), genesis) if chain else [parse_key(genesis)]
+    known, = [key for key in given if key.startswith(note.split("\n")[0] + "+")]
+    keys = read_chain(unbase64(chain).decode(), known) if chain else [parse_key(known)]
     leaf, words = parse_leaf(unbase64(data)), [line.split(" ") for line in parts.split("\n")[:-1]]
     parts = [(int(i), unbase64(salt), unbase64(part)) for _, i, salt, part in words]
     need(leaf.seq == int(index) and sorted({p[0] for p in parts}) == [p[0] for p in parts], "order")
-    prove(leaf, hashes, True, note.encode(), keys)
-    check_parts(leaf, parts)
+    prove([leaf], hashes.split(), note.encode(), keys, way_up=True)
+    check_parts(leaf, parts, whole=False)
     return [leaf.hash.hex(), repr(unbase64(data)), *(repr(part.decode()) for _, _, part in parts)]
 
-# ---- a journal: TABLES, SEGMENTS, CONTROL RECORDS, REMOVING PAYLOADS ----
-def connect(path):
+# ---- a journal: CONTROL RECORDS, REMOVING PAYLOADS; j.of has those before, by kind ----
+def expect(f, **fields):    # a record says this, and nothing else, in these of its fields
+    for name, value in fields.items():
+        need(getattr(f, name) == value, f"record {f.seq}, {f.title}: {name} is not {value}")
+def check_control(j, f):
+    of, adapter, opened = j.of, getattr(f, "adapter", ""), (j.of["open"] or [f])[-1]
+    if f.title in ("key", "recover") or f.seq == 0: j.keys = next_key(j.keys, f)
+    batches, name = of["batch", adapter], j.keys[-1].name
+    match f.title:
+        case "open":
+            note, = {sha(notes[f.seq]).hex() for notes in j.notes[-2:]} if f.seq else {"-"}
+            expect(f, segment=len(of["open"]), journal=opened.journal, origin=name, note=note)
+        case "seal":
+            expect(f, segment=opened.segment, first=opened.seq, count=f.seq + 1 - opened.seq)
+            need((f.seq + 1) % 256 == 0, "seal: its place")
+        case "recover":
+            *names, _ = [key.name for key in j.keys]
+            need(f.old == names[-1] and name not in names and (f.reason != "lost" or f.size > f.seq)
+                 and re.fullmatch(re.escape(f.old[:-8]) + "[0-9a-f]{8}", name), "recover")
+            if f.reason != "fork" and f.size <= f.seq: expect(f, root=j.root(f.size))
+        case "batch":
+            first = batches[-1].last + 1 if batches else 0
+            expect(f, batch=len(batches) + 1, first=first, count=f.last + 1 - first)
+            need(first <= f.last < f.size <= f.seq and f.root == j.root(f.size), "batch: its tree")
+        case "ack":
+            asked = batches[len(of["ack", adapter])]    # the oldest that is not answered yet
+            expect(f, batch=asked.batch, first=asked.first, last=asked.last)
+        case "purge": check_purge(j, f)
+        case "hold": expect(f, hold=len(of["hold"]) + 1)
+        case "release":
+            held, = [h for h in of["hold"] if h.hold == f.hold]
+            need(f.hold not in [r.hold for r in of["release"]] and (
+                f.by != held.by or 2 not in [p.approvals for p in of["policy"][-1:]]), "release")
+        case "approve": need(f.below <= f.seq, "approve: of later records")
+        case "audit": need(f.first <= f.last < f.seq, "audit: of later records")
+        case "beat": expect(f, events=sum(j.user[max(r.seq for r in [opened, *of["beat"][-1:]]):]))
+    of[(f.title, adapter) if adapter else f.title].append(f)
+def check_purge(j, f):      # what the policy of that moment asked for was there
+    policy, newest = j.of["policy"][-1], []
+    ends = [(int(run.split("-")[0]), int(run.split("-")[-1])) for run in f.ranges.split(",")]
+    need(all(f.first <= a <= b <= f.last < min(f.seq, f.first + 10000) for a, b in ends), "purge")
+    taken = [n for a, b in ends for n in range(a, b + 1)]
+    need(taken == sorted({*taken} - j.purged) and len({*taken} - {n + 1 for n in taken}) ==
+         len(ends), f"record {f.seq}, purge: ranges")
+    for name in policy.required.split(","):
+        acks = [a for a in j.of["ack", name] if a.first <= f.last and a.last >= f.first]
+        need(acks[-1].last >= f.last and all(a.state == "stored" for a in acks) and
+             0 <= policy.after * 1000000 <= f.at - acks[-1].at, f"purge: not stored by {name}")
+        newest.append(acks[-1])
+    said = [a for a in j.of["approve"] if str(a.seq) in f.approvals.split(",") and f.last < a.below]
+    need(len(said) == len({a.by for a in said}) == policy.approvals, "purge: too few approvals")
+    need(max(a.seq for a in newest) < f.anchor <= f.seq if policy.quorum or policy.stamp == "yes"
+         else f.anchor == "-", "purge: anchor")
+    expect(f, purge=len(j.of["purge"]) + 1, first=taken[0], last=taken[-1], policy=policy.seq,
+           count=sum(j.user[n] for n in taken), leaves=sha(*(j.leaves[n] for n in taken)).hex(),
+           ranges=",".join(f"{a}-{b}" if a < b else str(a) for a, b in ends),
+           acks=",".join(f"{a.adapter}:{a.seq}" for a in newest),
+           hold=max([h.seq for h in j.of["hold"][-1:] + j.of["release"][-1:]], default="-"),
+           approvals=",".join(str(a.seq) for a in said) or "-")
+    j.purged.update(taken)
+    j.undone = {n for n in taken if n < j.of["open"][-1].seq}   # the newest maybe, in other files
+def read_file(j, path, first):      # its own records, which go on after those of the file before
     open(path, "rb").close()
-    uri = f"file:{urllib.parse.quote(os.path.abspath(path))}?mode=ro"
-    uri += "" if os.path.exists(path + "-wal") else "&immutable=1"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None)
-    db.text_factory = bytes
+    uri, alone = urllib.parse.quote(os.path.abspath(path)), 1 - os.path.exists(path + "-wal")
+    db = sqlite3.connect(f"file:{uri}?mode=ro&immutable={alone}", uri=True, isolation_level=None)
     db.execute("BEGIN")     # a live journal is seen as of one moment
     need(db.execute("PRAGMA user_version").fetchone() == (2,), "not version 2 of the database")
-    return db
-def read_file(j, db):
-    """The own records of a file, which go on where those of the file before ended."""
-    first = len(j.leaves)
+    j.notes.append(dict(db.execute("SELECT size, note FROM checkpoint UNION ALL "
+                                   "SELECT 'head', note FROM head WHERE note NOT NULL")))
     rows = db.execute("SELECT seq, at, kind, bytes, id & 255, salt, data FROM leaf LEFT JOIN body "
         "ON id BETWEEN seq << 8 AND seq << 8 | 255 WHERE seq >= ? ORDER BY seq, id", (first,))
     for row, group in itertools.groupby(rows, lambda row: row[:4]):
-        leaf, parts = parse_leaf(row[3]), [part[4:] for part in group if part[4] is not None]
-        need(row[:3] == (leaf.seq, leaf.at, leaf.kind) and leaf.seq == len(j.leaves)
-             and (leaf.kind == 128) == (leaf.seq == first), f"record {row[0]}: its place")
-        need(leaf.at > j.at and (not leaf.behind or leaf.at == j.at + 1 or leaf.seq == 0), "time")
-        need([p[0] for p in parts] in ([], [*range(len(leaf.parts))]), "payloads are missing")
-        check_parts(leaf, parts)
-        j.leaves.append(leaf.hash)
-        j.user.append(leaf.kind < 128)
-        j.missing.update([leaf.seq] if leaf.parts and not parts else [])
-        j.of[KINDS.get(leaf.kind, [[""]])[0][0]] += [leaf] if leaf.kind in KINDS else []
-        j.at = leaf.at
-    j.points.update(db.execute("SELECT note, 'head' FROM head WHERE note NOT NULL"))
-    j.points.update(db.execute("SELECT note, size FROM checkpoint"))
+        f, parts = parse_leaf(row[3]), [part[4:] for part in group if part[4] is not None]
+        need(row[:3] == (f.seq, f.at, f.kind) and f.seq == len(j.leaves) and (
+            f.title == "open") == (f.seq == first) == (j.last.title == "seal"), "place")
+        need(f.at > j.last.at and (not f.behind or f.at == j.last.at + 1 or f.seq == 0), "time")
+        check_parts(f, parts)
+        if f.kind > 127: check_control(j, f)
+        j.leaves.append(f.hash)
+        j.user.append(f.kind < 128)
+        j.missing.update([f.seq] if f.parts and not parts else [])
+        j.last = f
     stray = "SELECT id FROM body WHERE id < ? OR id >= ?"
     need(not db.execute(stray, (first << 8, len(j.leaves) << 8)).fetchone(), "payload of no record")
-
-def check_purge(j, f):
-    """What the policy of that moment asked for was there; gives the records that it takes."""
-    policy = [p for p in j.of["policy"] if p.seq < f.seq][-1]
-    held = max((h.seq for h in j.of["hold"] + j.of["release"] if h.seq < f.seq), default="-")
-    ends = [(int(run.split("-")[0]), int(run.split("-")[-1])) for run in f.ranges.split(",")]
-    need((f.policy, f.hold) == (policy.seq, held) and f.first <= f.last < f.seq and
-         f.last - f.first < 10000 and all(f.first <= a <= b <= f.last for a, b in ends), "purge")
-    taken = [n for low, high in ends for n in range(low, high + 1)]
-    need((f.first, f.last) == (taken[0], taken[-1]) and taken == sorted({*taken} - j.purged) and
-         f.count == sum(j.user[n] for n in taken) and
-         f.leaves == sha(*(j.leaves[n] for n in taken)).hex(), "purge: count or leaves")
-    said = [a for a in j.of["approve"] if a.seq < f.seq and str(a.seq) in f.approvals.split(",")]
-    need(f.approvals == (",".join(str(a.seq) for a in said) or "-") and policy.approvals == len(
-        said) == len({a.by for a in said}) and all(f.last < a.below for a in said), "approvals")
-    newest = []
-    for name in policy.required.split(","):
-        acks = [a for a in j.of["ack"] if a.adapter == name and a.seq < f.seq
-                and a.first <= f.last and a.last >= f.first]
-        need(all(any(a.first <= n <= a.last for a in acks) for n in taken) and all(
-            a.state == "stored" and 0 <= policy.after * 1000000 <= f.at - a.at for a in acks), name)
-        newest.append(acks[-1])
-    need(f.acks == ",".join(f"{a.adapter}:{a.seq}" for a in newest) and (
-        max(a.seq for a in newest) < f.anchor <= f.seq if policy.quorum or policy.stamp == "yes"
-        else f.anchor == "-"), "acks or anchor")
-    j.purged.update(taken)
-    return taken
-def check_note(j, note):
-    """A checkpoint is of these records, or of such as were declared lost under its name."""
+def check_note(j, note):    # is of these records, or of such as were declared lost under its name
     name, size, signed = read_note(note, j.keys)
-    end = next((f for f in j.of["recover"] if f.old == name), None)
-    declared = end and (size, signed) == (end.size, unbase64(end.root))
-    if end and size > end.seq:
-        need(size < end.size or declared, "more, or something else, was signed than was declared")
-    elif not (declared and end.reason == "fork"):
-        need(size <= len(j.leaves) and root(0, size, j.leaves, j.known) == signed, f"root {size}")
+    lost = [f for f in j.of["recover"] if f.old == name]
+    declared = [f.reason for f in lost if (f.size, f.root) == (size, signed)]
+    if lost and size > lost[0].seq: need(size < lost[0].size or declared, "not as was declared")
+    elif declared != ["fork"]:
+        need(size <= len(j.leaves) and j.root(size) == signed, f"root {size}")
         j.signed = max(j.signed, size)
     return size
-def read_archive(j, path):
-    """Its records are those of the journal, or declared lost; it is what was acknowledged."""
-    data = pathlib.Path(path).read_bytes()
+def read_archive(j, given, path):   # gives the records that it has as they were acknowledged
+    side = re.sub("([.]evidence)?[.]xml$", ".evidence.xml", path)
+    data = pathlib.Path(side if os.path.exists(side) else path).read_bytes()
     if path.endswith(".xml"):
-        h = next(ElementTree.fromstring(data).iter("{urn:chancery:compliance:1}evidence"))
-        note, records = h.get("note"), [(r.get("leaf"), [(p.get("salt"), unbase64(p.get("data")))
-                                                         for p in r]) for r in h]
+        e = next(xml.etree.ElementTree.fromstring(data).iter("{urn:chancery:compliance:1}evidence"))
+        h = {**e.attrib, "left": e.get("left").split(), "right": e.get("right").split()}
+        rows = [(r.get("leaf"), [(p.get("salt"), unbase64(p.get("data"))) for p in r]) for r in e]
     else:
         tar = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(tar)) as tar:
             files = {m.name.partition("/")[2]: tar.extractfile(m).read() for m in tar if m.isreg()}
-        h, note = json.loads(files["data/proof.json"]), files["data/checkpoint"].decode()
-        records = [(e["leaf"], [(p["salt"], p["data"].encode()) for p in e["parts"]])
-                   for e in map(json.loads, files["data/records.jsonl"].splitlines())]
-    records = [(parse_leaf(leaf.encode()), parts) for leaf, parts in records]
-    first, last = records[0][0].seq, records[-1][0].seq
-    lost = min([f.seq for f in j.of["recover"] if note.startswith(f.old + "\n")], default=last + 1)
-    for leaf, parts in records:
+        h = {**json.loads(files["data/proof.json"]), "note": files["data/checkpoint"].decode()}
+        rows = [(e["leaf"], [(p["salt"], p["data"].encode()) for p in e["parts"]])
+                for e in map(json.loads, files["data/records.jsonl"].splitlines())]
+    leaves, note = [parse_leaf(leaf.encode()) for leaf, _ in rows], h["note"].encode()
+    for leaf, (_, parts) in zip(leaves, rows):
         check_parts(leaf, [(i, unbase64(salt), part) for i, (salt, part) in enumerate(parts)])
-        need(leaf.seq >= lost or leaf.hash == j.leaves[leaf.seq], "not a record of the journal")
-    check_note(j, note.encode())
-    said = {getattr(f, "sha256", "-") for f in j.of["batch"] + j.of["ack"]
-            if last < lost and (f.adapter, f.first, f.last) == (h.get("adapter"), first, last)}
-    need(said <= {"-", sha(data).hex()} and (said or j.of["recover"]), "not as acknowledged")
-    return {r.seq for r, parts in records if r.seq < lost and len(parts) == len(r.parts)}
+    held, number = range(leaves[0].seq, leaves[-1].seq + 1), int(h["batch"])
+    need([leaf.seq for leaf in leaves] == [*held], "records are missing")
+    prove(leaves, h["left"] + h["right"], note, j.keys or [parse_key(key) for key in given])
+    if not j.leaves: return set()       # an archive alone
+    check_note(j, note)
+    batch, ack = (j.of[kind, h["adapter"]][number - 1:number] for kind in ("batch", "ack"))
+    end = [f.seq for f in j.of["recover"] if f.old == h["origin"]]
+    if end and not (ack and ack[0].seq < end[0]): return set()      # that is lost itself
+    need((batch[0].first, batch[0].last + 1) == (held.start, held.stop), "no such batch")
+    if not ack or ack[0].sha256 == "-": return set()
+    need((ack[0].sha256, ack[0].bytes) == (sha(data).hex(), len(data)), "not as acknowledged")
+    return {*held} if [len(f.parts) for f in leaves] == [len(p) for _, p in rows] else set()
 def read_journal(given, files, archives):
-    j = SimpleNamespace(leaves=[], known={}, user=[], missing=set(), purged=set(), at=0,
-                        points={}, of=collections.defaultdict(list), keys=[], signed=0)
-    for path in files:
-        read_file(j, connect(path))
-    for f in sorted(j.of["open"][:1] + j.of["key"] + j.of["recover"], key=lambda f: f.seq):
-        j.keys = next_key(j.keys, f)
-    last = [(f.seq, check_purge(j, f)) for f in j.of["purge"]][-1:]  # maybe not done in other files
-    undone = {n for seq, taken in last for n in taken if any(n < o.seq < seq for o in j.of["open"])}
-    need({n for n in j.purged if j.user[n]} - undone <= j.missing <= j.purged, "payloads")
-    need(j.points, "no journal, or no checkpoint in it")
-    need(all(n in (b"head", check_note(j, note)) for note, n in j.points.items()), "checkpoint row")
+    j = types.SimpleNamespace(
+        leaves=[], user=[], keys=[], notes=[], signed=0, purged=set(), missing=set(), undone=set(),
+        of=collections.defaultdict(list), last=types.SimpleNamespace(title="seal", at=0))
+    j.root = functools.partial(root, 0, leaves=j.leaves, known={(0, 0): sha()})
+    for path in files: read_file(j, path, len(j.leaves))
+    need(any(j.notes) or not files, "no checkpoint in it")
+    need({n for n in j.purged if j.user[n]} - j.undone <= j.missing <= j.purged, "payloads")
+    for size, note in [row for notes in j.notes for row in notes.items()]:
+        need(size in ("head", check_note(j, note)), f"row of checkpoint {size}")
     for key in j.keys:
-        need(key.epoch == 0 or key.start == key.seq + 1 or key.seq + 1 in j.points.values()
+        need(key.epoch == 0 or key.start == key.seq + 1 or any(key.seq + 1 in n for n in j.notes)
              or key is j.keys[-1] and j.signed < key.start, "an epoch was not closed")
-        told = [k for k in j.keys if k.name == key.name and k.text in given] or key.announced and (
-            key.name not in [text.split("+")[0] for text in given])
-        need(told or not given, "the key is not the one given, or none was given for a new name")
-    archived = set().union(*(read_archive(j, path) for path in archives))
+        told = {text for text in given if text.startswith(key.name + "+")}
+        need(not given or told & {k.text for k in j.keys} or key.announced and not told,
+             f"{key.text}: not the one given, or none was given for a new name")
+    archived = set().union(*(read_archive(j, given, path) for path in archives))
     need(not archives or archived >= j.purged, "a purged record is in no archive given")
     return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
             f"{len(given)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"])]
+
 # ---- the command ----
 def main(words):
     parser = argparse.ArgumentParser(description="Exit status: 0 all holds, 1 not, 3 system failed")
     parser.add_argument("--key", action="append", default=[], help="once for each name",
         type=lambda key: parse_key(open(key).read().strip() if os.path.exists(key) else key).text)
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
-    given, status = parser.parse_args(words), 0
-    sides = {path: re.sub("([.]evidence)?[.]xml$", ".evidence.xml", path) for path in given.file}
-    files = {side if os.path.exists(side) else path for path, side in sides.items()}
-    proofs = sorted(path for path in files if path.endswith(".tlog-proof"))
-    archives = sorted(path for path in files if path.endswith((".xml", ".tar.zst")))
-    journal = sorted(files - {*proofs, *archives}, key=lambda path: (len(path), path))
-    todo = [(read_proof, path) for path in proofs]
-    todo += [(read_journal, journal, archives)] if journal or archives else []
-    for judge, *paths in todo:
-        try:
-            verdict, notes = "holds", judge(given.key, *paths)
-        except (OSError, MemoryError) as e:
-            verdict, notes, status = "system failed", [f"failure: {e}"], status or 3
-        except Exception as e:      # what Python trips over is not as the manuals describe it
-            verdict, notes, status = "FAILS", [f"finding: {e!r}"], 1
-        print(f"{verdict}:", *paths, *notes, sep="\n  ")
-    return status
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    given = parser.parse_args(words)
+    todo = [(read_proof, path) for path in given.file if path.endswith(".tlog-proof")]
+    archives = [path for path in given.file if path.endswith((".xml", ".tar.zst"))]
+    journal = sorted({*given.file} - {*archives} - {p for _, p in todo}, key=lambda p: (len(p), p))
+    if journal or archives: todo += [(read_journal, journal, archives)]
+    try:
+        for judge, *paths in todo: print("holds:", *paths, *judge(given.key, *paths), sep="\n  ")
+        return 0
+    except (OSError, MemoryError) as e:
+        return print("system failed:", *paths, f"failure: {e}", sep="\n  ") or 3
+    except Exception as e:      # what Python trips over is not as the manuals describe it
+        return print("FAILS:", *paths, f"finding: {e!r}", sep="\n  ") or 1
+if __name__ == "__main__": sys.exit(main(sys.argv[1:]))

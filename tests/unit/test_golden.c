@@ -1,7 +1,7 @@
 /*
  * The vectors of tests/golden/journal against what writes the journal and
  * against what verifies it: two implementations, one set of bytes. The
- * second verifier reads the same file, in tests/e2e/test_two_verifiers.py.
+ * second verifier reads the same file, in tests/e2e/test_golden.py.
  */
 
 #include <setjmp.h>
