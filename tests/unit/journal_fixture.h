@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/conf.h"
 #include "base/crypto.h"
 #include "base/db.h"
 #include "base/file.h"
@@ -294,6 +295,32 @@ check_all(struct fixture *f, uint64_t want_size)
 	assert_int_equal(got, 0);
 	assert_int_equal(seq, want_size);
 	scan_close(s);
+}
+
+/* 0 when they were purged, at once; only the adapter "records" is required. */
+static inline int
+purge_ranges(struct fixture *f, const struct range *ranges, size_t count,
+    unsigned approvals)
+{
+	static const char *const required[] = {"records"};
+	const struct conf conf = {.purge_approvals = approvals};
+	const struct journal_purge p = {.ranges = ranges,
+	    .count = count,
+	    .applied = UINT64_MAX,
+	    .conf = &conf,
+	    .required = required,
+	    .required_count = 1};
+	struct journal_event e;
+
+	return journal_purge(f->j, &p, &e);
+}
+
+static inline int
+purge_range(struct fixture *f, uint64_t first, uint64_t last)
+{
+	const struct range r = {first, last};
+
+	return purge_ranges(f, &r, 1, 0);
 }
 
 #endif

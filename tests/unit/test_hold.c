@@ -2,8 +2,6 @@
 
 #include "tests/unit/journal_fixture.h"
 
-#include "base/conf.h"
-
 #include "compliance/hold.h"
 #include "compliance/journal_store.h"
 
@@ -65,31 +63,6 @@ approve(struct fixture *f, uint64_t below, uint32_t by)
 	return journal_approve(f->j, below, by, &e);
 }
 
-static int
-purge_ranges(struct fixture *f, const struct range *ranges, size_t count,
-    unsigned approvals)
-{
-	static const char *const required[] = {"records"};
-	const struct conf conf = {.purge_approvals = approvals};
-	const struct journal_purge p = {.ranges = ranges,
-	    .count = count,
-	    .applied = 1000,
-	    .conf = &conf,
-	    .required = required,
-	    .required_count = 1};
-	struct journal_event e;
-
-	return journal_purge(f->j, &p, &e);
-}
-
-static int
-purge(struct fixture *f, uint64_t first, uint64_t last)
-{
-	const struct range r = {first, last};
-
-	return purge_ranges(f, &r, 1, 0);
-}
-
 /*
  * 0 policy, 1-2 hall ann, 3-4 hall bob, 5-6 desk ann, 7-8 desk bob; all of it
  * stored and signed.
@@ -124,22 +97,22 @@ what_is_held(void **state)
 	(void)state;
 	new_talk(&f, POLICY);
 	assert_int_equal(hold(&f, &by_room, 4), 0);
-	assert_int_equal(purge(&f, 0, 8), 1);
+	assert_int_equal(purge_range(&f, 0, 8), 1);
 	assert_non_null(
 	    strstr(journal_error(f.j), "record 1 is held by hold 1"));
-	assert_int_equal(purge(&f, 4, 4), 1);
+	assert_int_equal(purge_range(&f, 4, 4), 1);
 	assert_int_equal(release(&f, 1, 4, false), 0);
 	assert_int_equal(hold(&f, &by_user, 4), 0);
-	assert_int_equal(purge(&f, 2, 2), 1);
-	assert_int_equal(purge(&f, 5, 5), 1);
-	assert_int_equal(purge(&f, 6, 6), 1);
-	assert_int_equal(purge(&f, 3, 4), 0);
+	assert_int_equal(purge_range(&f, 2, 2), 1);
+	assert_int_equal(purge_range(&f, 5, 5), 1);
+	assert_int_equal(purge_range(&f, 6, 6), 1);
+	assert_int_equal(purge_range(&f, 3, 4), 0);
 	assert_int_equal(hold(&f, &both, 4), 0);
-	assert_int_equal(purge(&f, 7, 8), 1);
+	assert_int_equal(purge_range(&f, 7, 8), 1);
 	assert_non_null(strstr(journal_error(f.j), "hold 3"));
 	assert_int_equal(release(&f, 2, 4, false), 0);
 	assert_int_equal(hold(&f, &nobody, 4), 0);
-	assert_int_equal(purge(&f, 5, 6), 0);
+	assert_int_equal(purge_range(&f, 5, 6), 0);
 	end_fixture(&f);
 }
 
@@ -162,15 +135,15 @@ time_is_held(void **state)
 	assert_int_equal(hold(&f, &s, 1), 0); /* nothing is so old */
 	s.until = r.at;
 	assert_int_equal(hold(&f, &s, 1), 0);
-	assert_int_equal(purge(&f, 2, 2), 1);
-	assert_int_equal(purge(&f, 3, 3), 0); /* until is not in it */
+	assert_int_equal(purge_range(&f, 2, 2), 1);
+	assert_int_equal(purge_range(&f, 3, 3), 0); /* until is not in it */
 	s = (struct hold_selector){.from = r.at + 1};
 	assert_int_equal(hold(&f, &s, 1), 0);
-	assert_int_equal(purge(&f, 4, 4), 1);
+	assert_int_equal(purge_range(&f, 4, 4), 1);
 	assert_int_equal(release(&f, 3, 1, false), 0);
-	assert_int_equal(purge(&f, 4, 4), 0);
+	assert_int_equal(purge_range(&f, 4, 4), 0);
 	assert_int_equal(hold(&f, &all, 1), 0);
-	assert_int_equal(purge(&f, 5, 5), 1);
+	assert_int_equal(purge_range(&f, 5, 5), 1);
 	end_fixture(&f);
 }
 
@@ -208,8 +181,8 @@ purge_around_a_hold(void **state)
 	    found(&r, "\nheld 2\nhold 11\napprovals -\nanchor -\npolicy 0\n"));
 	scan_close(s);
 	/* What is left goes by itself, between the ranges of the other. */
-	assert_int_equal(purge(&f, 3, 3), 0);
-	assert_int_equal(purge(&f, 5, 6), 1);
+	assert_int_equal(purge_range(&f, 3, 3), 0);
+	assert_int_equal(purge_range(&f, 5, 6), 1);
 	check_all(&f, 14);
 	end_fixture(&f);
 }
@@ -230,7 +203,7 @@ release_by_another(void **state)
 	assert_non_null(strstr(journal_error(f.j), "already"));
 	assert_int_equal(release(&f, 2, 5, false), 1);
 	assert_non_null(strstr(journal_error(f.j), "no hold 2"));
-	assert_int_equal(purge(&f, 1, 1), 0);
+	assert_int_equal(purge_range(&f, 1, 1), 0);
 	reopen(&f);
 	check_all(&f, 14);
 	end_fixture(&f);
@@ -469,9 +442,9 @@ steps_of_purge(unsigned holds)
 		    0);
 	}
 	sign_head(&f, true);
-	assert_int_equal(purge(&f, 0, 0), 0);
+	assert_int_equal(purge_range(&f, 0, 0), 0);
 	sqlite3_progress_handler(f.j->db, 1, count_step, &steps);
-	assert_int_equal(purge(&f, 9, 608), 0);
+	assert_int_equal(purge_range(&f, 9, 608), 0);
 	end_fixture(&f);
 	return steps;
 }

@@ -15,6 +15,7 @@
 #include "compliance/signer.h"
 #include "compliance/tree.h"
 
+#include "tests/unit/leaf_tree.h"
 #include "tests/unit/power_files.h"
 
 /*
@@ -25,7 +26,7 @@
  */
 
 #define ORIGIN "example.test/journal/0a1b2c3d"
-#define LEAVES 8
+#define RECORDS 8
 #define TURN_AT 4 /* the key record is the last of so many */
 #define DRAWS 4   /* of what a cut loses */
 #define STARTS 4  /* of a signer that ends itself */
@@ -43,50 +44,19 @@ struct told {
 	char announced[65]; /* digest of the key after the next */
 };
 
-static uint8_t leaf[LEAVES][32];
 static uint64_t seed;
 
 /* ---- a tree of few leaves ---- */
 
 static void
-root_of(uint64_t first, uint64_t end, uint8_t out[32])
-{
-	uint8_t l[32], r[32];
-	uint64_t k = 1;
-
-	if (first == end) {
-		tree_empty_root(out);
-		return;
-	}
-	if (end - first == 1) {
-		memcpy(out, leaf[first], 32);
-		return;
-	}
-	while (k * 2 < end - first)
-		k *= 2;
-	root_of(first, first + k, l);
-	root_of(first + k, end, r);
-	tree_node_hash(l, r, out);
-}
-
-static int
-node(void *arg, unsigned height, uint64_t index, uint8_t out[32])
-{
-	(void)arg;
-	root_of(index << height, (index + 1) << height, out);
-	return 0;
-}
-
-static void
 put_request(struct buf *b, uint64_t old, uint64_t size)
 {
-	const struct tree_source source = {node, NULL};
 	uint8_t root[32];
 	struct buf proof;
 
 	buf_init(&proof);
-	assert_int_equal(tree_consistency(&source, old, size, &proof), 0);
-	root_of(0, size, root);
+	assert_int_equal(tree_consistency(&leaf_source, old, size, &proof), 0);
+	leaf_root(0, size, root);
 	buf_put_u64(b, old);
 	buf_put_u64(b, size);
 	buf_put(b, root, sizeof root);
@@ -115,8 +85,8 @@ hear(struct fixture *f)
 	signer_put_hello(f->s, &b);
 	r = reader_of(buf_view(&b));
 	f->size = reader_u64(&r);
-	assert_in_range(f->size, 0, LEAVES);
-	root_of(0, f->size, root);
+	assert_in_range(f->size, 0, RECORDS);
+	leaf_root(0, f->size, root);
 	assert_memory_equal(reader_take(&r, 32).p, root, 32);
 	f->epoch = reader_u64(&r);
 	put_digest(f->next, reader_take(&r, 32));
@@ -215,7 +185,7 @@ go_on(struct fixture *f, struct told *told, char *why, size_t why_len)
 {
 	unsigned tries = 0, starts = 0;
 
-	while (told->size < LEAVES) {
+	while (told->size < RECORDS) {
 		switch (ask(f, told, why, why_len)) {
 		case SIGNER_SIGNED:
 			tries = 0;
@@ -414,7 +384,7 @@ main(void)
 
 	seed = text != NULL ? strtoull(text, NULL, 10) : 1;
 	crypto_init();
-	for (unsigned i = 0; i < LEAVES; i++)
+	for (unsigned i = 0; i < RECORDS; i++)
 		crypto_sha256(&i, sizeof i, leaf[i]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

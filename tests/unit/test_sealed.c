@@ -5,36 +5,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "base/conf.h"
-
 #include "compliance/journal_store.h"
 
 #define HALL "ma-chan://example.test/hall"
 #define POLICY "required records\nafter 0\n" POLICY_REST
-
-static int
-purge_ranges(struct fixture *f, const struct range *ranges, size_t count)
-{
-	static const char *const required[] = {"records"};
-	const struct conf conf = {.purge_after_s = 0};
-	const struct journal_purge p = {.ranges = ranges,
-	    .count = count,
-	    .applied = 1000,
-	    .conf = &conf,
-	    .required = required,
-	    .required_count = 1};
-	struct journal_event e;
-
-	return journal_purge(f->j, &p, &e);
-}
-
-static int
-purge(struct fixture *f, uint64_t first, uint64_t last)
-{
-	const struct range r = {first, last};
-
-	return purge_ranges(f, &r, 1);
-}
 
 static void
 file_of(const struct fixture *f, unsigned segment, char path[160])
@@ -135,16 +109,16 @@ purges_reach_sealed_files(void **state)
 	(void)state;
 	three_files(&f);
 	assert_int_equal(payloads(&f, 0), 2 * 252 + 1);
-	assert_int_equal(purge_ranges(&f, around, 2), 0);
+	assert_int_equal(purge_ranges(&f, around, 2, 0), 0);
 	assert_true(journal_undone(f.j));
 	if (journal_truncate(f.j) != 0)
 		fail_msg("%s", journal_error(f.j));
 	assert_false(journal_undone(f.j));
-	assert_int_equal(purge(&f, 250, 260), 1);
+	assert_int_equal(purge_range(&f, 250, 260), 1);
 	assert_non_null(strstr(journal_error(f.j), "over the end of a file"));
 	assert_int_equal(payloads(&f, 0), 2 * (252 - 7 - 31) + 1);
 	/* What a crash left undone is found at the next start. */
-	assert_int_equal(purge(&f, 300, 309), 0);
+	assert_int_equal(purge_range(&f, 300, 309), 0);
 	reopen(&f);
 	assert_int_equal(payloads(&f, 1), 2 * 254);
 	if (journal_truncate(f.j) != 0)
@@ -177,17 +151,17 @@ a_purge_that_failed_is_recorded(void **state)
 	if (journal_truncate(f.j) != 0)
 		fail_msg("%s", journal_error(f.j));
 	(void)sqlite3_wal_hook(f.j->db, fail_late, NULL);
-	assert_int_equal(purge(&f, 5, 20), -1);
+	assert_int_equal(purge_range(&f, 5, 20), -1);
 	assert_false(journal_writable(f.j));
 	assert_int_equal(journal_watch(f.j), 0);
 	assert_int_equal(journal_recover(f.j), 0);
 	assert_true(journal_undone(f.j));
 	assert_int_equal(payloads(&f, 0), 2 * 252 + 1);
-	assert_int_equal(purge(&f, 300, 309), 1);
+	assert_int_equal(purge_range(&f, 300, 309), 1);
 	if (journal_truncate(f.j) != 0)
 		fail_msg("%s", journal_error(f.j));
 	assert_int_equal(payloads(&f, 0), 2 * (252 - 15));
-	assert_int_equal(purge(&f, 300, 309), 0);
+	assert_int_equal(purge_range(&f, 300, 309), 0);
 	end_files(&f);
 }
 
@@ -205,7 +179,8 @@ old_copies_are_found(void **state)
 	(void)snprintf(copy, sizeof copy, "%s.old", path);
 	copy_file(path, copy);
 	for (size_t i = 0; i < 3; i++) {
-		assert_int_equal(purge(&f, gone[i].first, gone[i].last), 0);
+		assert_int_equal(
+		    purge_range(&f, gone[i].first, gone[i].last), 0);
 		if (journal_truncate(f.j) != 0)
 			fail_msg("%s", journal_error(f.j));
 	}
@@ -237,7 +212,7 @@ the_fence_knows_later_holds(void **state)
 	(void)state;
 	three_files(&f);
 	assert_int_equal(journal_hold(f.j, &h, &e), 0);
-	assert_int_equal(purge(&f, 5, 20), 1);
+	assert_int_equal(purge_range(&f, 5, 20), 1);
 	assert_non_null(strstr(journal_error(f.j), "hold 1"));
 	/* A gate that forgets holds; the sealed file's triggers do not. */
 	assert_int_equal(
@@ -266,9 +241,9 @@ a_hold_after_the_purge(void **state)
 	(void)state;
 	three_files(&f);
 	assert_int_equal(journal_hold(f.j, &h, &e), 0);
-	assert_int_equal(purge(&f, 5, 20), 1);
+	assert_int_equal(purge_range(&f, 5, 20), 1);
 	assert_int_equal(journal_release(f.j, 1, 4, false, &e), 0);
-	assert_int_equal(purge(&f, 5, 20), 0);
+	assert_int_equal(purge_range(&f, 5, 20), 0);
 	assert_int_equal(journal_hold(f.j, &h, &e), 0);
 	if (journal_truncate(f.j) != 0)
 		fail_msg("%s", journal_error(f.j));
@@ -289,12 +264,12 @@ a_file_that_is_missing(void **state)
 	three_files(&f);
 	file_of(&f, 0, path);
 	(void)snprintf(away, sizeof away, "%s.away", path);
-	assert_int_equal(purge(&f, 5, 20), 0);
+	assert_int_equal(purge_range(&f, 5, 20), 0);
 	assert_int_equal(rename(path, away), 0);
 	assert_int_equal(journal_truncate(f.j), -1);
 	assert_non_null(strstr(journal_error(f.j), "journal.db"));
 	assert_true(journal_undone(f.j));
-	assert_int_equal(purge(&f, 300, 309), 1);
+	assert_int_equal(purge_range(&f, 300, 309), 1);
 	assert_non_null(strstr(journal_error(f.j), "not carried out"));
 	assert_int_equal(journal_settle(f.j, 0, &next, &out), -1);
 	assert_int_equal(rename(away, path), 0);
@@ -302,7 +277,7 @@ a_file_that_is_missing(void **state)
 	if (journal_truncate(f.j) != 0)
 		fail_msg("%s", journal_error(f.j));
 	assert_false(journal_undone(f.j));
-	assert_int_equal(purge(&f, 300, 309), 0);
+	assert_int_equal(purge_range(&f, 300, 309), 0);
 	assert_int_equal(payloads(&f, 0), 2 * (252 - 15));
 	if (journal_truncate(f.j) != 0)
 		fail_msg("%s", journal_error(f.j));
@@ -312,7 +287,7 @@ a_file_that_is_missing(void **state)
 	next = 0;
 	assert_int_equal(journal_settle(f.j, 0, &next, &out), -1);
 	assert_non_null(strstr(journal_error(f.j), "not the file"));
-	assert_int_equal(purge(&f, 30, 40), 1);
+	assert_int_equal(purge_range(&f, 30, 40), 1);
 	assert_non_null(strstr(journal_error(f.j), "not the file"));
 	end_segments(&f);
 }
@@ -322,7 +297,7 @@ static void
 purge_first_file(struct fixture *f)
 {
 	three_files(f);
-	assert_int_equal(purge(f, 0, 255), 0);
+	assert_int_equal(purge_range(f, 0, 255), 0);
 	if (journal_truncate(f->j) != 0)
 		fail_msg("%s", journal_error(f->j));
 	assert_int_equal(payloads(f, 0), 0);

@@ -1,7 +1,5 @@
 #include "tests/unit/segments_fixture.h"
 
-#include "base/conf.h"
-
 #include "compliance/ledger.h"
 
 static void
@@ -296,15 +294,6 @@ same_rows(struct fixture *f, uint64_t edge)
 static void
 a_file_that_is_prepared(void **state)
 {
-	static const char *const required[] = {"records"};
-	const struct conf conf = {.purge_after_s = 0};
-	struct range range = {2, 3};
-	const struct journal_purge p = {.ranges = &range,
-	    .count = 1,
-	    .applied = 1000000,
-	    .conf = &conf,
-	    .required = required,
-	    .required_count = 1};
 	struct journal_event e;
 	struct fixture f;
 	char path[160];
@@ -338,7 +327,7 @@ a_file_that_is_prepared(void **state)
 	assert_int_equal(journal_release(f.j, 3, 4, false, &e), 0);
 	place_hold(&f, &e);
 	assert_int_equal(journal_release(f.j, 4, 4, false, &e), 0);
-	assert_int_equal(journal_purge(f.j, &p, &e), 0);
+	assert_int_equal(purge_range(&f, 2, 3), 0);
 	append_posts(&f, 66000);
 	/* Tiles of level 0 that were copied lie behind the edge now. */
 	while (journal_prepare(f.j) == 0)

@@ -20,8 +20,9 @@
 #include "compliance/signer.h"
 #include "compliance/tree.h"
 
+#include "tests/unit/leaf_tree.h"
+
 #define ORIGIN "example.test/journal/0a1b2c3d"
-#define LEAVES 600
 
 struct fixture {
 	char dir[64];
@@ -29,37 +30,6 @@ struct fixture {
 	struct buf vkey;
 	struct signer *s;
 };
-
-static uint8_t leaf[LEAVES][32];
-
-static void
-naive_root(uint64_t first, uint64_t end, uint8_t out[32])
-{
-	uint8_t l[32], r[32];
-	uint64_t k = 1;
-
-	if (first == end) {
-		crypto_sha256("", 0, out);
-		return;
-	}
-	if (end - first == 1) {
-		memcpy(out, leaf[first], 32);
-		return;
-	}
-	while (k * 2 < end - first)
-		k *= 2;
-	naive_root(first, first + k, l);
-	naive_root(first + k, end, r);
-	tree_node_hash(l, r, out);
-}
-
-static int
-node(void *arg, unsigned height, uint64_t index, uint8_t out[32])
-{
-	(void)arg;
-	naive_root(index << height, (index + 1) << height, out);
-	return 0;
-}
 
 static void
 reopen(struct fixture *f)
@@ -107,15 +77,14 @@ teardown(struct fixture *f)
 static void
 put_request(struct buf *b, uint64_t old, uint64_t size)
 {
-	const struct tree_source source = {node, NULL};
 	uint8_t root[32];
 	struct buf proof;
 
 	buf_init(&proof);
 	if (old <= size)
 		assert_int_equal(
-		    tree_consistency(&source, old, size, &proof), 0);
-	naive_root(0, size, root);
+		    tree_consistency(&leaf_source, old, size, &proof), 0);
+	leaf_root(0, size, root);
 	buf_put_u64(b, old);
 	buf_put_u64(b, size);
 	buf_put(b, root, sizeof root);
@@ -163,7 +132,7 @@ check_hello(struct fixture *f, uint64_t size)
 	buf_init(&b);
 	signer_put_hello(f->s, &b);
 	r = reader_of(buf_view(&b));
-	naive_root(0, size, root);
+	leaf_root(0, size, root);
 	assert_int_equal(reader_u64(&r), size);
 	assert_memory_equal(reader_take(&r, 32).p, root, 32);
 	assert_int_equal(reader_u64(&r), 0);

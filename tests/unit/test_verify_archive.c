@@ -223,8 +223,6 @@ run_archives(struct state *s, const char *vkey, const char *bag,
 	const struct verify_trust trust = {.given = vkey == NULL ? NULL : &key};
 	const char *why, *paths[2] = {bag, xml};
 	size_t n = 0, notes = 0;
-	struct buf text;
-	json_t *o;
 
 	assert_true(
 	    vkey == NULL || verify_key_parse(view_text(vkey), &key, &why));
@@ -255,13 +253,7 @@ run_archives(struct state *s, const char *vkey, const char *bag,
 	}
 	for (size_t i = 0; i < n; i++)
 		verify_archive_release(&archive[i]);
-	buf_init(&text);
-	assert_true(verify_report_json(r, &text));
-	o = json_loadb((const char *)text.data, text.len, 0, NULL);
-	assert_non_null(o);
-	buf_release(&text);
-	verify_report_free(r);
-	return o;
+	return run_end(r);
 }
 
 static void

@@ -223,10 +223,8 @@ run_purged(const char *leaf, const char *const *bags, size_t count)
 	struct verify_archive archive[2];
 	const struct verify_archive *list[2];
 	struct verify_leaf purge;
-	struct buf text;
 	const char *why;
 	unsigned line;
-	json_t *o;
 
 	for (size_t i = 0; i < count; i++) {
 		verify_archive_run(bags[i], true, &trust, r, &archive[i]);
@@ -239,13 +237,7 @@ run_purged(const char *leaf, const char *const *bags, size_t count)
 	verify_purged(&purge, list, count, r);
 	for (size_t i = 0; i < count; i++)
 		verify_archive_release(&archive[i]);
-	buf_init(&text);
-	assert_true(verify_report_json(r, &text));
-	o = json_loadb((const char *)text.data, text.len, 0, NULL);
-	assert_non_null(o);
-	buf_release(&text);
-	verify_report_free(r);
-	return o;
+	return run_end(r);
 }
 
 /* The purge record with `from` in its text as `to`. */

@@ -1,7 +1,5 @@
 #include "tests/unit/segments_fixture.h"
 
-#include "base/conf.h"
-
 #include "tests/unit/verify_run.h"
 
 /* Several files verified as one journal, and every way to tamper with them. */
@@ -55,9 +53,7 @@ run_some(struct story *s, const unsigned *which, size_t count, bool whole)
 	const char *path[FILES];
 	struct verify_journal j;
 	struct verify_key key;
-	struct buf text;
 	const char *why;
-	json_t *o;
 
 	assert_non_null(r);
 	assert_true(verify_key_parse(view_text(s->f.vkey), &key, &why));
@@ -66,13 +62,7 @@ run_some(struct story *s, const unsigned *which, size_t count, bool whole)
 	verify_journal_run(&(const struct verify_group){path, count, whole},
 	    &key, NULL, 0, r, &j);
 	verify_journal_release(&j);
-	buf_init(&text);
-	assert_true(verify_report_json(r, &text));
-	o = json_loadb((const char *)text.data, text.len, 0, NULL);
-	assert_non_null(o);
-	buf_release(&text);
-	verify_report_free(r);
-	return o;
+	return run_end(r);
 }
 
 static json_t *
@@ -377,23 +367,6 @@ count_bytes(const char *path, const char *suffix, const char *needle)
 	return n;
 }
 
-static int
-purge(struct fixture *f, uint64_t first, uint64_t last)
-{
-	static const char *const required[] = {"records"};
-	const struct range range = {first, last};
-	const struct conf conf = {.purge_after_s = 0};
-	const struct journal_purge p = {.ranges = &range,
-	    .count = 1,
-	    .applied = UINT64_MAX,
-	    .conf = &conf,
-	    .required = required,
-	    .required_count = 1};
-	struct journal_event e;
-
-	return journal_purge(f->j, &p, &e);
-}
-
 static void
 purges_in_sealed_files(void **state)
 {
@@ -416,13 +389,13 @@ purges_in_sealed_files(void **state)
 	assert_int_equal(append_batch(&s.f, "records", 1, 0, 599), 0);
 	assert_int_equal(append_ack(&s.f, "records", 1, 0, 599, "stored"), 0);
 	sign_head(&s.f, true);
-	assert_int_equal(purge(&s.f, 500, 520), 1);
+	assert_int_equal(purge_range(&s.f, 500, 520), 1);
 	assert_non_null(strstr(journal_error(s.f.j), "over the end of a file"));
 	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 509);
-	assert_int_equal(purge(&s.f, 2, 300), 0);
+	assert_int_equal(purge_range(&s.f, 2, 300), 0);
 	/* Recorded, and not carried out: as after a crash. */
 	sign_head(&s.f, true);
-	assert_int_equal(purge(&s.f, 301, 301), 1);
+	assert_int_equal(purge_range(&s.f, 301, 301), 1);
 	o = run_some(&s, both, 2, true);
 	assert_true(run_noted(o, "is not carried out yet"));
 	assert_holds(o);
@@ -432,11 +405,11 @@ purges_in_sealed_files(void **state)
 	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 210);
 	assert_int_equal(count_bytes(s.path[0], "-wal", "CANARY-93b1"), 0);
 	/* Once more, and in the file that is written. */
-	assert_int_equal(purge(&s.f, 2, 2), 1);
-	assert_int_equal(purge(&s.f, 301, 510), 0);
+	assert_int_equal(purge_range(&s.f, 2, 2), 1);
+	assert_int_equal(purge_range(&s.f, 301, 510), 0);
 	assert_int_equal(journal_truncate(s.f.j), 0);
 	assert_int_equal(count_bytes(s.path[0], "", "CANARY-93b1"), 0);
-	assert_int_equal(purge(&s.f, 513, 520), 0);
+	assert_int_equal(purge_range(&s.f, 513, 520), 0);
 	assert_int_equal(journal_truncate(s.f.j), 0);
 	sign_head(&s.f, true);
 	assert_holds(run_some(&s, both, 2, true));
@@ -446,7 +419,7 @@ purges_in_sealed_files(void **state)
 	roll(&s.f, 768);
 	(void)snprintf(
 	    s.path[2], sizeof s.path[2], "%s/journal-0002.db", s.f.dir);
-	assert_int_equal(purge(&s.f, 530, 540), 0);
+	assert_int_equal(purge_range(&s.f, 530, 540), 0);
 	assert_int_equal(journal_truncate(s.f.j), 0);
 	sign_head(&s.f, true);
 	journal_close(s.f.j);
@@ -483,7 +456,7 @@ anchors_of_earlier_purges(void **state)
 	assert_int_equal(append_batch(&s.f, "records", 1, 0, 9), 0);
 	assert_int_equal(append_ack(&s.f, "records", 1, 0, 9, "stored"), 0);
 	sign_head(&s.f, true);
-	assert_int_equal(purge(&s.f, 2, 9), 0);
+	assert_int_equal(purge_range(&s.f, 2, 9), 0);
 	roll(&s.f, 512);
 	sign_head(&s.f, true);
 	journal_close(s.f.j);

@@ -15,25 +15,13 @@
 #include "export/verify_cross.h"
 #include "export/verify_journal.h"
 
-/* The report of one journal; status by json "status". Caller frees. */
+/* Ends the report: its JSON object. Caller frees. */
 static inline json_t *
-run_journal(const char *path, const char *vkey,
-    const struct verify_outside *outside, size_t outsides)
+run_end(struct verify_report *r)
 {
-	struct verify_report *r = verify_report_new();
-	struct verify_journal j;
-	struct verify_key key;
-	const char *why;
 	struct buf text;
 	json_t *o;
 
-	if (vkey != NULL && !verify_key_parse(view_text(vkey), &key, &why)) {
-		fprintf(stderr, "key: %s\n", why);
-		abort();
-	}
-	verify_journal_run(&(const struct verify_group){&path, 1, true},
-	    vkey == NULL ? NULL : &key, outside, outsides, r, &j);
-	verify_journal_release(&j);
 	buf_init(&text);
 	if (!verify_report_json(r, &text))
 		abort();
@@ -43,6 +31,26 @@ run_journal(const char *path, const char *vkey,
 	buf_release(&text);
 	verify_report_free(r);
 	return o;
+}
+
+/* The report of one journal; status by json "status". Caller frees. */
+static inline json_t *
+run_journal(const char *path, const char *vkey,
+    const struct verify_outside *outside, size_t outsides)
+{
+	struct verify_report *r = verify_report_new();
+	struct verify_journal j;
+	struct verify_key key;
+	const char *why;
+
+	if (vkey != NULL && !verify_key_parse(view_text(vkey), &key, &why)) {
+		fprintf(stderr, "key: %s\n", why);
+		abort();
+	}
+	verify_journal_run(&(const struct verify_group){&path, 1, true},
+	    vkey == NULL ? NULL : &key, outside, outsides, r, &j);
+	verify_journal_release(&j);
+	return run_end(r);
 }
 
 static inline int
