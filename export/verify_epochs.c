@@ -226,13 +226,16 @@ find_other(const struct verify_epochs *e, const struct verify_note *n,
 	return found;
 }
 
-/* The checkpoint that the next epoch begins with. */
+/* The checkpoint that an epoch begins with: after a theft its own. */
 static void
 take_closing(struct verify_epochs *e, size_t own, uint64_t size)
 {
 	struct verify_epoch *next = &e->epoch[own + 1];
 
 	if (own + 1 < e->count && next->clean && size == next->seq + 1)
+		next->closed = true;
+	next--;
+	if (next->number > 0 && !next->clean && size == next->seq + 1)
 		next->closed = true;
 }
 
@@ -270,7 +273,7 @@ judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
 	const struct verify_epoch *begun = &e->epoch[i];
 	uint64_t first = ended->good;
 
-	if (begun->number == 0 || begun->closed)
+	if (begun->number == 0)
 		return;
 	/* Up to its own key record the epoch before it vouches. */
 	if (ended->number > 0 && ended->closed && first <= ended->seq)
@@ -281,7 +284,7 @@ judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
 		    " ended without a closing checkpoint (compromise, record "
 		    "%" PRIu64 "); only keys of later epochs vouch for them",
 		    first, begun->seq, ended->number, begun->seq);
-	if (!begun->clean)
+	if (begun->closed)
 		return;
 	if (i + 1 == e->count && begun->good == 0)
 		verify_report_note(r,
@@ -289,11 +292,17 @@ judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
 		    "): the closing checkpoint of epoch %" PRIu64
 		    " is not there yet",
 		    begun->number, begun->seq, ended->number);
-	else
+	else if (begun->clean)
 		verify_report_finding(r, VERIFY_EPOCHS, verify_at(begun->seq),
 		    "epoch %" PRIu64
 		    " has no closing checkpoint: nothing that its own key "
 		    "signed reaches its end",
+		    ended->number);
+	else
+		verify_report_finding(r, VERIFY_EPOCHS, verify_at(begun->seq),
+		    "epoch %" PRIu64
+		    " has no closing checkpoint: the key after it signed none "
+		    "of just the records up to its own",
 		    ended->number);
 }
 

@@ -409,7 +409,36 @@ everything_called_a_theft(void **state)
 	    "records 0-4: epoch 0 ended without a closing checkpoint "
 	    "(compromise, record 4); only keys of later epochs vouch for"));
 	assert_true(run_noted(report, "records 0-8: epoch 1 ended"));
+	assert_true(run_found(report, "epochs", 4,
+	    "signed none of just the records up to its own"));
 	end(&s, report);
+}
+
+/* The checkpoint that the key after it begins with is a row all the same. */
+static void
+theft_without_its_row(void **state)
+{
+	(void)state;
+	for (int honest = 0; honest < 2; honest++) {
+		struct story s;
+		json_t *report;
+
+		begin(&s);
+		s.clean[0] = "no";
+		tell(&s);
+		put_row(&s, 2, 0, -1);
+		if (honest)
+			put_row(&s, s.turn[0] + 1, 1, -1);
+		put_row(&s, s.turn[0] + 3, 1, -1);
+		put_row(&s, s.turn[1] + 1, 1, -1);
+		put_head(&s, 2);
+		report = judge(&s, s.keys.vkey[0], NULL);
+		assert_int_equal(run_status(report), !honest);
+		assert_int_equal(run_found(report, "epochs", 4,
+				     "epoch 0 has no closing checkpoint"),
+		    !honest);
+		end(&s, report);
+	}
 }
 
 /* A checkpoint of the true journal that somebody else holds. */
@@ -642,6 +671,7 @@ main(void)
 	    cmocka_unit_test(another_genesis),
 	    cmocka_unit_test(an_epoch_left_out),
 	    cmocka_unit_test(everything_called_a_theft),
+	    cmocka_unit_test(theft_without_its_row),
 	    cmocka_unit_test(cut_back),
 	    cmocka_unit_test(newest_epoch_rewritten),
 	    cmocka_unit_test(a_change_under_way),
