@@ -17,6 +17,7 @@
 
 #define APPLICATION_ID 0x43484E43
 #define SCHEMA_VERSION 2
+#define TABLES 12
 
 struct check {
 	struct verify_files files;
@@ -73,6 +74,14 @@ sql_failed(struct check *c)
 	return false;
 }
 
+/* Ordinary ones: what a view shows may be something else another time. */
+static const char tables_sql[] =
+    "SELECT COUNT(*) FROM pragma_table_list WHERE schema = 'main'"
+    " AND type = 'table' AND strict = 1 AND (name, ncol) IN (VALUES"
+    " ('meta', 2), ('leaf', 4), ('body', 3), ('tile', 3), ('head', 4),"
+    " ('checkpoint', 2), ('cosig', 4), ('stamp', 3), ('batch', 5),"
+    " ('ack', 4), ('hold', 9), ('purge_range', 4))";
+
 static void
 check_file(struct check *c)
 {
@@ -83,6 +92,10 @@ check_file(struct check *c)
 	if (db_int(c->db, "PRAGMA user_version", 0) != SCHEMA_VERSION)
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
 		    "schema version is not %d", SCHEMA_VERSION);
+	if (db_int(c->db, tables_sql, 0) != TABLES)
+		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
+		    "its %d tables are not as chancery-journal(5) has them",
+		    TABLES);
 }
 
 /*

@@ -471,28 +471,28 @@ fix_tiles(const struct fix *f, sqlite3 *db, int level, uint64_t span)
 
 static const char fix_schema[] =
     "PRAGMA application_id=1128812099; PRAGMA user_version=2;"
-    "CREATE TABLE meta(name TEXT PRIMARY KEY,value TEXT);"
+    "CREATE TABLE meta(name TEXT PRIMARY KEY,value TEXT) STRICT;"
     "CREATE TABLE leaf(seq INTEGER PRIMARY KEY,at INTEGER,kind INTEGER,"
-    " bytes BLOB);"
+    " bytes BLOB) STRICT;"
     "CREATE INDEX leaf_control ON leaf(kind,seq) WHERE kind>=128;"
-    "CREATE TABLE body(id INTEGER PRIMARY KEY,salt BLOB,data BLOB);"
+    "CREATE TABLE body(id INTEGER PRIMARY KEY,salt BLOB,data BLOB) STRICT;"
     "CREATE TABLE tile(level INTEGER,idx INTEGER,data BLOB,"
-    " PRIMARY KEY(level,idx)) WITHOUT ROWID;"
+    " PRIMARY KEY(level,idx)) WITHOUT ROWID, STRICT;"
     "CREATE TABLE head(id INTEGER PRIMARY KEY,size INTEGER,root BLOB,"
-    " note BLOB);"
-    "CREATE TABLE checkpoint(size INTEGER PRIMARY KEY,note BLOB);"
+    " note BLOB) STRICT;"
+    "CREATE TABLE checkpoint(size INTEGER PRIMARY KEY,note BLOB) STRICT;"
     "CREATE TABLE batch(adapter TEXT,n INTEGER,first INTEGER,last INTEGER,"
-    " seq INTEGER,PRIMARY KEY(adapter,n));"
+    " seq INTEGER,PRIMARY KEY(adapter,n)) STRICT;"
     "CREATE TABLE ack(adapter TEXT,n INTEGER,state TEXT,seq INTEGER,"
-    " PRIMARY KEY(adapter,n));"
+    " PRIMARY KEY(adapter,n)) STRICT;"
     "CREATE TABLE cosig(size INTEGER,name TEXT,line BLOB,at INTEGER,"
-    " PRIMARY KEY(size,name)) WITHOUT ROWID;"
+    " PRIMARY KEY(size,name)) WITHOUT ROWID, STRICT;"
     "CREATE TABLE hold(n INTEGER PRIMARY KEY,seq INTEGER,released INTEGER,"
     " salt BLOB,selector TEXT,room TEXT,user TEXT,since INTEGER,"
-    " until INTEGER);"
+    " until INTEGER) STRICT;"
     "CREATE TABLE purge_range(first INTEGER PRIMARY KEY,last INTEGER,"
-    " n INTEGER,seq INTEGER);"
-    "CREATE TABLE stamp(size INTEGER PRIMARY KEY,at INTEGER,token BLOB);";
+    " n INTEGER,seq INTEGER) STRICT;"
+    "CREATE TABLE stamp(size INTEGER PRIMARY KEY,at INTEGER,token BLOB) STRICT;";
 
 static inline void
 fix_write_records(const struct fix *f, sqlite3 *db)
