@@ -176,12 +176,6 @@ source_note_size(const struct source *s)
 }
 
 const char *
-source_path(const struct source *s)
-{
-	return s->path;
-}
-
-const char *
 source_error(const struct source *s)
 {
 	return s->why;

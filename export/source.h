@@ -36,7 +36,6 @@ enum source_verdict source_next(struct source *s, struct scan_record *out);
 bool source_note(struct source *s, uint64_t size, struct view *note);
 /* Size of the one checkpoint of an archive; 0 for a journal, or none. */
 uint64_t source_note_size(const struct source *s);
-const char *source_path(const struct source *s);
 /* What is wrong, without the file's name. */
 const char *source_error(const struct source *s);
 /* NULL is allowed. */

@@ -36,14 +36,9 @@ void verify_recover_release(struct verify_control *c);
  */
 void verify_recover_keys(struct verify_control *c,
     const struct verify_key *given, struct verify_report *r);
-/* The name that signs checkpoints of that size. */
-size_t verify_recover_of_size(const struct verify_control *c, uint64_t size);
 /* The index of a name; false when the journal never had it. */
 bool verify_recover_of_origin(
     const struct verify_control *c, const char *origin, size_t *index);
-/* The key of a name but the first; NULL when it has none. */
-const struct verify_key *verify_recover_key(
-    const struct verify_control *c, size_t index);
 /* The record that ended a name; NULL for the newest name. */
 const struct verify_recover *verify_recover_end(
     const struct verify_control *c, size_t index);
