@@ -168,7 +168,12 @@ verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
 	uint64_t v[2]; /* size, time */
 	int of = evidence_of(l, r);
 
-	if (!verify_take_numbers(l, ANCHOR_SIZE, ANCHOR_TIME, v, r) || of < 0)
+	if (!verify_take_numbers(l, ANCHOR_SIZE, ANCHOR_TIME, v, r))
+		return;
+	if (of < 0 && v[1] != 0 &&
+	    view_is(l->field[ANCHOR_STATE].value, "failed"))
+		verify_take_malformed(l, ANCHOR_TIME, r);
+	if (of < 0)
 		return;
 	if (v[0] > l->seq) {
 		verify_report_finding(r, VERIFY_ANCHORS, verify_at(l->seq),

@@ -98,6 +98,20 @@ remember(struct verify_bodies *b, struct view id, char space)
 	*slot = (struct recent){mark, b->leaf->seq};
 }
 
+/* Eight hexadecimal digits, a dash, and a number. */
+static bool
+is_id(struct view id)
+{
+	uint64_t number;
+
+	for (size_t i = 0; i < 8 && i < id.n; i++)
+		if (!((id.p[i] >= '0' && id.p[i] <= '9') ||
+			(id.p[i] >= 'a' && id.p[i] <= 'f')))
+			return false;
+	return id.n > 9 && id.p[8] == '-' &&
+	    view_to_u64(view_of(id.p + 9, id.n - 9), &number);
+}
+
 static void
 check_payload(struct verify_bodies *b, unsigned part, struct view data)
 {
@@ -111,6 +125,11 @@ check_payload(struct verify_bodies *b, unsigned part, struct view data)
 		    "payload is not one compact JSON object: %s", why);
 		return;
 	}
+	if (!json.version_1 &&
+	    (part == 0 || (part == 1 && b->leaf->kind == VERIFY_KIND_POST)))
+		verify_report_finding(b->r, VERIFY_PAYLOADS,
+		    verify_at_part(b->leaf->seq, part),
+		    "payload is not of version 1");
 	if (part > 0)
 		return;
 	if (b->leaf->known &&
@@ -119,11 +138,11 @@ check_payload(struct verify_bodies *b, unsigned part, struct view data)
 		verify_report_finding(b->r, VERIFY_PAYLOADS,
 		    verify_at_part(b->leaf->seq, part),
 		    "payload type is not that of the record's kind");
-	if (!json.version_1)
+	if (!is_id(json.id))
 		verify_report_finding(b->r, VERIFY_PAYLOADS,
 		    verify_at_part(b->leaf->seq, part),
-		    "payload is not of version 1");
-	if (json.id.n > 0)
+		    "payload has no id, or one of another form");
+	else
 		remember(b, json.id, 'i');
 	if (json.client.n > 0)
 		remember(b, json.client, 'c');

@@ -46,7 +46,18 @@ put_seconds(struct buf *b, uint64_t us)
 /* ---- form ---- */
 
 /* What a field of these kinds may be. */
-enum form { NUMBER, SIGNED, YES_NO, DIGEST, RESULT, ANY };
+enum form { NUMBER, SIGNED, YES_NO, DIGEST, RESULT, OUTAGE, REFUSAL, ANY };
+
+/* One of the words, which have spaces around them. */
+static bool
+is_one_of(struct view v, const char *words)
+{
+	const char *at = v.n == 0 || memchr(v.p, ' ', v.n) != NULL
+	    ? NULL
+	    : memmem(words, strlen(words), v.p, v.n);
+
+	return at != NULL && at[-1] == ' ' && at[v.n] == ' ';
+}
 
 static bool
 fits(struct view v, enum form form)
@@ -65,7 +76,12 @@ fits(struct view v, enum form form)
 	case DIGEST:
 		return view_is(v, "-") || verify_hex(v, digest, 32);
 	case RESULT:
-		return view_is(v, "whole") || view_is(v, "broken");
+		return is_one_of(v, " whole broken ");
+	case OUTAGE:
+		return is_one_of(v, " storage server ");
+	case REFUSAL:
+		return is_one_of(
+		    v, " overload keeper storage chat password unready large ");
 	default:
 		return true;
 	}
@@ -75,12 +91,12 @@ static const struct {
 	unsigned kind;
 	enum form form[7];
 } forms[] = {
-    {VERIFY_KIND_INCIDENT, {ANY, NUMBER, NUMBER, NUMBER}},
+    {VERIFY_KIND_INCIDENT, {OUTAGE, NUMBER, NUMBER, NUMBER}},
     {VERIFY_KIND_BEAT,
 	{NUMBER, NUMBER, NUMBER, YES_NO, NUMBER, NUMBER, DIGEST}},
     {VERIFY_KIND_CLOCK, {SIGNED, SIGNED, YES_NO, NUMBER, NUMBER}},
     {VERIFY_KIND_LATE, {NUMBER, NUMBER, NUMBER}},
-    {VERIFY_KIND_DROP, {ANY, NUMBER, NUMBER, NUMBER}},
+    {VERIFY_KIND_DROP, {REFUSAL, NUMBER, NUMBER, NUMBER}},
     {VERIFY_KIND_AUDIT, {NUMBER, NUMBER, NUMBER, RESULT}},
     {VERIFY_KIND_CONFLICT, {ANY, NUMBER, YES_NO, NUMBER, ANY}},
 };
@@ -153,8 +169,11 @@ check_clock(struct verify_clock *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
 	int64_t offset = (int64_t)l->at - (int64_t)l->boot;
+	bool begins = c->known && memcmp(c->boot_id, l->boot_id, 8) != 0;
 
-	if (!c->known || memcmp(c->boot_id, l->boot_id, 8) != 0)
+	if (l->kind == VERIFY_KIND_OPEN || l->kind == VERIFY_KIND_SEAL)
+		return;
+	if (!c->known || begins)
 		c->offset_known = false;
 	memcpy(c->boot_id, l->boot_id, 8);
 	c->known = true;
@@ -162,8 +181,11 @@ check_clock(struct verify_clock *c, const struct verify_leaf *l,
 		take_step(c, l, r);
 		return;
 	}
-	if (l->flags != 0 || l->kind == VERIFY_KIND_OPEN ||
-	    l->kind == VERIFY_KIND_SEAL)
+	if (begins && l->flags != 0)
+		verify_report_finding(r, VERIFY_TIME, verify_at_line(l->seq, 2),
+		    "when the machine had started, the clock was behind the "
+		    "record before, and no clock record says so");
+	if (l->flags != 0)
 		return;
 	if (c->offset_known && distance(offset, c->offset) > STEP_US)
 		verify_report_finding(r, VERIFY_TIME, verify_at_line(l->seq, 2),

@@ -7,6 +7,7 @@
 #include "base/text.h"
 
 #include "export/verify_clock.h"
+#include "export/verify_conflict.h"
 #include "export/verify_hold.h"
 #include "export/verify_line.h"
 #include "export/verify_purge.h"
@@ -16,6 +17,7 @@
 
 #define ADAPTERS_MAX 1024
 #define ADAPTER_NAME_MAX 32
+#define UUID_DIGITS 8 /* of the journal's, in its origin */
 
 typedef void take_kind(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
@@ -89,6 +91,18 @@ verify_take_numbers(const struct verify_leaf *l, unsigned from, unsigned to,
 	return true;
 }
 
+void
+verify_take_person(
+    const struct verify_leaf *l, unsigned field, struct verify_report *r)
+{
+	struct view by = l->field[field].value;
+	uint64_t uid;
+
+	if (by.n <= 4 || memcmp(by.p, "uid:", 4) != 0 ||
+	    !view_to_u64(view_of(by.p + 4, by.n - 4), &uid))
+		verify_take_malformed(l, field, r);
+}
+
 struct verify_adapter *
 verify_control_adapter(const struct verify_control *c, struct view name)
 {
@@ -104,8 +118,8 @@ verify_control_batch(const struct verify_adapter *a, uint64_t n)
 	return n >= 1 && n <= a->count ? &a->batch[n - 1] : NULL;
 }
 
-static bool
-name_valid(struct view name)
+bool
+verify_take_name(struct view name)
 {
 	for (size_t i = 0; i < name.n; i++)
 		if (!((name.p[i] >= 'a' && name.p[i] <= 'z') ||
@@ -124,7 +138,7 @@ adapter_of(struct verify_control *c, const struct verify_leaf *l,
 
 	if (a != NULL)
 		return a;
-	if (!name_valid(name) || c->adapters == ADAPTERS_MAX) {
+	if (!verify_take_name(name) || c->adapters == ADAPTERS_MAX) {
 		verify_take_malformed(l, 0, r);
 		return NULL;
 	}
@@ -134,6 +148,20 @@ adapter_of(struct verify_control *c, const struct verify_leaf *l,
 	memset(a, 0, sizeof(*a));
 	memcpy(a->name, name.p, name.n);
 	return a;
+}
+
+/* The domain, "/journal/" and the first eight digits of the UUID. */
+static bool
+names_fit(const struct verify_control *c)
+{
+	static const char middle[] = "/journal/";
+	const struct verify_epoch *first = &c->epochs.epoch[0];
+	size_t n = strlen(c->origin), tail = strlen(middle) + UUID_DIGITS;
+
+	return n > tail && strlen(c->journal) > UUID_DIGITS &&
+	    memcmp(c->origin + n - tail, middle, strlen(middle)) == 0 &&
+	    memcmp(c->origin + n - UUID_DIGITS, c->journal, UUID_DIGITS) == 0 &&
+	    (!first->told || strcmp(first->key.name, c->origin) == 0);
 }
 
 static void
@@ -148,6 +176,10 @@ take_open(struct verify_control *c, const struct verify_leaf *l,
 	c->vkey = verify_take_decoded(c, l->field[2].value);
 	verify_epochs_open(&c->epochs, l, r);
 	c->out_of_memory |= c->epochs.out_of_memory;
+	if (!c->out_of_memory && !names_fit(c))
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "open record: its origin is not a name of this journal, "
+		    "or not that of the key");
 }
 
 /* A batch goes on where the one before ended, and lies before its record. */
@@ -314,6 +346,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_ANCHOR - VERIFY_KIND_CONTROL] = verify_anchors_take,
 	    [VERIFY_KIND_SEAL - VERIFY_KIND_CONTROL] = verify_segment_seal,
 	    [VERIFY_KIND_BEAT - VERIFY_KIND_CONTROL] = take_beat,
+	    [VERIFY_KIND_CONFLICT - VERIFY_KIND_CONTROL] = verify_conflict_take,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
 

@@ -21,6 +21,7 @@ verify_hold_take(struct verify_control *c, const struct verify_leaf *l,
 
 	if (!verify_take_numbers(l, 0, 0, &n, r))
 		return;
+	verify_take_person(l, 3, r);
 	if (!text_get_base64_fixed(l->field[2].value, h.commitment, 32)) {
 		verify_take_malformed(l, 2, r);
 		return;
@@ -47,6 +48,7 @@ verify_hold_release(struct verify_control *c, const struct verify_leaf *l,
 
 	if (!verify_take_numbers(l, 0, 0, &n, r))
 		return;
+	verify_take_person(l, 1, r);
 	c->newest_hold = l->seq;
 	h = n >= 1 && n <= c->holds ? &c->hold[n - 1] : NULL;
 	if (h == NULL || h->released != 0) {
@@ -73,6 +75,7 @@ verify_hold_approve(struct verify_control *c, const struct verify_leaf *l,
 
 	if (!verify_take_numbers(l, 0, 0, &a.below, r))
 		return;
+	verify_take_person(l, 1, r);
 	if (a.below > l->seq)
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "approval of records that come after it");

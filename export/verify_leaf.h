@@ -10,6 +10,7 @@
 
 #define VERIFY_PARTS_MAX 8
 #define VERIFY_FIELDS_MAX 64
+#define VERIFY_KIND_POST 3
 #define VERIFY_KIND_CONTROL 128 /* from here on: control records */
 
 enum verify_kind {

@@ -70,6 +70,18 @@ policy_words(const struct verify_leaf *l, struct verify_policy *p,
 	return true;
 }
 
+/* Names with commas between them. */
+static bool
+is_list(struct view list)
+{
+	struct view item;
+	bool ok = list.p[list.n - 1] != ',';
+
+	while (ok && verify_take_item(&list, &item))
+		ok = verify_take_name(item);
+	return ok;
+}
+
 void
 verify_purge_policy(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -85,6 +97,8 @@ verify_purge_policy(struct verify_control *c, const struct verify_leaf *l,
 		return;
 	if (view_is(required, "-"))
 		required.n = 0;
+	else if (!is_list(required))
+		verify_take_malformed(l, POLICY_REQUIRED, r);
 	if (!verify_take_room(c, &c->policy, c->policies, sizeof(p)))
 		return;
 	p.required = verify_take_copy(c, required);
@@ -280,6 +294,16 @@ judge_acks(struct verify_control *c, const struct verify_purge *p,
 	buf_release(&acks);
 }
 
+static bool
+leaves_file(const struct verify_control *c, const struct verify_purge *p)
+{
+	for (size_t i = 0; i < c->segments; i++)
+		if (c->segment[i].sealed && p->first <= c->segment[i].seal &&
+		    p->last > c->segment[i].seal)
+			return true;
+	return false;
+}
+
 static void
 judge(struct verify_control *c, const struct verify_purge *p,
     struct verify_report *r)
@@ -290,6 +314,9 @@ judge(struct verify_control *c, const struct verify_purge *p,
 	if (p->spans > 0 && p->last - p->first >= PURGE_SPAN)
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge over more than %d records", PURGE_SPAN);
+	if (p->spans > 0 && leaves_file(c, p))
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge over the end of a file");
 	if (policy == NULL || policy->required[0] == '\0') {
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge while no adapter was required");

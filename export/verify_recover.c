@@ -61,15 +61,6 @@ is_digest(const char *hex)
 	    verify_hex(view_text(hex), digest, sizeof(digest));
 }
 
-static bool
-is_person(const char *by)
-{
-	uint64_t uid;
-
-	return strncmp(by, "uid:", 4) == 0 &&
-	    view_to_u64(view_text(by + 4), &uid);
-}
-
 /* The field that is malformed, or -1. */
 static int
 malformed_field(const struct verify_recover *v)
@@ -81,9 +72,7 @@ malformed_field(const struct verify_recover *v)
 		return VKEY;
 	if (!is_digest(v->next))
 		return NEXT;
-	if (!is_reason(v->reason))
-		return REASON;
-	return is_person(v->by) ? -1 : BY;
+	return is_reason(v->reason) ? -1 : REASON;
 }
 
 static void
@@ -147,6 +136,7 @@ verify_recover_take(struct verify_control *c, const struct verify_leaf *l,
 	bad = malformed_field(&v);
 	if (bad >= 0)
 		verify_take_malformed(l, (unsigned)bad, r);
+	verify_take_person(l, BY, r);
 	v.has_key = verify_key_parse(view_text(v.vkey), &v.key, &why);
 	judge(c, &v, r);
 	c->recover[c->recovers++] = v;
@@ -214,16 +204,6 @@ verify_recover_keys(struct verify_control *c, const struct verify_key *given,
 
 /* ---- which name ---- */
 
-size_t
-verify_recover_of_size(const struct verify_control *c, uint64_t size)
-{
-	size_t index = 0;
-
-	while (index < c->recovers && c->recover[index].seq < size)
-		index++;
-	return index;
-}
-
 bool
 verify_recover_of_origin(
     const struct verify_control *c, const char *origin, size_t *index)
@@ -233,14 +213,6 @@ verify_recover_of_origin(
 		    strcmp(name_of(c, *index), origin) == 0)
 			return true;
 	return false;
-}
-
-const struct verify_key *
-verify_recover_key(const struct verify_control *c, size_t index)
-{
-	const struct verify_recover *v = &c->recover[index - 1];
-
-	return v->has_key ? &v->key : NULL;
 }
 
 const struct verify_recover *

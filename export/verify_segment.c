@@ -36,6 +36,29 @@ same_names(struct verify_control *c, const struct verify_leaf *l)
 	return same;
 }
 
+/* The keys of a later open record are those of record 0, or of the new name. */
+static bool
+same_keys(struct verify_control *c, const struct verify_leaf *l)
+{
+	const struct verify_epochs *e = &c->epochs;
+	char *vkey = verify_take_decoded(c, l->field[2].value);
+	struct verify_key key;
+	uint8_t next[32];
+	size_t i = e->count;
+	const char *why;
+	bool same;
+
+	while (i > 0 && e->epoch[--i].number > 0)
+		;
+	same = vkey == NULL || e->count == 0 || !e->epoch[i].told ||
+	    (verify_key_parse(view_text(vkey), &key, &why) &&
+		verify_key_equal(&key, &e->epoch[i].key) &&
+		verify_hex(l->field[3].value, next, 32) &&
+		memcmp(next, e->epoch[0].next, 32) == 0);
+	free(vkey);
+	return same;
+}
+
 void
 verify_segment_open(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -56,7 +79,7 @@ verify_segment_open(struct verify_control *c, const struct verify_leaf *l,
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "open record of segment %" PRIu64 ", and the next is %zu",
 		    n, c->segments);
-	if (!same_names(c, l))
+	if (!same_names(c, l) || (l->seq > 0 && !same_keys(c, l)))
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "open record is of another journal than record 0");
 	if (n == 0 ? !view_is(l->field[note].value, "-")

@@ -25,6 +25,11 @@ bool verify_take_numbers(const struct verify_leaf *l, unsigned from,
 /* The finding that a field has no value of its kind. */
 void verify_take_malformed(
     const struct verify_leaf *l, unsigned field, struct verify_report *r);
+/* Whether it has the form of an adapter's name. */
+bool verify_take_name(struct view name);
+/* A finding unless the field tells a user of the system. */
+void verify_take_person(
+    const struct verify_leaf *l, unsigned field, struct verify_report *r);
 /* Takes the next item of a comma list off its front. */
 bool verify_take_item(struct view *list, struct view *item);
 

@@ -105,7 +105,8 @@ append_posts(struct fixture *f, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		e[i].kind = EVENT_POST;
 		e[i].parts = 2;
-		e[i].part[0] = view_text("{\"v\":1,\"type\":\"post\"}");
+		e[i].part[0] = view_text(
+		    "{\"v\":1,\"type\":\"post\",\"id\":\"0a0b0c0d-1\"}");
 		e[i].part[1] = view_text("{\"v\":1,\"text\":\"CANARY-93b1\"}");
 	}
 	assert_int_equal(journal_append(f->j, e, count), 0);

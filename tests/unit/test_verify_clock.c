@@ -184,6 +184,12 @@ another_boot_behind(struct fix *f)
 }
 
 static void
+another_boot_unsaid(struct fix *f)
+{
+	late(f, 1001, 1, "89abcdef", 1);
+}
+
+static void
 another_boot_with_a_step(struct fix *f)
 {
 	record(
@@ -214,6 +220,7 @@ test_clock(void **in)
 	check_story(step_lied_about, "time", 3, "no clock record");
 	check_story(another_boot, NULL, -1, NULL);
 	check_story(another_boot_behind, NULL, 2, "behind the record before");
+	check_story(another_boot_unsaid, "time", 2, "no clock record says so");
 	check_story(another_boot_with_a_step, "time", 2, "first record of a");
 	check_story(minus_nothing, "control", 2, "value malformed");
 }
@@ -328,6 +335,18 @@ refusals(struct fix *f)
 }
 
 static void
+refusals_of_words(struct fix *f)
+{
+	fix_control(f, 143, "what load\nsince 1\nuntil 2\ncount 30\n");
+}
+
+static void
+incident_of_words(struct fix *f)
+{
+	fix_control(f, 132, "what overload\nsince 1\nuntil 2\nrefused 3\n");
+}
+
+static void
 audit_broken(struct fix *f)
 {
 	fix_control(f, 142, LATE);
@@ -365,6 +384,8 @@ test_beats(void **in)
 	check_story(beat_of_words, "control", 2, "value malformed");
 	check_story(beat_of_no_anchor, "control", 2, "value malformed");
 	check_story(refusals, NULL, 2, "refused: 30 (overload)");
+	check_story(refusals_of_words, "control", 2, "value malformed");
+	check_story(incident_of_words, "control", 2, "value malformed");
 	check_story(audit_broken, NULL, 3, "records 0-1 broken");
 	check_story(audit_ahead, "control", 2, "not there");
 	check_story(audit_of_words, "control", 2, "value malformed");

@@ -89,6 +89,25 @@ old_hold(struct fix *f)
 }
 
 static void
+held_by_a_name(struct fix *f)
+{
+	fix_hold(f, 1, "ann");
+}
+
+static void
+released_by_a_name(struct fix *f)
+{
+	fix_hold(f, 1, "uid:4");
+	fix_release(f, 1, "uid:");
+}
+
+static void
+approved_by_a_name(struct fix *f)
+{
+	approve(f, 1, "uid:04");
+}
+
+static void
 hold_skips(struct fix *f)
 {
 	fix_hold(f, 2, "uid:4");
@@ -200,6 +219,9 @@ test_broken(void **in)
 	(void)in;
 	run_story(wrong_hold, "purges", 6, "newest hold");
 	run_story(old_hold, "purges", 7, "newest hold");
+	run_story(held_by_a_name, "control", 1, "value malformed");
+	run_story(released_by_a_name, "control", 2, "value malformed");
+	run_story(approved_by_a_name, "control", 1, "value malformed");
 	run_story(hold_skips, "control", 1, "not the next");
 	run_story(released_twice, "control", 3, "released already");
 	run_story(released_alone, "control", 6, "who placed it");

@@ -217,6 +217,199 @@ time_held(struct fix *f)
 	fix_seal(f, &b);
 }
 
+/* Record 0 once more, under these names. */
+static void
+begin_anew(struct fix *f, const char *origin, const char *vkey)
+{
+	free(f->rec[0].leaf);
+	f->n = 0;
+	fix_control(f, 128,
+	    "journal " FIX_UUID "\norigin %s\nvkey %s\nnext " FIX_NEXT
+	    "\nsoftware chancery/0.1\nsegment 0\nnote -\n",
+	    origin, vkey);
+}
+
+static void
+origin_of_another(struct fix *f)
+{
+	begin_anew(f, "example.test/journal/0a1b2c3e", f->vkey);
+}
+
+static void
+key_of_another(struct fix *f)
+{
+	begin_anew(f, "example.org/journal/0a1b2c3d", f->vkey);
+}
+
+/* Records 0-255 and the first of a second file. */
+static void
+second_file(struct fix *f, const char *vkey, const char *next)
+{
+	while (f->n < 255)
+		fix_beat(f);
+	fix_control(f, 136, "segment 0\nfirst 0\ncount 256\n");
+	fix_control(f, 128,
+	    "journal " FIX_UUID "\norigin %s\nvkey %s\nnext %s"
+	    "\nsoftware chancery/0.1\nsegment 1\nnote %s\n",
+	    f->origin, vkey, next, sha);
+}
+
+static void
+second_file_of_another_key(struct fix *f)
+{
+	struct fix other;
+
+	fix_init(&other, 9);
+	second_file(f, other.vkey, FIX_NEXT);
+	fix_free(&other);
+}
+
+static void
+second_file_of_another_next(struct fix *f)
+{
+	second_file(f, f->vkey, sha);
+}
+
+static void
+purge_over_the_end(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
+	second_file(f, f->vkey, FIX_NEXT);
+	fix_batch(f, "records", 1, 0, 256);
+	fix_ack(f, "records", 1, 0, 256, "l", sha, 1);
+	fix_purge(f, 1, 250, 256, "records:258");
+}
+
+static void
+policy_of_no_names(struct fix *f)
+{
+	fix_control(f, 134, "required records,\nafter 0\n" POLICY_REST);
+	fix_control(f, 134, "required Records\nafter 0\n" POLICY_REST);
+}
+
+static void
+failed_at_a_time(struct fix *f)
+{
+	fix_control(f, 141,
+	    "what witness\nname w\nstate failed\nsize 1\ntime 5\n"
+	    "sha256 -\n");
+}
+
+static void
+hold(struct fix *f, unsigned n)
+{
+	fix_hold_on(f, n, "uid:4", "{\"v\":1}", "NULL,NULL,NULL,NULL");
+}
+
+/* seed: of the key that signed the note, 0: there is none. */
+static void
+conflict(struct fix *f, unsigned hold, const char *proof, uint64_t size,
+    uint8_t seed)
+{
+	struct buf note, base64;
+	struct fix other;
+
+	buf_init(&note);
+	buf_init(&base64);
+	if (seed > 0) {
+		fix_init(&other, seed);
+		for (unsigned i = 0; i < 9; i++)
+			fix_post(&other, "of another history");
+		fix_note(&other, 9, &note);
+		fix_free(&other);
+		text_put_base64(&base64, note.data, note.len);
+	} else {
+		buf_put_u8(&base64, '-');
+	}
+	fix_control(f, 146,
+	    "witness w\nsize %" PRIu64 "\nproof %s\nhold %u\nnote %s\n", size,
+	    proof, hold, buf_text(&base64));
+	buf_release(&note);
+	buf_release(&base64);
+}
+
+static void
+conflicts(struct fix *f)
+{
+	hold(f, 1);
+	conflict(f, 1, "yes", 9, 7);
+	hold(f, 2);
+	conflict(f, 2, "no", 9, 0);
+	hold(f, 3);
+	conflict(f, 3, "no", 9, 8);
+}
+
+static void
+conflict_of_an_old_hold(struct fix *f)
+{
+	hold(f, 1);
+	hold(f, 2);
+	conflict(f, 1, "no", 9, 0);
+}
+
+static void
+conflict_after_the_release(struct fix *f)
+{
+	hold(f, 1);
+	fix_release(f, 1, "uid:4");
+	conflict(f, 1, "no", 9, 0);
+}
+
+static void
+conflict_without_proof(struct fix *f)
+{
+	hold(f, 1);
+	conflict(f, 1, "yes", 9, 0);
+}
+
+static void
+conflict_of_another_key(struct fix *f)
+{
+	hold(f, 1);
+	conflict(f, 1, "yes", 9, 8);
+}
+
+static void
+conflict_of_another_size(struct fix *f)
+{
+	hold(f, 1);
+	conflict(f, 1, "yes", 8, 7);
+}
+
+static void
+conflict_played_down(struct fix *f)
+{
+	hold(f, 1);
+	conflict(f, 1, "no", 9, 7);
+}
+
+static void
+conflict_of_no_note(struct fix *f)
+{
+	hold(f, 1);
+	fix_control(f, 146, "witness w\nsize 9\nproof no\nhold 1\nnote eA==\n");
+}
+
+static void
+without_id(struct fix *f)
+{
+	fix_event(f, 2, "{\"v\":1,\"type\":\"leave\"}", NULL);
+}
+
+static void
+another_id(struct fix *f)
+{
+	fix_event(
+	    f, 2, "{\"v\":1,\"type\":\"leave\",\"id\":\"0a0b0c0d-01\"}", NULL);
+}
+
+static void
+content_of_version_2(struct fix *f)
+{
+	fix_event(f, 3, "{\"v\":1,\"type\":\"post\",\"id\":\"0a0b0c0d-1\"}",
+	    "{\"v\":2,\"text\":\"a\"}");
+}
+
 static void
 wrong_type(struct fix *f)
 {
@@ -246,6 +439,7 @@ test_rule_kept(void **in)
 {
 	(void)in;
 	run_story(purge_sound, NULL, -1, NULL);
+	run_story(conflicts, NULL, -1, NULL);
 }
 
 static void
@@ -271,6 +465,24 @@ test_stories(void **in)
 	run_story(batch_gap, "control", 3, "does not begin");
 	run_story(batch_root, "roots", 2, "this batch record");
 	run_story(second_open, "control", 1, "not the first");
+	run_story(origin_of_another, "control", 0, "not a name of this");
+	run_story(key_of_another, "control", 0, "not that of the key");
+	run_story(second_file_of_another_key, "control", 256, "record 0");
+	run_story(second_file_of_another_next, "control", 256, "record 0");
+	run_story(purge_over_the_end, "purges", 259, "end of a file");
+	run_story(policy_of_no_names, "control", 1, "malformed");
+	run_story(policy_of_no_names, "control", 2, "malformed");
+	run_story(failed_at_a_time, "control", 1, "malformed");
+	run_story(conflict_of_an_old_hold, "control", 3, "its hold");
+	run_story(conflict_after_the_release, "control", 3, "its hold");
+	run_story(conflict_without_proof, "control", 2, "shows none");
+	run_story(conflict_of_another_key, "control", 2, "no key of the");
+	run_story(conflict_of_another_size, "control", 2, "no key of the");
+	run_story(conflict_played_down, "control", 2, "calls a claim");
+	run_story(conflict_of_no_note, "control", 2, "no checkpoint");
+	run_story(without_id, "payloads", 1, "no id");
+	run_story(another_id, "payloads", 1, "another form");
+	run_story(content_of_version_2, "payloads", 1, "version 1");
 	run_story(wrong_type, "payloads", 1, "type");
 	run_story(not_json, "payloads", 1, "JSON");
 	run_story(time_back, "time", 2, "not after");

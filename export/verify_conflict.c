@@ -1,0 +1,81 @@
+#include "export/verify_conflict.h"
+
+#include "base/text.h"
+
+#include "export/verify_clock.h"
+#include "export/verify_recover.h"
+#include "export/verify_take.h"
+
+#define NOTE_BYTES_MAX 8192
+
+enum field { WITNESS, SIZE, PROOF, HOLD, NOTE };
+
+/* Epochs of the present name are the last ones, from its number 0 on. */
+static bool
+is_signed(const struct verify_epochs *e, const struct verify_note *note)
+{
+	for (size_t i = e->count; i-- > 0;) {
+		const struct verify_epoch *own = &e->epoch[i];
+		bool stolen =
+		    i + 1 < e->count && own[1].number > 0 && !own[1].clean;
+		const char *why;
+
+		if (own->told && !stolen &&
+		    verify_note_signed(note, &own->key, &why))
+			return true;
+		if (own->number == 0)
+			break;
+	}
+	return false;
+}
+
+/* What is wrong with the note, for a record that says proof or does not. */
+static const char *
+note_breach(const struct verify_control *c, const struct verify_leaf *l,
+    uint64_t size, bool proof)
+{
+	const char *name =
+	    c->recovers == 0 ? c->origin : c->recover[c->recovers - 1].origin;
+	struct verify_note note;
+	const char *breach = NULL, *why;
+	struct buf text;
+	unsigned line;
+
+	if (view_is(l->field[NOTE].value, "-"))
+		return proof ? "it says proof, and shows none" : NULL;
+	buf_init(&text);
+	if (!text_get_base64(l->field[NOTE].value, &text) ||
+	    text.len > NOTE_BYTES_MAX ||
+	    !verify_note_parse(buf_view(&text), &note, &line, &why) ||
+	    (name != NULL && !view_is(note.origin, name)))
+		breach = "its note is no checkpoint of this journal";
+	else if (proof && (note.size != size || !is_signed(&c->epochs, &note)))
+		breach = "it says proof, and no key of the journal signed its "
+			 "checkpoint";
+	else if (!proof && note.size > l->seq && is_signed(&c->epochs, &note))
+		breach = "its checkpoint proves what it calls a claim";
+	buf_release(&text);
+	return breach;
+}
+
+void
+verify_conflict_take(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	uint64_t hold = 0, size = 0;
+	const char *breach;
+
+	verify_clock_form(l, r);
+	if (!verify_leaf_number(l, HOLD, &hold) ||
+	    !verify_leaf_number(l, SIZE, &size))
+		return;
+	if (hold == 0 || hold != c->holds ||
+	    c->hold[hold - 1].seq != c->newest_hold)
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "conflict record: its hold is not the one placed just "
+		    "before it");
+	breach = note_breach(c, l, size, view_is(l->field[PROOF].value, "yes"));
+	if (breach != NULL)
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "conflict record: %s", breach);
+}
