@@ -50,6 +50,10 @@ FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
     ("payloads", "", "what a payload is as JSON: the leaf has its hash"),
     ("time", "clock (record|was)", "whether each step of the clock was told"),
     ("control", "(policy|anchor) record: value malformed", WITNESSES),
+    ("control", "conflict record", WITNESSES),
+    ("control", "(incident|drop) record: value malformed",
+     "the words for what was refused"),
+    ("purges", "over the end of a file", REPEATS),
     ("anchors", "", WITNESSES),
     ("purges", "had cosigned|without a time-stamp", WITNESSES),
 ))
