@@ -152,7 +152,7 @@ hold_outside(struct story *s, uint64_t size, const char *root64)
 	o->size = size;
 }
 
-enum given { NO_KEY, OLD_KEY, BOTH_KEYS };
+enum given { NO_KEY, OLD_KEY, BOTH_KEYS, WRONG_KEY };
 
 static json_t *
 run(struct story *s, enum given given)
@@ -166,8 +166,9 @@ run(struct story *s, enum given given)
 		fix_write(&s->f, s->path);
 	assert_true(verify_key_parse(view_text(s->former.vkey), &key[0], &why));
 	assert_true(verify_key_parse(view_text(s->f.vkey), &key[1], &why));
-	if (given == BOTH_KEYS)
+	if (given == BOTH_KEYS || given == WRONG_KEY)
 		key[0].more = &key[1];
+	key[1].public[0] ^= given == WRONG_KEY;
 	path = s->path;
 	verify_journal_run(&(const struct verify_group){&path, 1, true},
 	    given == NO_KEY ? NULL : key, s->outside, s->outsides, r, &j);
@@ -212,6 +213,7 @@ a_declared_gap(void **state)
 
 	(void)state;
 	judged(s, OLD_KEY, "nobody announced the key of the new name");
+	judged(s, WRONG_KEY, "names another key than the one given");
 	judged(s, BOTH_KEYS, NULL);
 	judged(s, NO_KEY, NULL);
 	noted(s,
@@ -261,6 +263,7 @@ without_a_gap(void **state)
 {
 	struct story *s =
 	    new_story(&(struct record){.size = 2, .reason = "signer"});
+	json_t *o;
 
 	(void)state;
 	judged(s, BOTH_KEYS, NULL);
@@ -277,6 +280,13 @@ without_a_gap(void **state)
 	hold_outside(s, 2, other_root);
 	judged(s, BOTH_KEYS, NULL);
 	noted(s, "of another history, as record 3 declares");
+	/* A third one is not declared. */
+	hold_outside(s, 2, "q7urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=");
+	o = run(s, BOTH_KEYS);
+	assert_int_equal(run_status(o), 1);
+	assert_true(run_found(
+	    o, "roots", -1, "the checkpoint from outside states for size 2"));
+	json_decref(o);
 	end_story(s);
 }
 
