@@ -135,6 +135,40 @@ class Forgery:
                                       leaf)
         self.bodies = bodies
 
+    def times(self):
+        return [int(re.search(rb"\nt (\d+) ", leaf)[1])
+                for leaf in self.leaves]
+
+    def set_time(self, seq, at):
+        """The clock and the time since the start move together."""
+        old, boot = map(int, re.search(rb"\nt (\d+) (\d+) ",
+                                       self.leaves[seq]).groups())
+        self.edit(seq, rb"\nt \d+ \d+ ",
+                  b"\nt %d %d " % (at, boot - old + at))
+
+    def remove(self, seq):
+        """As if it had never been; all after it moves up."""
+        del self.leaves[seq]
+        for part in range(8):
+            self.bodies.pop(256 * seq + part, None)
+        self.renumber()
+        self.checkpoints = {n: t for n, t in self.checkpoints.items()
+                            if n <= len(self.leaves)}
+
+    def swap(self, a, b):
+        """Two records, each at the time of the other."""
+        times = self.times()
+        self.leaves[a], self.leaves[b] = self.leaves[b], self.leaves[a]
+        self.renumber()
+        self.set_time(a, times[a])
+        self.set_time(b, times[b])
+
+    def hasten(self, seq):
+        """All records after it came as early as they could have."""
+        start = self.times()[seq]
+        for later in range(seq + 1, len(self.leaves)):
+            self.set_time(later, start + later - seq)
+
     def sign(self, key, sizes=None, newest=True):
         """New notes over the forged tree by a key that the attacker has."""
         tree = Tree(self.leaves)

@@ -13,7 +13,7 @@ import time
 import unittest
 
 from chancery import ROOT, Chancery, wait_until
-from threats import cell, disconnect
+from threats import cell, disconnect, keep_checkpoint, note_size
 
 
 def leaves(chancery):
@@ -66,6 +66,7 @@ class NetworkUser(unittest.TestCase):
         self.assertEqual(self.c.journal.posts()[before:], ["once"])
 
     @cell(who, "truncate tail", "prevented")
+    @cell(who, "fork", "prevented")
     def test_no_way_to_the_journal(self):
         """The role at the network has no descriptor of the journal and, as
         a user of its own, no right to open it."""
@@ -234,6 +235,32 @@ class RoomManager(unittest.TestCase):
         self.c.cli("purge", "run", check=False)
         self.assertEqual(self.c.journal.posts(), ["said"])
         self.assertEqual(self.c.journal.control("purge"), [])
+
+    @cell(who, "reorder or insert", "prevented")
+    @cell(who, "truncate tail", "prevented")
+    @cell(who, "fork", "prevented")
+    @cell(who, "backdate", "prevented")
+    def test_only_more(self):
+        """Whatever he does becomes records after all others, of now, in the
+        one history that the signer signs."""
+        begin, before = time.time(), leaves(self.c)
+        note = keep_checkpoint(self.c)
+        for command in (("room", "add", "Other"),
+                        ("room", "member", "add", "Other",
+                         "sip:ann@example.test"),
+                        ("user", "add", "sip:eve@example.test"),
+                        ("hold", "add", "--matter", "m"),
+                        ("hold", "release", "1"),
+                        ("key", "rotate"), ("purge", "run")):
+            self.c.cli(*command, check=False)
+        after = leaves(self.c)
+        self.assertEqual(after[:len(before)], before)
+        self.assertGreaterEqual(len(after) - len(before), 6)
+        for leaf in after[len(before):]:
+            at = int(re.search(rb"\nt (\d+) ", leaf)[1]) / 1e6
+            self.assertTrue(begin - 1 <= at <= time.time() + 1)
+        self.c.journal.wait(lambda j: note_size(j) == j.size(), "signature")
+        self.c.verify("--checkpoint", note, self.c.journal.path)
 
     @cell(who, "change the rules", "detected")
     def test_rules(self):

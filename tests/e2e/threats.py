@@ -4,12 +4,13 @@ story that a real daemon recorded, copied for each attack."""
 import contextlib
 import os
 import re
+import secrets
 import sqlite3
 import subprocess
 import unittest
 
-from chancery import ROOT, Chancery, program
-from forge import Forgery, Key
+from chancery import ROOT, Chancery, program, wait_until
+from forge import Forgery, Key, Tree
 
 PAGE = ROOT / "man" / "chancery-threats.7"
 ADAPTERS = "".join(
@@ -23,6 +24,8 @@ ELSEWHERE = {
     ("Root with the current key", "fork", "detected"):
         "tests/e2e/test_anchors.py: def test_a_stolen_key_does_not_help",
     ("Thief of the current key", "publish a counterfeit", "detected"):
+        "tests/e2e/test_witness.py: def test_refusals_and_their_reasons",
+    ("Operator in collusion", "fork", "detected"):
         "tests/e2e/test_witness.py: def test_refusals_and_their_reasons",
     ("Holder of a backup", "restore it by mistake", "prevented"):
         "tests/e2e/test_recover.py: "
@@ -127,8 +130,11 @@ class Evidence(unittest.TestCase):
 
     @staticmethod
     def archive(c):
+        """All there is, and no purge of it comes afterwards."""
         for name in ("records", "vault"):
             c.cli("adapter", "run", name)
+        wait_until(lambda: not c.cli("purge", "run", check=False).returncode,
+                   "the chat store lacks records")
 
     def setUp(self):
         self.copy = self.c.folder / ("%s.db" % self.id().rsplit(".")[-1])
@@ -159,6 +165,29 @@ class Evidence(unittest.TestCase):
         self.assertEqual(self.verify(), 0, self.report)
         for words in caveats or ("freshness unknown",):
             self.assertRegex(self.report, words)
+
+    def rewrite(self, how, rotate=False):
+        """The current epoch made anew by who has its key, and perhaps the
+        next one. A record that is not as it was, or that all after it are
+        gone with, is one that the checkpoint outside covers."""
+        f, seq, key = self.forgery, self.newest(), self.stolen()
+        if how == "alter":
+            f.say(seq, 1, b'{"v":1,"text":"never said"}')
+        elif how == "remove":
+            f.remove(seq)
+        elif how == "reorder":
+            f.swap(seq, seq + 1)
+        elif how == "backdate":
+            f.hasten(f.find(PURGE, -1))  # before it all is in archives
+        elif how == "truncate":
+            size = seq - 3
+            f.checkpoints[size] = key.note(size, Tree(f.leaves).root(size))
+            f.cut(size)
+        f.sign(key, [n for n in f.checkpoints if n > f.find(KEY, -1) + 1])
+        if rotate:
+            f.rotate(key, self.stolen("next"),
+                     Key(key.name, secrets.token_bytes(32)))
+        f.write()
 
     def whole(self, *kinds):
         """Numbers of the records whose payload is there."""
