@@ -135,6 +135,11 @@ $(OUT)/tests/bench/load: $(OUT)/tests/bench/client.o $(OUT)/tests/bench/watch.o
 $(OUT)/tests/bench/%: $(OUT)/tests/bench/%.o $(all_libs)
 	$(link_all)
 
+# The verifier, asked again and again with one bit of a file turned.
+$(OUT)/tests/fault/turn: LDFLAGS += -Wl,--wrap=crypto_verify
+$(OUT)/tests/fault/turn: $(OUT)/tests/fault/turn.o $(call lib,export) \
+    $(call lib,base)
+	$(link) $^ $(L_export) $(L_base)
 # What makes a call of a running daemon fail; see tests/e2e/test_faults.py.
 $(OUT)/tests/fault.so: tests/fault/fault.c
 	@mkdir -p $(@D)
@@ -189,7 +194,7 @@ compile: $(foreach f,$(FOLDERS),$(patsubst %.c,.build/clang/%.o,$(call src,$(f))
 	clang $(CPPFLAGS) $(PKG_$(firstword $(subst /, ,$*))) -std=c17 $(WARN) \
 	    -Werror -O1 -MMD -MP -c -o $@ $<
 
-unit-programs: $(UNIT) $(OUT)/tests/go/prover
+unit-programs: $(UNIT) $(OUT)/tests/go/prover $(OUT)/tests/fault/turn
 
 unit: $(UNIT)
 	@for t in $(UNIT); do $$t || exit 1; done

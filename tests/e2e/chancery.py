@@ -137,6 +137,13 @@ def wait_until(condition, what, timeout=20, step=0.05):
         pause.wait(step)
 
 
+def progress(what, done, of):
+    """Of a sweep that takes long, for who waits at a terminal."""
+    if sys.stderr.isatty() and of > 100:
+        print("\r%s: %d of %d\33[K" % (what, done, of),
+              end="\r" if done == of else "", file=sys.stderr, flush=True)
+
+
 class Journal:
     """journal.db read without Chancery's code."""
 
@@ -364,7 +371,7 @@ class Chancery:
         rooms = self.cli_json("room", "list")
         return next(r["uri"] for r in rooms if r["name"] == name)
 
-    def start(self, timeout=30):
+    def start(self, timeout=30, until="chanceryd: info: ready"):
         self.lives += 1
         self.log_file = open(self.folder / "chanceryd.log", "a")
         self.daemon = subprocess.Popen(
@@ -372,7 +379,7 @@ class Chancery:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, env=self.environment)
         self.log = Lines(self.daemon.stderr, self.log_file)
-        self.log.wait(r"^chanceryd: info: ready", timeout)
+        self.log.wait("^(%s)" % until, timeout)
         return self
 
     def stop(self, timeout=30):

@@ -1,4 +1,5 @@
 #include "tests/unit/journal_fixture.h"
+#include "tests/unit/verify_once.h"
 #include "tests/unit/verify_run.h"
 
 #include <fcntl.h>
@@ -59,44 +60,6 @@ struct outcome {
 static struct target whole, logged, tiled;
 static char folder[64];
 static size_t step;
-
-/* ---- verifying the same signature again and again ---- */
-
-#define KNOWN 4096 /* many times what a story has */
-
-bool __real_crypto_verify(const uint8_t public[CRYPTO_PUBLIC_LEN],
-    const void *message, size_t len, const uint8_t signature[64]);
-bool __wrap_crypto_verify(const uint8_t public[CRYPTO_PUBLIC_LEN],
-    const void *message, size_t len, const uint8_t signature[64]);
-
-/* The same question has the same answer: half of the time goes there. */
-bool
-__wrap_crypto_verify(const uint8_t public[CRYPTO_PUBLIC_LEN],
-    const void *message, size_t len, const uint8_t signature[64])
-{
-	static struct {
-		uint8_t question[32];
-		bool known, answer;
-	} table[KNOWN];
-	struct crypto_hash *h = crypto_hash_new();
-	uint8_t question[32];
-	size_t at;
-
-	assert_non_null(h);
-	crypto_hash_add(h, public, CRYPTO_PUBLIC_LEN);
-	crypto_hash_add(h, signature, 64);
-	crypto_hash_add(h, message, len);
-	crypto_hash_get(h, question);
-	crypto_hash_free(h);
-	at = (question[0] | (size_t)question[1] << 8) % KNOWN;
-	if (!table[at].known || memcmp(table[at].question, question, 32) != 0) {
-		memcpy(table[at].question, question, 32);
-		table[at].answer =
-		    __real_crypto_verify(public, message, len, signature);
-		table[at].known = true;
-	}
-	return table[at].answer;
-}
 
 /* ---- rows ---- */
 
