@@ -10,8 +10,9 @@ the first, the second and the last by each path: the program's own calls that
 lead to it, and the three innermost ones of whatever library wants the memory.
 It does not take what differs in the middle of a library alone, nor the third
 to the last but one by the same path; CHANCERY_FAULTS=each does, and takes
-many hours. The suite takes some of `all`, by chance (CHANCERY_SEED). The
-daemon is the plain build: a sanitizer has its own allocator.
+many hours. CHANCERY_SOME=N takes so many of them in each sweep, by chance
+(CHANCERY_SEED); the suite takes a few of `all`. The daemon is the plain
+build: a sanitizer has its own allocator.
 """
 
 import collections
@@ -31,14 +32,15 @@ PLAIN = pathlib.Path(__file__).resolve().parents[2] / ".build" / "dev"
 os.environ["CHANCERY_BUILD"] = str(PLAIN)
 
 import archives  # noqa: E402
-from chancery import Chancery, wait_until  # noqa: E402
+from chancery import Chancery, progress, wait_until  # noqa: E402
 import xccos  # noqa: E402
 
 LIBRARY = PLAIN / "tests" / "fault.so"
 FAULTS = os.environ.get("CHANCERY_FAULTS")
 SEED = int(os.environ.get("CHANCERY_SEED", random.randrange(1 << 32)))
-SOME, POSTS = 8, 6
-WORKERS = 4 if FAULTS else 2
+SOME = int(os.environ.get("CHANCERY_SOME", "0" if FAULTS else "8"))
+POSTS = 6
+WORKERS = 8 if FAULTS else 2
 FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 ADAPTER = ('adapter records { program = "xml" directory = "out" '
            "interval-s = 900 required = true }\n")
@@ -87,14 +89,12 @@ class Story:
         except (AssertionError, xccos.Lost, OSError):
             if not self.marker.exists():
                 raise
-        try:
+        disconnect(self.c)
+        if self.lives() and self.marker.exists():
+            self.mended(room)
             disconnect(self.c)
-            if self.lives() and self.marker.exists():
-                self.mended(room)
-        finally:
-            disconnect(self.c)
-            if self.c.daemon is not None:
-                self.end()
+        if self.c.daemon is not None:
+            self.end()
         return self.marker.exists()
 
     def lives(self):
@@ -152,9 +152,16 @@ class Story:
         return texts + [e["text"] for e in self.c.journal.events("post")
                         if e["seq"] not in parts]
 
-    def remove(self):
-        shutil.rmtree(self.folder)
-        self.marker.unlink(missing_ok=True)
+    def close(self, keep):
+        """Whatever happened: nothing of it runs any more."""
+        disconnect(self.c)
+        if self.c.daemon is not None:
+            self.c.daemon.kill()
+            self.c.daemon.wait(10)
+            self.c.finish()
+        if not keep:
+            shutil.rmtree(self.folder)
+            self.marker.unlink(missing_ok=True)
 
 
 def disconnect(c):
@@ -176,26 +183,30 @@ class Faults(unittest.TestCase):
 
     def run_one(self, role, call, n):
         """False when no such call came any more."""
-        story = Story(self.prepared, role, call, n)
+        story, kept = Story(self.prepared, role, call, n), True
         try:
             came = story.faulty(self.room)
             if came:
                 story.sound(self.room)
+            kept = False
         except Exception as e:
             raise AssertionError("%s %s %s (%s): %s" % (
                 role, call, n, story.folder, e)) from e
-        story.remove()
+        finally:
+            story.close(kept)
         return came
 
     def count(self, role, call):
         """How many such calls a story has, by path."""
         story = Story(self.prepared, role, call, 0)
         counted = collections.Counter()
-        if story.faulty(self.room):
-            for line in story.marker.read_text().splitlines():
-                path, n = line.split()
-                counted[path] += int(n)
-        story.remove()
+        try:
+            if story.faulty(self.room):
+                for line in story.marker.read_text().splitlines():
+                    path, n = line.split()
+                    counted[path] += int(n)
+        finally:
+            story.close(False)
         return counted
 
     def sweep(self, role, call):
@@ -208,13 +219,14 @@ class Faults(unittest.TestCase):
                                        counted[path]})]
         else:
             wanted = [str(n) for n in range(1, total + 1)]
-        if not FAULTS:
+        if SOME:
             chance = random.Random("%d %s %s" % (SEED, role, call))
             wanted = chance.sample(wanted, min(SOME, len(wanted)))
         came, failures, begin = 0, [], time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
             lives = [pool.submit(self.run_one, role, call, n) for n in wanted]
-            for life in concurrent.futures.as_completed(lives):
+            for i, life in enumerate(concurrent.futures.as_completed(lives)):
+                progress("%s %s" % (role, call), i + 1, len(lives))
                 try:
                     came += life.result()
                 except AssertionError as e:
