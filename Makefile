@@ -123,7 +123,11 @@ $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(all_libs)
 $(OUT)/tests/unit/test_base: LDFLAGS += $(addprefix -Wl$(comma)--wrap=, \
 	gcry_pk_sign gcry_mpi_ec_new)
 $(OUT)/tests/unit/test_batch_memory: LDFLAGS += -Wl,--wrap=realloc
-$(OUT)/tests/unit/test_flips: LDFLAGS += -Wl,--wrap=crypto_verify
+$(OUT)/tests/unit/test_flips $(OUT)/tests/unit/test_power: \
+    LDFLAGS += -Wl,--wrap=crypto_verify
+$(OUT)/tests/unit/test_power_roll $(OUT)/tests/unit/test_power_recover: \
+    LDFLAGS += $(addprefix -Wl$(comma)--wrap=, \
+	crypto_verify rename unlink fsync)
 $(OUT)/tests/unit/test_power_signer: LDFLAGS += $(addprefix -Wl$(comma)--wrap=, \
 	mkostemp write pwrite fsync renameat2 unlink unlinkat)
 # What Go's packages are compared with.
@@ -237,11 +241,13 @@ install: all
 	for m in man/*.[1-8]; do install -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 
-# Every bit, and every write, sync, rename and path to an allocation: an hour.
+# Every bit, every operation at which the power can go, and every write, sync,
+# rename and path to an allocation that can fail: hours.
 faults: setup
 	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs \
 	    .build/dev/tests/fault.so
-	@CHANCERY_STRIDE=1 .build/dev/tests/unit/test_flips
+	@for t in flips power power_roll power_recover power_signer; do \
+	    CHANCERY_STRIDE=1 .build/dev/tests/unit/test_$$t || exit 1; done
 	@cd tests/e2e && CHANCERY_STRIDE=1 CHANCERY_BUILD=$(CURDIR)/.build/dev \
 	    python3 -W ignore -m unittest -v test_bits
 	@cd tests/e2e && CHANCERY_FAULTS=all python3 -W ignore -m unittest -v test_faults

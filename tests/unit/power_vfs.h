@@ -19,8 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crypto.h"
+
 #define POWER_SECTOR 512
-#define POWER_FILES 16
+#define POWER_FILES 48
 
 /* A write or (bytes == NULL) truncation that no sync has covered yet. */
 struct power_write {
@@ -47,6 +49,7 @@ static struct power {
 	int failure;
 	bool dead;
 	uint64_t chance;
+	int (*remove)(const char *path); /* NULL: removals are never lost */
 } power;
 
 struct power_handle {
@@ -106,6 +109,17 @@ power_forget(struct power_file *f)
 	free(f->pending);
 	f->pending = NULL;
 	f->count = 0;
+}
+
+static inline void
+power_gone(const char *path)
+{
+	for (size_t i = 0; i < POWER_FILES; i++)
+		if (power.file[i].used &&
+		    strcmp(power.file[i].path, path) == 0) {
+			power_forget(&power.file[i]);
+			power.file[i].used = false;
+		}
 }
 
 static inline void
@@ -375,8 +389,7 @@ power_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags,
 	return r;
 }
 
-/* A file that is removed is not there after a cut either; that is harmless
- * to us, and SQLite removes nothing that a WAL still needs. */
+/* SQLite removes nothing that a WAL still needs. */
 static int
 power_delete(sqlite3_vfs *vfs, const char *name, int sync)
 {
@@ -385,6 +398,9 @@ power_delete(sqlite3_vfs *vfs, const char *name, int sync)
 	(void)vfs;
 	if (r != SQLITE_OK || power.dead)
 		return r != SQLITE_OK ? r : SQLITE_IOERR_DELETE;
+	if (power.remove != NULL)
+		return power.remove(name) == 0 ? SQLITE_OK
+					       : SQLITE_IOERR_DELETE_NOENT;
 	power_forget(power_find(name));
 	return power.real->xDelete(power.real, name, sync);
 }
@@ -424,6 +440,23 @@ power_begin(uint64_t seed)
 	power.operations = power.cut_at = power.fail_at = 0;
 	power.dead = false;
 	power.chance = seed * 2654435761U + 1;
+}
+
+/*
+ * A sweep takes every CHANCERY_STRIDE'th operation (else every `usual`), from
+ * one by chance on; 1 takes all. Gives the distance and sets *first.
+ */
+static inline unsigned
+power_stride(unsigned usual, unsigned *first)
+{
+	const char *text = getenv("CHANCERY_STRIDE");
+	long n = text == NULL ? (long)usual : strtol(text, NULL, 10);
+	uint32_t draw;
+
+	crypto_random(&draw, sizeof draw);
+	n = n < 1 ? 1 : n;
+	*first = 1 + draw % (unsigned)n;
+	return (unsigned)n;
 }
 
 /* The power is back: all connections must be closed. */

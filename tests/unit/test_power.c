@@ -1,5 +1,6 @@
 #include "tests/unit/journal_fixture.h"
 #include "tests/unit/power_vfs.h"
+#include "tests/unit/verify_once.h"
 #include "tests/unit/verify_run.h"
 
 /*
@@ -9,6 +10,7 @@
  */
 
 #define GROUPS 18
+#define USUAL 5 /* operations from one that the suite takes to the next */
 
 static uint64_t seed;
 
@@ -176,13 +178,13 @@ cut_at(unsigned operation)
 static void
 power_goes_at_every_operation(void **state)
 {
-	unsigned n = 1;
+	unsigned n, step = power_stride(USUAL, &n);
 
 	(void)state;
 	while (cut_at(n))
-		n++;
+		n += step;
 	assert_in_range(n, 150, 5000);
-	(void)fprintf(stderr, "# %u operations\n", n - 1);
+	(void)fprintf(stderr, "# about %u operations\n", n);
 }
 
 /* One operation fails, once; the keeper recovers as it does in life. */
@@ -231,10 +233,12 @@ static void
 every_operation_fails_once(void **state)
 {
 	static const int failures[] = {SQLITE_IOERR_WRITE, SQLITE_FULL};
+	unsigned n, step;
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++)
-		for (unsigned n = 1; fail_at(n, failures[i]); n++)
+		for (step = power_stride(USUAL, &n); fail_at(n, failures[i]);
+		     n += step)
 			assert_in_range(n, 1, 5000);
 }
 
