@@ -112,19 +112,31 @@ put_in_place(struct recover *r, unsigned segment)
 	return result;
 }
 
-/* Segment 0 comes last: without it there is no journal. */
+static int
+sync_folder(struct recover *r)
+{
+	if (file_sync_parent(r->journal_path) == 0)
+		return 0;
+	return recover_say(r, -1, "%s: %s", r->journal_path, strerror(errno));
+}
+
+/*
+ * Segment 0 comes last, when the power cannot take the others' names any
+ * more: without it there is no journal.
+ */
 static int
 put_all_in_place(struct recover *r)
 {
 	int result = 0;
 
-	for (unsigned n = segments_newest(r->rebuilt) + 1; n-- > 0;)
+	for (unsigned n = segments_newest(r->rebuilt); n > 0; n--)
 		if (result == 0)
 			result = put_in_place(r, n);
-	if (result == 0 && file_sync_parent(r->journal_path) != 0)
-		result = recover_say(
-		    r, -1, "%s: %s", r->journal_path, strerror(errno));
-	return result;
+	if (result == 0)
+		result = sync_folder(r);
+	if (result == 0)
+		result = put_in_place(r, 0);
+	return result == 0 ? sync_folder(r) : result;
 }
 
 static int
@@ -153,6 +165,7 @@ static int
 check_rests(struct recover *r)
 {
 	char *wal = beside(r->journal_path, 0, "-wal");
+	struct stat st;
 	int result = 0;
 
 	if (wal == NULL)
@@ -163,7 +176,7 @@ check_rests(struct recover *r)
 		    "there. Nothing was changed. Next: move that aside, and "
 		    "give it as a source, too",
 		    r->journal_path);
-	else if (access(wal, F_OK) == 0)
+	else if (stat(wal, &st) == 0 && st.st_size > 0)
 		result = recover_say(r, 1,
 		    "%s: it is there without its database. Nothing was "
 		    "changed. Next: move it aside",

@@ -297,7 +297,7 @@ class Replay(unittest.TestCase):
         folder.mkdir()
         for name, said in (("journal-0001.db", "a later file of the journal"),
                            ("journal.db-wal", "without its database")):
-            (folder / name).touch()
+            (folder / name).write_text("of another journal")
             done = self.recover(c, lines, check=False)
             self.assertEqual(done.returncode, 1)
             self.assertRegex(done.stderr, said + ".*Next: move (that|it) aside")
