@@ -165,6 +165,14 @@ db_prepare(sqlite3 *db, const char *sql)
 	return s;
 }
 
+char *
+db_dup_text(sqlite3_stmt *s, int column)
+{
+	const unsigned char *text = sqlite3_column_text(s, column);
+
+	return text != NULL ? strdup((const char *)text) : NULL;
+}
+
 sqlite3_int64
 db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback)
 {

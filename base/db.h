@@ -32,6 +32,8 @@ sqlite3 *db_open(const char *path, enum db_mode mode, enum db_sync sync,
 int db_exec(sqlite3 *db, const char *sql);
 /* NULL on failure. */
 sqlite3_stmt *db_prepare(sqlite3 *db, const char *sql);
+/* A copy of a column's text; NULL when it is NULL or memory is out. */
+char *db_dup_text(sqlite3_stmt *s, int column);
 /* One integer result, or `fallback` when there is no row or it failed. */
 sqlite3_int64 db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback);
 /*

@@ -98,14 +98,6 @@ hold_get_selector(struct view text, struct hold_selector *out)
 	return valid;
 }
 
-static char *
-text_column(sqlite3_stmt *s, int i)
-{
-	const unsigned char *text = sqlite3_column_text(s, i);
-
-	return text != NULL ? strdup((const char *)text) : NULL;
-}
-
 static bool
 is_null(sqlite3_stmt *s, int i)
 {
@@ -124,8 +116,8 @@ take_hold(struct holds *h, sqlite3_stmt *s)
 	new = &grown[h->count++];
 	*new = (struct hold){
 	    .n = (uint64_t)sqlite3_column_int64(s, 0),
-	    .room = text_column(s, 1),
-	    .user = text_column(s, 2),
+	    .room = db_dup_text(s, 1),
+	    .user = db_dup_text(s, 2),
 	    .since = (uint64_t)sqlite3_column_int64(s, 3),
 	    .until = (uint64_t)sqlite3_column_int64(s, 4),
 	    .wordless = is_null(s, 5),

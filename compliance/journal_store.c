@@ -405,7 +405,7 @@ read_meta(sqlite3 *db, const char *name)
 		return NULL;
 	(void)sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
 	if (sqlite3_step(s) == SQLITE_ROW)
-		value = strdup((const char *)sqlite3_column_text(s, 0));
+		value = db_dup_text(s, 0);
 	(void)sqlite3_finalize(s); /* the value tells */
 	return value;
 }

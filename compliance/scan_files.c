@@ -142,8 +142,7 @@ read_meta(struct scan *s, const struct scan_file *f)
 	for (size_t i = 0; i < SCAN_META; i++) {
 		(void)sqlite3_bind_text(q, 1, meta_name[i], -1, SQLITE_STATIC);
 		if (s->meta[i] == NULL && sqlite3_step(q) == SQLITE_ROW)
-			s->meta[i] =
-			    strdup((const char *)sqlite3_column_text(q, 0));
+			s->meta[i] = db_dup_text(q, 0);
 		(void)sqlite3_reset(q); /* the value tells */
 	}
 	(void)sqlite3_finalize(q); /* the values tell */
