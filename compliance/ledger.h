@@ -3,8 +3,8 @@
 
 /*
  * What was handed to the adapters and what they acknowledged, batch by batch,
- * read from the live journal, whose segment 0 is named. Every call is a read of its own: no snapshot
- * is held between calls.
+ * read from the live journal, whose segment 0 is named. Every call is a read
+ * of its own: no snapshot is held between calls.
  */
 
 #include <stdbool.h>
