@@ -21,7 +21,10 @@ int file_replace(const char *path, struct view content, mode_t mode);
  * there is none.
  */
 int file_create(const char *path, struct view content, mode_t mode);
-/* Reads at most max bytes into out (appended); -1 with errno, EFBIG if larger. */
+/*
+ * Reads at most max bytes into out (appended); -1 with errno, EFBIG if
+ * larger.
+ */
 int file_read(const char *path, size_t max, struct buf *out);
 /* The same from where the descriptor stands. */
 int file_read_fd(int fd, size_t max, struct buf *out);

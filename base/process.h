@@ -11,7 +11,8 @@ int process_user(const char *name, uid_t *uid, gid_t *gid);
 /*
  * Gives up all rights that the role does not need: when root, becomes user
  * (no supplementary groups); always no-new-privs, no core dumps, umask 077,
- * at most `files` open files, and death with the parent. 0, or -1 with errno: the caller must exit.
+ * at most `files` open files, and death with the parent. 0, or -1 with errno:
+ * the caller must exit.
  */
 int process_drop(const char *user, unsigned files);
 /* Close-on-exec on or off. */

@@ -1,7 +1,10 @@
 #ifndef EXPORT_ITEM_H
 #define EXPORT_ITEM_H
 
-/* A journal record with its payload parsed, as selection and renderers see it. */
+/*
+ * A journal record with its payload parsed, as selection and renderers see
+ * it.
+ */
 
 #include <jansson.h>
 

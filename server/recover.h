@@ -26,8 +26,8 @@ struct recover_order {
 
 /*
  * Does it. What was done, as JSON for the caller to free, or NULL. 0; 1
- * refused or not possible, 2 wrong usage, -1 failed, with the reason and the next step in
- * why.
+ * refused or not possible, 2 wrong usage, -1 failed, with the reason and the
+ * next step in why.
  */
 int recover_run(const struct conf *conf, const struct recover_order *order,
     json_t **result, char *why, size_t why_len);
