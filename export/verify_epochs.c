@@ -10,7 +10,7 @@
 #include "export/verify_line.h"
 
 enum { KEY_EPOCH, KEY_VKEY, KEY_NEXT, KEY_REASON, KEY_CLEAN };
-enum { OPEN_VKEY = 2, OPEN_NEXT = 3 };
+enum { OPEN_ORIGIN = 1, OPEN_VKEY = 2, OPEN_NEXT = 3 };
 enum { RECOVER_VKEY = 4, RECOVER_NEXT = 5 };
 
 static struct verify_epoch *
@@ -51,6 +51,20 @@ take_key(struct verify_epoch *e, const struct verify_leaf *l, unsigned vkey,
 		    "digest of the next key is malformed");
 }
 
+/* Whether the origin, as it stands in a field, is the name of the key. */
+static bool
+is_named(const struct verify_epoch *e, struct view origin)
+{
+	struct buf text;
+	bool same;
+
+	buf_init(&text);
+	same = text_get_token(origin, &text) &&
+	    view_is(buf_view(&text), e->key.name);
+	buf_release(&text);
+	return same;
+}
+
 void
 verify_epochs_open(struct verify_epochs *e, const struct verify_leaf *l,
     struct verify_report *r)
@@ -61,6 +75,9 @@ verify_epochs_open(struct verify_epochs *e, const struct verify_leaf *l,
 		return;
 	verify_report_count(r, VERIFY_EPOCHS, 1);
 	take_key(first, l, OPEN_VKEY, OPEN_NEXT, r);
+	if (first->told && !is_named(first, l->field[OPEN_ORIGIN].value))
+		verify_report_finding(r, VERIFY_EPOCHS, verify_at(l->seq),
+		    "the genesis key is of another origin than the journal");
 }
 
 static bool

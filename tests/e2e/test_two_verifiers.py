@@ -544,6 +544,24 @@ class TwoVerifiers(Judges):
                 found, said = judge(path, key=forger.signer.vkey)
                 self.assertEqual(found, status, fields + said)
 
+    def test_found_by_trying(self):
+        """What the first once passed over, and not the second."""
+        forger = Forger(self.source, self.folder)
+        path, other = self.folder / "journal.db", b"x/journal/00000000"
+        for seq, old, new, sql in (
+                (0, rb"\norigin \S+", b"\norigin " + other,
+                 "UPDATE meta SET value = '%s' WHERE name = 'origin'"
+                 % other.decode()),
+                (1, rb"\nrequired \S+", rb"\g<0>,", "SELECT 1")):
+            leaves = list(forger.leaves)
+            leaves[seq] = re.sub(old, new, leaves[seq])
+            self.assertNotEqual(leaves[seq], forger.leaves[seq])
+            forger.write(leaves, path)
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                db.execute(sql)
+            for judge in (self.first, self.second):
+                self.assertEqual(judge(path, key=forger.signer.vkey)[0], 1)
+
     def test_left_to_the_first(self):
         """It finds what the second, by its manual, does not look at."""
         forger = Forger(self.source, self.folder)

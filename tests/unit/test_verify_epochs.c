@@ -38,6 +38,7 @@ struct story {
 	const char *number;   /* of the first key record */
 	const char *reason;   /* of it; NULL: the one that goes with clean */
 	const char *vkey;     /* of it; NULL: that of `second` */
+	const char *origin;   /* of record 0; NULL: the right one */
 	sqlite3 *db;
 };
 
@@ -110,7 +111,8 @@ tell(struct story *s)
 	fix_control(&s->f, 128,
 	    "journal %s\norigin %s\nvkey %s\nnext %s\nsoftware chancery/0.1\n"
 	    "segment 0\nnote -\n",
-	    FIX_UUID, s->f.origin, s->keys.vkey[0], digest);
+	    FIX_UUID, s->origin != NULL ? s->origin : s->f.origin,
+	    s->keys.vkey[0], digest);
 	fix_join(&s->f, "ann");
 	fix_post(&s->f, s->text);
 	fix_post(&s->f, "two");
@@ -372,6 +374,20 @@ another_genesis(void **state)
 	assert_true(run_found(report, "key", 0,
 	    "the journal names another key than the one given"));
 	end(&s, report);
+}
+
+static void
+a_genesis_key_of_another_origin(void **state)
+{
+	struct story s;
+
+	(void)state;
+	begin(&s);
+	s.origin = "other.test/journal/0a1b2c3d";
+	tell(&s);
+	put_honest(&s);
+	refused(&s, "epochs", 0,
+	    "the genesis key is of another origin than the journal");
 }
 
 static void
@@ -669,6 +685,7 @@ main(void)
 	    cmocka_unit_test(signed_by_two),
 	    cmocka_unit_test(turned_to_the_thief),
 	    cmocka_unit_test(another_genesis),
+	    cmocka_unit_test(a_genesis_key_of_another_origin),
 	    cmocka_unit_test(an_epoch_left_out),
 	    cmocka_unit_test(everything_called_a_theft),
 	    cmocka_unit_test(theft_without_its_row),
