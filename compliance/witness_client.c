@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 
+#include "compliance/chain.h"
 #include "compliance/cosign.h"
 #include "compliance/note.h"
 
@@ -128,6 +129,32 @@ make_request(struct witness_client *w, const struct witness_journal *j)
 	return WITNESS_ASK;
 }
 
+/*
+ * Where the witness stands, as far as the journal knows. Under another name
+ * the journal is another log to it: what it cosigned and learnt before a
+ * recover record is of no account.
+ */
+static bool
+recall(struct witness_client *w, const struct witness_journal *j)
+{
+	struct chain_epoch first;
+
+	if (chain_genesis(j->scan, &first, NULL) != 0) {
+		(void)end_round(w, WITNESS_FAILED, "%s", scan_error(j->scan));
+		return false;
+	}
+	if (evidence_cosigned(j->evidence, w->key.name, &w->old) < 0) {
+		(void)end_round(
+		    w, WITNESS_FAILED, "%s", evidence_error(j->evidence));
+		return false;
+	}
+	if (w->old <= first.seq)
+		w->old = 0;
+	w->taught = first.seq;
+	w->known = true;
+	return true;
+}
+
 enum witness_verdict
 witness_client_begin(struct witness_client *w, const struct witness_journal *j,
     uint64_t size, struct view note)
@@ -138,11 +165,8 @@ witness_client_begin(struct witness_client *w, const struct witness_journal *j,
 	w->why[0] = '\0';
 	buf_clear(&w->note);
 	buf_put_view(&w->note, note);
-	if (!w->known &&
-	    evidence_cosigned(j->evidence, w->key.name, &w->old) < 0)
-		return end_round(
-		    w, WITNESS_FAILED, "%s", evidence_error(j->evidence));
-	w->known = true;
+	if (!w->known && !recall(w, j))
+		return WITNESS_FAILED;
 	if (w->old > size)
 		return end_round(w, WITNESS_FAILED,
 		    "it has cosigned %" PRIu64

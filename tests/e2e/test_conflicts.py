@@ -177,6 +177,11 @@ class Conflicts(unittest.TestCase):
             ann = c.sign_in("ann")
             self.assertEqual(ann.join(self.hall).code, 200)
             self.assertEqual(ann.post(self.hall, "under a new name"), 200)
+            # Nobody is asked about the old name: that is settled. Under
+            # the new one the witness learns the keys from there on.
+            c.log.wait("HTTP status 404: unknown log " + told["origin"])
+            one.run("add-log", told["vkey"], recover["next"])
+            c.log.wait("witness.example/one: confirmed the checkpoint")
             # Purging waits for the decision of a person all the same.
             self.assertEqual(len(self.told(c)), 1)
             ann.sign_off()
