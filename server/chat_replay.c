@@ -175,8 +175,8 @@ chat_replay(void *arg, const struct record_event *e)
 	json_t *o;
 
 	if (e->kind >= sizeof replays / sizeof replays[0] ||
-	    replays[e->kind] == NULL)
-		return;
+	    replays[e->kind] == NULL || e->envelope.n == 0)
+		return; /* purged: what it said is nobody's any more */
 	o = json_loadb((const char *)e->envelope.p, e->envelope.n, 0, NULL);
 	if (o != NULL)
 		replays[e->kind](arg, e, o);

@@ -400,7 +400,8 @@ class Chancery:
         found = self.log.find(
             r"Sanitizer|runtime error:|"
             r"^chanceryd: \w+: (?!adapter:)\S+ ended with status [1-9]|"
-            r"^engine: (warning|error): .*readonly database")
+            r"^engine: (warning|error): .*readonly database|"
+            r"has no payload that could be read")
         if found:
             raise AssertionError("in the log: " + found)
 
