@@ -374,6 +374,9 @@ witness_client_answer(struct witness_client *w, const struct witness_journal *j,
 		w->taught = w->asked_key + 1;
 		return make_request(w, j);
 	}
+	/* It may be told of the journal before the next round. */
+	w->known = false;
+	w->no_keys = false;
 	return end_round(w, WITNESS_FAILED, "HTTP status %u: %.*s", status,
 	    shown(body), (const char *)body.p);
 }

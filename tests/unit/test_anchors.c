@@ -376,6 +376,17 @@ test_keys_are_taught_first(void **state)
 	expect_request(&w, "add-checkpoint", 0, 310);
 	assert_int_equal(answer(&w, 409, view_text("5\n")), WITNESS_ASK);
 	expect_request(&w, "add-checkpoint", 5, 310);
+	/* One that does not know of the journal may be told meanwhile. */
+	witness_client_free(w.client);
+	w.client = witness_client_new(&w.conf);
+	for (int i = 0; i < 2; i++) {
+		start_round(&w, 310);
+		expect_request(&w, "add-key", 0, 306);
+		assert_int_equal(answer(&w, 404, view_text("")), WITNESS_ASK);
+		expect_request(&w, "add-checkpoint", 0, 310);
+		assert_int_equal(
+		    answer(&w, 404, view_text("")), WITNESS_FAILED);
+	}
 	end(&w);
 }
 
