@@ -156,6 +156,56 @@ purge_miscounted(struct fix *f)
 }
 
 static void
+ack_twice(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 1);
+	fix_ack(f, "records", 1, 0, 1, "l", sha, 1);
+	fix_control(f, 130,
+	    "adapter records\nbatch 1\nfirst 0\nlast 1\nstate stored\n"
+	    "location l\nsha256 -\nbytes 0\nreadback no\n");
+}
+
+static void
+batch_of_numbers(
+    struct fix *f, unsigned first, unsigned last, unsigned count, unsigned size)
+{
+	uint8_t root[32];
+	struct buf b;
+
+	fix_post(f, "a");
+	fix_post(f, "b");
+	fix_mth(f, 0, size < f->n ? size : f->n, root);
+	buf_init(&b);
+	text_put_base64(&b, root, sizeof(root));
+	fix_control(f, 129,
+	    "adapter records\nbatch 1\nfirst %u\nlast %u\ncount %u\n"
+	    "size %u\nroot %s\n",
+	    first, last, count, size, buf_text(&b));
+	buf_printf(&f->sql, "INSERT INTO batch VALUES('records',1,%u,%u,3);",
+	    first, last);
+	buf_release(&b);
+}
+
+static void
+batch_of_more_than_its_tree(struct fix *f)
+{
+	batch_of_numbers(f, 0, 2, 3, 2);
+}
+
+static void
+batch_of_itself(struct fix *f)
+{
+	batch_of_numbers(f, 0, 2, 3, 4);
+}
+
+static void
+batch_miscounted(struct fix *f)
+{
+	batch_of_numbers(f, 0, 1, 3, 3);
+}
+
+static void
 ack_unknown(struct fix *f)
 {
 	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
@@ -461,6 +511,10 @@ test_stories(void **in)
 	run_story(purge_twice, "purges", 6, "overlaps");
 	run_story(purge_miscounted, "purges", 5, "hold 1");
 	run_story(purge_miscounted, "purges", 5, "digest");
+	run_story(ack_twice, "control", 4, "is acknowledged twice");
+	run_story(batch_of_more_than_its_tree, "control", 3, "the tree it");
+	run_story(batch_of_itself, "control", 3, "the tree it names");
+	run_story(batch_miscounted, "control", 3, "count is not that of");
 	run_story(ack_unknown, "control", 1, "was not cut");
 	run_story(batch_gap, "control", 3, "does not begin");
 	run_story(batch_root, "roots", 2, "this batch record");
