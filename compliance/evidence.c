@@ -176,7 +176,7 @@ evidence_cosigned(struct evidence *e, struct view name, uint64_t *size)
 	sqlite3_stmt *s = e->stmt[S_COSIGNED];
 
 	(void)sqlite3_bind_text(
-	    s, 1, (const char *)name.p, (int)name.n, SQLITE_TRANSIENT);
+	    s, 1, (const char *)name.p, (int)name.n, SQLITE_STATIC);
 	return read_numbers(s, size, NULL);
 }
 

@@ -590,7 +590,7 @@ scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out)
 	if (scan_refresh(s) != 0)
 		return -1;
 	(void)sqlite3_bind_text(
-	    f->stmt[S_ACKED], 1, adapter, -1, SQLITE_TRANSIENT);
+	    f->stmt[S_ACKED], 1, adapter, -1, SQLITE_STATIC);
 	r = sqlite3_step(f->stmt[S_ACKED]);
 	if (r == SQLITE_ROW) {
 		out->acked_n = column(f, S_ACKED, 0);
@@ -602,7 +602,7 @@ scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out)
 		return scan_fail_sql(s, f);
 	open_n = out->acked_n + 1;
 	(void)sqlite3_bind_text(
-	    f->stmt[S_BATCH], 1, adapter, -1, SQLITE_TRANSIENT);
+	    f->stmt[S_BATCH], 1, adapter, -1, SQLITE_STATIC);
 	r = step(f, S_BATCH, 2, &open_n, 1);
 	if (r == SQLITE_ROW) {
 		out->open_n = open_n;
