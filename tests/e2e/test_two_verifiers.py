@@ -53,7 +53,6 @@ FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
     ("control", "conflict record", WITNESSES),
     ("control", "(incident|drop) record: value malformed",
      "the words for what was refused"),
-    ("purges", "over the end of a file", REPEATS),
     ("anchors", "", WITNESSES),
     ("purges", "had cosigned|without a time-stamp", WITNESSES),
 ))
@@ -504,7 +503,7 @@ class TwoVerifiers(Judges):
         right = Forger(self.source, self.folder)
         wrong.signer = right.signer
         size, digest = len(right.leaves), "0" * 64
-        head = "leaf/1 %d %%d\nt %d 5 5f0c1e9a 1\n" % (
+        head = "leaf/1 %d %%d\nt %d 5 5f0c1e9a 0\n" % (
             size, int(right.leaves[-1].split()[4]) + 1)
         with contextlib.closing(sqlite3.connect(self.source)) as db:
             n, end = db.execute("SELECT n + 1, last + 1 FROM batch WHERE "
