@@ -354,6 +354,8 @@ serve(const struct options *o, char **args)
 	(void)args;
 	if (o->listen == NULL || o->cert == NULL || o->key == NULL)
 		return usage("serve needs --listen, --cert and --key");
+	if (strrchr(o->listen, ':') == NULL)
+		return usage("--listen needs ADDRESS:PORT");
 	(void)umask(077);
 	if (setrlimit(RLIMIT_CORE, &none) != 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)

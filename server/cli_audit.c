@@ -39,8 +39,9 @@ show(struct cli *cli, const json_t *o)
 	if (cli->json)
 		cli_print(o);
 	else if (whole)
-		(void)printf(
-		    "The journal is whole: %lld records.\n", number(o, "size"));
+		(void)printf("The journal is whole as far as it goes: %lld "
+			     "records.\n",
+		    number(o, "size"));
 	else
 		(void)printf("The journal is NOT as it was recorded, %lld "
 			     "finding%s; the last: %s\n",

@@ -296,6 +296,9 @@ class Configuration(unittest.TestCase):
                      c.folder),
                     ("no such command", "chancery-witness", "--state",
                      c.folder, "frob"),
+                    ("ADDRESS:PORT", "chancery-witness", "--state", c.folder,
+                     "--listen", "nowhere", "--cert", "c", "--key", "k",
+                     "serve"),
                     ("serve needs", "chancery-witness", "--state", c.folder,
                      "serve")):
                 done = c.run(name, *words, check=False)
