@@ -43,15 +43,18 @@ static bool
 post(struct fixture *f, size_t count, struct told *told)
 {
 	struct journal_event e[EARLY];
-	char text[400];
+	char id[EARLY][64], text[400];
 
 	(void)snprintf(
 	    text, sizeof text, "{\"v\":1,\"text\":\"" CANARY "%*s\"}", 300, "");
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		(void)snprintf(id[i], sizeof id[i],
+		    "{\"v\":1,\"type\":\"post\",\"id\":\"%08x-%zu\"}",
+		    (unsigned)journal_size(f->j), i);
 		e[i] = (struct journal_event){.kind = EVENT_POST,
 		    .parts = 2,
-		    .part = {view_text("{\"v\":1,\"type\":\"post\"}"),
-			view_text(text)}};
+		    .part = {view_text(id[i]), view_text(text)}};
+	}
 	return took(f, journal_append(f->j, e, count), told);
 }
 
