@@ -242,7 +242,8 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 
 # Every bit, every operation at which the power can go, and every write, sync,
-# rename and path to an allocation that can fail: hours.
+# rename and path to an allocation that can fail: an hour on two processors
+# that have nothing else to do.
 faults: setup
 	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs \
 	    .build/dev/tests/fault.so
