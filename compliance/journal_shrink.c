@@ -267,8 +267,9 @@ remove_beside(const char *path, const char *suffix)
 }
 
 /*
- * Log and index of the old file go first: who opens the new one finds none
- * that tells another length. A reader of the old one goes on with it.
+ * Log and index of the old file go first, on the disk, too: who opens the new
+ * one finds none that tells another length, and after a power cut no log of
+ * another file. A reader of the old one goes on with it.
  */
 static int
 put_in_place(struct journal *j)
@@ -282,7 +283,8 @@ put_in_place(struct journal *j)
 		return journal_fail(j, "%s: the mode cannot be set", s->made);
 	remove_beside(s->path, "-wal");
 	remove_beside(s->path, "-shm");
-	if (rename(s->made, s->path) != 0 || file_sync_parent(s->path) != 0)
+	if (file_sync_parent(s->path) != 0 || rename(s->made, s->path) != 0 ||
+	    file_sync_parent(s->path) != 0)
 		return journal_fail(
 		    j, "%s: cannot be put in its place", s->path);
 	/* Readers without the right to make them find them again. */

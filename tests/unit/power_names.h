@@ -23,6 +23,7 @@ struct power_change {
 static struct {
 	struct power_change change[POWER_CHANGES];
 	size_t count;
+	size_t open; /* so many were lost or kept in the last cut */
 	unsigned kept;
 	bool on;
 } power_names;
@@ -212,6 +213,7 @@ power_remove_shared(const char *dir)
 static inline void
 power_names_restore(const char *dir)
 {
+	power_names.open = power_names.count;
 	power_restore();
 	power_names_end(true);
 	power_remove_shared(dir);

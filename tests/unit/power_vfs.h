@@ -23,6 +23,7 @@
 
 #define POWER_SECTOR 512
 #define POWER_FILES 48
+#define POWER_DRAWS 16 /* of what a cut loses, when names are among it */
 
 /* A write or (bytes == NULL) truncation that no sync has covered yet. */
 struct power_write {
@@ -50,6 +51,7 @@ static struct power {
 	bool dead;
 	uint64_t chance;
 	int (*remove)(const char *path); /* NULL: removals are never lost */
+	unsigned draws;
 } power;
 
 struct power_handle {
@@ -456,6 +458,7 @@ power_stride(unsigned usual, unsigned *first)
 	crypto_random(&draw, sizeof draw);
 	n = n < 1 ? 1 : n;
 	*first = 1 + draw % (unsigned)n;
+	power.draws = n == 1 ? POWER_DRAWS : 2;
 	return (unsigned)n;
 }
 

@@ -186,16 +186,17 @@ check_all_there(const char *when)
 
 /* Whether the operation came before it was done. */
 static bool
-disturb(const struct part *p, unsigned operation, int failure)
+disturb_once(
+    const struct part *p, unsigned operation, int failure, unsigned draw)
 {
 	char when[64], why[1024] = "";
 	bool came;
 	int r;
 
-	(void)snprintf(when, sizeof when, "%s %d at operation %u",
-	    failure == CUT ? "power cut" : "failure", failure, operation);
+	(void)snprintf(when, sizeof when, "%s %d at operation %u, draw %u",
+	    failure == CUT ? "power cut" : "failure", failure, operation, draw);
 	lay_out(p);
-	power_begin(seed + operation);
+	power_begin(seed + operation * POWER_DRAWS + draw);
 	power_names_begin();
 	power.failure = failure;
 	*(failure == CUT ? &power.cut_at : &power.fail_at) = operation;
@@ -211,6 +212,19 @@ disturb(const struct part *p, unsigned operation, int failure)
 	check_rests(p, when);
 	recover_again(when);
 	check_all_there(when);
+	return came;
+}
+
+static bool
+disturb(const struct part *p, unsigned operation, int failure)
+{
+	bool came;
+
+	power_names.open = 0;
+	came = disturb_once(p, operation, failure, 0);
+	for (unsigned draw = 1; power_names.open > 0 && draw < power.draws;
+	     draw++)
+		(void)disturb_once(p, operation, failure, draw);
 	return came;
 }
 

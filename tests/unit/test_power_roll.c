@@ -296,16 +296,16 @@ start(struct fixture *f, const struct told *told, const char *when)
 
 /* Whether the power went before the story was over. */
 static bool
-cut_at(unsigned operation)
+cut_once(unsigned operation, unsigned draw)
 {
 	struct fixture f;
 	struct told told;
 	char when[64];
 	bool whole;
 
-	(void)snprintf(
-	    when, sizeof when, "power cut at operation %u", operation);
-	power_begin(seed + operation);
+	(void)snprintf(when, sizeof when, "power cut at operation %u, draw %u",
+	    operation, draw);
+	power_begin(seed + operation * POWER_DRAWS + draw);
 	begin(&f, &told);
 	power.cut_at = operation;
 	whole = go_on(&f, &told);
@@ -321,6 +321,17 @@ cut_at(unsigned operation)
 	check(&f, &told, when);
 	end_segments(&f);
 	return !whole;
+}
+
+static bool
+cut_at(unsigned operation)
+{
+	bool went = cut_once(operation, 0);
+
+	for (unsigned draw = 1; power_names.open > 0 && draw < power.draws;
+	     draw++)
+		(void)cut_once(operation, draw);
+	return went;
 }
 
 static void
