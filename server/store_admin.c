@@ -122,31 +122,34 @@ canonical_user(const struct store *s, const char *uri)
 	return out;
 }
 
-/* HA1 of RFC 7616: user:realm:password. */
-static void
+/* HA1 of RFC 7616: user:realm:password. False when out of memory. */
+static bool
 bind_credentials(const struct store *s, sqlite3_stmt *st, const char *user,
     const char *password)
 {
 	uint8_t md5[CRYPTO_MD5_LEN], sha256[CRYPTO_SHA256_LEN];
 	struct buf b = {0};
+	bool ok;
 
 	if (password == NULL)
-		return;
+		return true;
 	buf_put_text(&b, user + strlen("sip:"));
 	buf_put_u8(&b, ':');
 	buf_put_text(&b, s->domain);
 	buf_put_u8(&b, ':');
 	buf_put_text(&b, password);
-	if (!b.failed) {
+	ok = !b.failed;
+	if (ok) {
 		crypto_md5(b.data, b.len, md5);
 		crypto_sha256(b.data, b.len, sha256);
-		(void)sqlite3_bind_blob(
-		    st, 3, md5, sizeof md5, SQLITE_TRANSIENT);
-		(void)sqlite3_bind_blob(
-		    st, 4, sha256, sizeof sha256, SQLITE_TRANSIENT);
+		ok = sqlite3_bind_blob(st, 3, md5, sizeof md5,
+			 SQLITE_TRANSIENT) == SQLITE_OK &&
+		    sqlite3_bind_blob(st, 4, sha256, sizeof sha256,
+			SQLITE_TRANSIENT) == SQLITE_OK;
 		crypto_wipe(b.data, b.len);
 	}
 	buf_release(&b);
+	return ok;
 }
 
 int
@@ -211,6 +214,7 @@ store_user_add(struct store *s, const char *uri, const char *name,
 	struct store_user known;
 	struct buf tail = {0};
 	sqlite3_stmt *st;
+	bool bound = true;
 	int result = -1;
 
 	if (user == NULL)
@@ -230,9 +234,9 @@ store_user_add(struct store *s, const char *uri, const char *name,
 		if (st != NULL) {
 			store_bind_text(st, 1, user);
 			store_bind_text(st, 2, name);
-			bind_credentials(s, st, user, password);
+			bound = bind_credentials(s, st, user, password);
 		}
-		if (store_write(s, st) == 0) {
+		if (bound && store_write(s, st) == 0) {
 			payload_put_user(&tail, user, name, by);
 			result = finish(s, EVENT_USER, &tail, why, why_len);
 		} else {
