@@ -19,10 +19,24 @@
 #define TRIES 8              /* of what fails, in all */
 #define CANARY "CANARY-93b1" /* in each post */
 
-/* Whether nothing will ever succeed again. */
-static bool roll_dead(void);
-/* Called around what the story itself does, which is not to fail. */
-static void roll_pause(bool pause);
+/* What a test adds to the story; each may be NULL. */
+static struct {
+	bool (*dead)(void);      /* whether nothing will ever succeed again */
+	void (*pause)(bool yes); /* around what is not to fail */
+} roll_hooks;
+
+static inline bool
+roll_dead(void)
+{
+	return roll_hooks.dead != NULL && roll_hooks.dead();
+}
+
+static inline void
+roll_pause(bool yes)
+{
+	if (roll_hooks.pause != NULL)
+		roll_hooks.pause(yes);
+}
 
 /* What the story was told to be durable. */
 struct roll {

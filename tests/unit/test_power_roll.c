@@ -15,15 +15,9 @@
 static uint64_t seed;
 
 static bool
-roll_dead(void)
+is_dead(void)
 {
 	return power.dead;
-}
-
-static void
-roll_pause(bool pause)
-{
-	(void)pause; /* the disk does not hear of it */
 }
 
 static void
@@ -152,6 +146,7 @@ prepare(void **state)
 	seed = text != NULL ? strtoull(text, NULL, 10) : 1;
 	crypto_init();
 	power_install();
+	roll_hooks.dead = is_dead;
 	return 0;
 }
 

@@ -73,16 +73,10 @@ sqlite_realloc(void *p, int n)
 	return fails() ? NULL : real.xRealloc(p, n);
 }
 
-static bool
-roll_dead(void)
-{
-	return false;
-}
-
 static void
-roll_pause(bool pause)
+pause_failing(bool yes)
 {
-	memory.armed = !pause;
+	memory.armed = !yes;
 }
 
 /* The story with the n-th allocation failing; how many it had. */
@@ -99,7 +93,9 @@ tell(unsigned n)
 	memory.seen = 0;
 	memory.fail_at = n;
 	memory.armed = true;
+	roll_hooks.pause = pause_failing;
 	over = roll_go_on(&f, &told);
+	roll_hooks.pause = NULL;
 	memory.armed = false;
 	if (!over)
 		fail_msg("%s: the journal does not go on: %s", when,
