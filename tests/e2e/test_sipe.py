@@ -117,8 +117,13 @@ class TwoPlugins(unittest.TestCase):
         self.assertEqual(texts, expected + [("bob", "shorter then")])
         reasons = [(e["user"][4:7], e["reason"])
                    for e in c.journal.events("leave")]
-        self.assertEqual(reasons, [("bob", "part"), ("bob", "bye"),
-                                   ("ann", "bye")])
+        self.assertEqual([user for user, _ in reasons],
+                         ["bob", "bob", "ann"])
+        self.assertEqual(reasons[0][1], "part")
+        # SIPE closes its connection right behind the BYE, and with bytes
+        # unread: then the reset can be here before the BYE is looked at.
+        self.assertLessEqual({reason for _, reason in reasons[1:]},
+                             {"bye", "lost"})
         reads = [e["user"][4:7] for e in c.journal.events("history")]
         self.assertEqual(reads, ["ann", "bob", "bob"])
         c.stop()
