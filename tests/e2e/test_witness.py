@@ -324,19 +324,20 @@ class Program(unittest.TestCase):
 
     def check_start(self, w):
         """What keeps it from serving, it says."""
-        for change, words in (
-                ({"--listen": "127.0.0.1:%d" % w.port}, "in use"),
-                ({"--listen": "nothing"}, "address:port"),
-                ({"--cert": "/nowhere"}, "/nowhere"),
-                ({"--key": str(w.cert)}, "certificate and key"),
-                ({"--state": str(w.folder)}, "no such file")):
+        for change, words, status in (
+                ({"--listen": "127.0.0.1:%d" % w.port}, "in use", 3),
+                ({"--listen": "nothing"}, "ADDRESS:PORT", 2),
+                ({"--listen": "nothing:"}, "address:port", 3),
+                ({"--cert": "/nowhere"}, "/nowhere", 3),
+                ({"--key": str(w.cert)}, "certificate and key", 3),
+                ({"--state": str(w.folder)}, "no such file", 3)):
             options = {"--state": str(w.state), "--listen": "127.0.0.1:0",
                        "--cert": str(w.cert), "--key": str(w.key), **change}
             done = subprocess.run(
                 [program("chancery-witness"),
                  *(x for pair in options.items() for x in pair), "serve"],
                 capture_output=True, text=True, timeout=60)
-            self.assertEqual(done.returncode, 3, done)
+            self.assertEqual(done.returncode, status, done)
             self.assertIn(words, done.stderr)
 
     def test_strangers_do_no_harm(self):
