@@ -244,9 +244,9 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 
 # Every bit, every operation at which the power can go, and every write, sync,
-# rename and path to an allocation that can fail: an hour on two processors
-# that have nothing else to do. CHANCERY_STRIDE=1 takes each single allocation
-# of test_roll_memory: three hours more.
+# rename and allocation of a role: hours on two processors that have nothing
+# else to do. CHANCERY_STRIDE=1 takes each single allocation of
+# test_roll_memory: three hours more.
 faults: setup
 	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs \
 	    .build/dev/tests/fault.so

@@ -2,27 +2,18 @@
  * Loaded into a daemon by LD_PRELOAD: makes one call of one role fail, once.
  *
  *   CHANCERY_FAULT=ROLE:CALL:N:FILE
- *   CHANCERY_FAULT=ROLE:alloc:N@PATH:FILE
  *
  * CALL is write, sync, rename or alloc; writes count on regular files only.
- * With PATH only allocations by that path count. When the N-th one of a
- * process has failed, FILE is made, and no process fails anything any more.
- * With N 0 nothing fails, and when the process ends in good order it appends
- * a line `PATH NUMBER` to FILE for each path (0 when it is not an allocation).
- *
- * A path is the program's own calls, all of them, and the INNER innermost
- * ones, which are a library's when it is a library that wants memory. What
- * lies between is the library's affair. Offsets in their files stand for
- * calls, so that a path is the same one in each process.
+ * When the N-th one of a process has failed, FILE is made (with the calls that
+ * led there, for who looks into a failure), and no process fails anything any
+ * more. With N 0 nothing fails, and a process that ends in good order appends
+ * a line with its number of calls to FILE.
  */
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
-#include <link.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,20 +23,12 @@
 
 enum call { NONE, WRITE, SYNC, RENAME, ALLOC };
 
-#define INNER 3
 #define DEPTH 128
-#define PATHS 16384 /* many times what a role has */
-
-struct path {
-	uint64_t id; /* 0: free */
-	long count;
-};
 
 static enum call wanted;
-static long nth, seen;
-static uint64_t wanted_path; /* 0: all */
+static long nth;
+static _Atomic long seen; /* threads, too */
 static char marker[256];
-static struct path paths[PATHS];
 
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);
@@ -93,81 +76,31 @@ static void __attribute__((constructor)) begin(void)
 	const char *a = text == NULL ? NULL : strchr(text, ':');
 	const char *b = a == NULL ? NULL : strchr(a + 1, ':');
 	const char *c = b == NULL ? NULL : strchr(b + 1, ':');
-
-	void *warm[DEPTH];
-	char *at;
+	void *warm[1];
 
 	if (c == NULL || !is_role(text, (size_t)(a - text)))
 		return;
-	(void)backtrace(warm, DEPTH); /* the first one allocates */
+	(void)backtrace(warm, 1); /* the first one allocates */
 	(void)snprintf(marker, sizeof marker, "%s", c + 1);
-	nth = strtol(b + 1, &at, 10);
-	if (*at == '@')
-		wanted_path = strtoull(at + 1, NULL, 16);
+	nth = strtol(b + 1, NULL, 10);
 	if (nth == 0 || access(marker, F_OK) != 0)
 		wanted = call_of(a + 1, (size_t)(b - a - 1));
 }
 
 static void __attribute__((destructor)) end(void)
 {
-	char text[64];
+	char text[32];
 	int fd, n;
 
 	if (wanted == NONE || nth != 0)
 		return;
 	wanted = NONE;
+	n = snprintf(text, sizeof text, "%ld\n", (long)seen);
 	fd = open(marker, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0666);
-	for (size_t i = 0; fd >= 0 && i < PATHS; i++) {
-		if (paths[i].count == 0)
-			continue;
-		n = snprintf(text, sizeof text, "%llx %ld\n",
-		    (unsigned long long)paths[i].id, paths[i].count);
+	if (fd >= 0)
 		(void)!syscall(SYS_write, fd, text, (size_t)n);
-	}
 }
 
-static uint64_t
-mix(uint64_t hash, uint64_t value)
-{
-	return (hash ^ value) * 1099511628211U;
-}
-
-static uint64_t __attribute__((noinline)) path_of_caller(void)
-{
-	static bool within; /* what finds the path may allocate */
-	void *frame[DEPTH];
-	uint64_t id = 14695981039346656037U;
-	int n;
-
-	if (within)
-		return 0;
-	within = true;
-	n = backtrace(frame, DEPTH);
-	/* The first three are in here. */
-	for (int i = 3; i < n; i++) {
-		struct dl_find_object in;
-
-		if (_dl_find_object(frame[i], &in) == 0 &&
-		    (i < 3 + INNER || in.dlfo_link_map->l_name[0] == '\0'))
-			id = mix(
-			    id, (uintptr_t)frame[i] - in.dlfo_link_map->l_addr);
-	}
-	within = false;
-	return id;
-}
-
-static void
-count(uint64_t id)
-{
-	size_t i = id % PATHS;
-
-	while (paths[i].count != 0 && paths[i].id != id)
-		i = (i + 1) % PATHS;
-	paths[i].id = id;
-	paths[i].count++;
-}
-
-/* For who looks into a failure: the calls that led here, in FILE. */
 static void
 tell_where(void)
 {
@@ -180,20 +113,10 @@ tell_where(void)
 }
 
 /* Whether this call is the one that fails. */
-static bool __attribute__((noinline)) fails(enum call c)
+static bool
+fails(enum call c)
 {
-	uint64_t id;
-
-	if (c != wanted)
-		return false;
-	if (nth == 0 || wanted_path != 0) {
-		id = c == ALLOC ? path_of_caller() : 0;
-		if (nth == 0)
-			count(id);
-		if (id != wanted_path)
-			return false;
-	}
-	if (++seen != nth)
+	if (c != wanted || ++seen != nth)
 		return false;
 	wanted = NONE;
 	tell_where();
