@@ -196,7 +196,7 @@ void
 verify_anchors_beat(struct verify_control *c, const struct verify_leaf *l)
 {
 	struct verify_anchors *a = &c->anchors;
-	struct verify_named n = {.seq = l->seq};
+	struct verify_beat n = {.seq = l->seq};
 
 	if (!verify_hex(l->field[BEAT_ANCHOR].value, n.sha256, 32))
 		return;
@@ -442,7 +442,7 @@ judge_beats(
 	bool earlier = unseen != NULL;
 
 	for (size_t i = 0; i < a->nameds; i++) {
-		const struct verify_named *n = &a->named[i];
+		const struct verify_beat *n = &a->named[i];
 		struct verify_evidence key = {0};
 		const struct verify_evidence *e = NULL;
 

@@ -37,7 +37,7 @@ struct verify_evidence {
 };
 
 /* A beat that names evidence which the one before it does not. */
-struct verify_named {
+struct verify_beat {
 	uint64_t seq;
 	uint8_t sha256[32];
 };
@@ -56,7 +56,7 @@ struct verify_anchors {
 	size_t evidences;
 	struct verify_told *told;
 	size_t tolds;
-	struct verify_named *named;
+	struct verify_beat *named;
 	size_t nameds;
 	uint64_t unknown; /* lines by keys that nobody named */
 };
