@@ -233,19 +233,21 @@ vkey_of(const struct crypto_key *key, struct buf *out)
 	note_put_vkey(out, view_text(ORIGIN), public);
 }
 
-/* What a signer says of itself that signed so much, in epoch 0. */
+/*
+ * What a signer says of itself that signed so much, in epoch 0. next: digest
+ * of the key to come, and of the one after it.
+ */
 static void
 say_hello(struct end *e, uint64_t size, const uint8_t root[TREE_HASH_LEN],
-    uint8_t next, const struct crypto_key *key)
+    const uint8_t next[2 * CRYPTO_SHA256_LEN], const struct crypto_key *key)
 {
-	uint8_t digests[2 * CRYPTO_SHA256_LEN] = {next};
 	struct buf b;
 
 	buf_init(&b);
 	buf_put_u64(&b, size);
 	buf_put(&b, root, TREE_HASH_LEN);
 	buf_put_u64(&b, 0);
-	buf_put(&b, digests, sizeof digests);
+	buf_put(&b, next, (size_t)2 * CRYPTO_SHA256_LEN);
 	vkey_of(key, &b);
 	send_frame(e->fd, WIRE_SIGNER, buf_view(&b), -1);
 	buf_release(&b);
@@ -298,6 +300,8 @@ a_signer_that_lies(void **state)
 	    {.origin = ORIGIN, .size = 1},
 	    {.origin = ORIGIN},
 	};
+	static const uint8_t next[2 * CRYPTO_SHA256_LEN] = {1};
+	static const uint8_t another[2 * CRYPTO_SHA256_LEN] = {2};
 	struct crypto_key *key = crypto_key_new(seed);
 	struct crypto_key *other = crypto_key_new(seed2);
 	uint8_t root[TREE_HASH_LEN];
@@ -316,7 +320,7 @@ a_signer_that_lies(void **state)
 	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
 		link_test(&f, "signer", &signer);
 		tree_empty_root(root);
-		say_hello(&signer, 0, root, 1, key);
+		say_hello(&signer, 0, root, next, key);
 		first = answer(&signer, &lies[i], key, other, root);
 		if (i + 1 < sizeof lies / sizeof lies[0])
 			expect_closed(&signer);
@@ -324,7 +328,7 @@ a_signer_that_lies(void **state)
 	wait_note(&f, first);
 	/* The same key, and another one announced than the journal's. */
 	link_test(&f, "signer", &signer);
-	say_hello(&signer, first, root, 2, key);
+	say_hello(&signer, first, root, another, key);
 	expect_doom(&f, "announced after it");
 	/* Its folder is one of before the journal's newest signature. */
 	stop(&f.keeper, SIGKILL);
@@ -332,13 +336,105 @@ a_signer_that_lies(void **state)
 	(void)hello(&f, 0, &writable, &size);
 	link_test(&f, "signer", &signer);
 	tree_empty_root(root);
-	say_hello(&signer, 0, root, 1, key);
+	say_hello(&signer, 0, root, next, key);
 	expect_doom(&f, "its folder is an old copy");
 	end_close(&signer);
 	teardown(&f);
 	buf_release(&vkey);
 	crypto_key_free(key);
 	crypto_key_free(other);
+}
+
+/* Signs the first records of a new journal: their number and root. */
+static uint64_t
+sign_first(struct fixture *f, struct end *signer, const uint8_t next[],
+    const struct crypto_key *key, uint8_t root[TREE_HASH_LEN])
+{
+	static const struct lie none = {.origin = ORIGIN};
+	uint64_t size;
+	bool writable;
+
+	start_keeper(f);
+	(void)hello(f, 0, &writable, &size);
+	link_test(f, "signer", signer);
+	tree_empty_root(root);
+	say_hello(signer, 0, root, next, key);
+	size = answer(signer, &none, key, key, root);
+	wait_note(f, size);
+	stop(&f->keeper, SIGKILL);
+	return size;
+}
+
+/* The key of epoch 1, and by next[1] the one after it, on demand. */
+static void
+give_key(struct end *e, const uint8_t next[], const struct crypto_key *key)
+{
+	struct reader r = expect(e, WIRE_ROTATE);
+	struct buf b;
+
+	assert_int_equal(reader_u64(&r), 1);
+	buf_init(&b);
+	buf_put_u64(&b, 1);
+	buf_put(&b, next + CRYPTO_SHA256_LEN, CRYPTO_SHA256_LEN);
+	vkey_of(key, &b);
+	send_frame(e->fd, WIRE_KEY, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+/* An epoch begins with the key that the one before announced, or never. */
+static void
+only_the_announced_key(void **state)
+{
+	static const uint8_t seed[][CRYPTO_SEED_LEN] = {{9}, {10}, {11}};
+	uint8_t next[2 * CRYPTO_SHA256_LEN] = {0}, public[CRYPTO_PUBLIC_LEN];
+	struct crypto_key *key[3];
+	uint8_t root[TREE_HASH_LEN];
+	struct end signer = {.fd = -1};
+	struct fixture f;
+	uint64_t first, size;
+	struct buf vkey;
+	bool writable;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		key[i] = crypto_key_new(seed[i]);
+	crypto_key_public(key[1], public);
+	crypto_sha256(public, sizeof public, next);
+	buf_init(&vkey);
+	vkey_of(key[0], &vkey);
+	setup(&f, buf_text(&vkey));
+	first = sign_first(&f, &signer, next, key[0], root);
+	f.conf.rotate_at_start = true;
+	start_keeper(&f);
+	(void)hello(&f, 0, &writable, &size);
+	link_test(&f, "signer", &signer);
+	say_hello(&signer, first, root, next, key[0]);
+	next[CRYPTO_SHA256_LEN] = 5;
+	give_key(&signer, next, key[2]);
+	expect_closed(&signer);
+	link_test(&f, "signer", &signer);
+	say_hello(&signer, first, root, next, key[0]);
+	give_key(&signer, next, key[1]);
+	(void)expect(&signer, WIRE_TURN);
+	/* The key is recorded: the signer knows of both, or of another one. */
+	link_test(&f, "signer", &signer);
+	say_hello(&signer, first, root, next, key[0]);
+	(void)expect(&signer, WIRE_TURN);
+	for (unsigned i = 0; i < 2; i++) {
+		stop(&f.keeper, SIGKILL);
+		start_keeper(&f);
+		(void)hello(&f, 0, &writable, &size);
+		next[i * CRYPTO_SHA256_LEN] ^= 1;
+		link_test(&f, "signer", &signer);
+		say_hello(&signer, first, root, next, key[0]);
+		expect_doom(&f, "announced after it");
+		next[i * CRYPTO_SHA256_LEN] ^= 1;
+	}
+	end_close(&signer);
+	teardown(&f);
+	buf_release(&vkey);
+	for (unsigned i = 0; i < 3; i++)
+		crypto_key_free(key[i]);
 }
 
 int
@@ -353,6 +449,7 @@ main(void)
 	    cmocka_unit_test(foreign_key_is_refused),
 	    cmocka_unit_test(lost_signer_state_is_refused),
 	    cmocka_unit_test(a_signer_that_lies),
+	    cmocka_unit_test(only_the_announced_key),
 	};
 
 	crypto_init();
