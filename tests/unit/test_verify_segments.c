@@ -471,6 +471,86 @@ anchors_of_earlier_purges(void **state)
 	end_segments(&s.f);
 }
 
+/* The row of the checkpoint that two files share, in both of them. */
+static void
+put_cosig(const struct story *s, const char *name, uint8_t which)
+{
+	struct crypto_key *key = witness_key(which);
+	struct buf line, sql;
+	struct note note;
+	char error[256];
+	sqlite3_stmt *q;
+	const char *why;
+	sqlite3 *db;
+
+	buf_init(&line);
+	buf_init(&sql);
+	db = db_open(s->path[0], DB_READ, DB_SYNC_FULL, error, sizeof error);
+	q = db_prepare(db, "SELECT note FROM checkpoint WHERE size = 512");
+	assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+	assert_true(note_parse(view_of(sqlite3_column_blob(q, 0),
+				   (size_t)sqlite3_column_bytes(q, 0)),
+	    &note, &why));
+	assert_true(cosign_put_line(&line, note.body, view_text(name), 7, key));
+	(void)sqlite3_finalize(q);
+	db_close(db);
+	buf_printf(&sql, "INSERT INTO cosig VALUES(512, '%s', x'", name);
+	text_put_hex(&sql, line.data, line.len);
+	buf_put_text(&sql, "', 7)");
+	change(s->path[0], buf_text(&sql));
+	change(s->path[1], buf_text(&sql));
+	buf_release(&sql);
+	buf_release(&line);
+	crypto_key_free(key);
+}
+
+/* One witness in two files is one witness. */
+static void
+cosignatures_in_two_files(void **state)
+{
+	static const unsigned both[] = {0, 1};
+	static const char words[] = "1 of 2 witnesses had cosigned";
+	char *a = witness_vkey("w.example/a", 1), fields[1024];
+	char *b = witness_vkey("w.example/b", 2);
+	struct story s;
+	json_t *o;
+
+	(void)state;
+	memset(&s, 0, sizeof s);
+	new_fixture(&s.f);
+	(void)snprintf(s.path[0], sizeof s.path[0], "%s", s.f.path);
+	(void)snprintf(
+	    s.path[1], sizeof s.path[1], "%s/journal-0001.db", s.f.dir);
+	append_open(&s.f);
+	(void)snprintf(fields, sizeof fields,
+	    "required records\nafter 0\napprovals 0\nquorum 2\n"
+	    "witnesses %s,%s\nstamp no\nclasses -\n",
+	    a, b);
+	assert_int_equal(append_text(&s.f, EVENT_POLICY, fields, NULL), 0);
+	append_posts(&s.f, 8);
+	assert_int_equal(append_batch(&s.f, "records", 1, 0, 9), 0);
+	assert_int_equal(append_ack(&s.f, "records", 1, 0, 9, "stored"), 0);
+	roll(&s.f, 512);
+	assert_int_equal(purge_range(&s.f, 2, 9), 0);
+	sign_head(&s.f, true);
+	journal_close(s.f.j);
+	s.f.j = NULL;
+	/* The gate asked for none: what it wrote is made to name one. */
+	change(s.path[1],
+	    "UPDATE leaf SET bytes = CAST(replace(CAST(bytes AS TEXT),"
+	    " 'anchor -', 'anchor 512') AS BLOB) WHERE kind = 131");
+	put_cosig(&s, "w.example/a", 1);
+	assert_found(run_some(&s, both, 2, true), "purges", 513, words);
+	put_cosig(&s, "w.example/b", 2);
+	o = run_some(&s, both, 2, true);
+	assert_false(run_found(o, "purges", -1, NULL));
+	assert_false(run_found(o, "anchors", -1, NULL));
+	json_decref(o);
+	end_segments(&s.f);
+	free(a);
+	free(b);
+}
+
 int
 main(void)
 {
@@ -483,6 +563,7 @@ main(void)
 	    cmocka_unit_test(what_was_changed_is_named),
 	    cmocka_unit_test(purges_in_sealed_files),
 	    cmocka_unit_test(anchors_of_earlier_purges),
+	    cmocka_unit_test(cosignatures_in_two_files),
 	};
 
 	crypto_init();
