@@ -152,7 +152,7 @@ put_certificate(
 }
 
 static json_t *
-judge(struct view text, const char *vkey)
+judge(struct view text, const char *vkey, const struct verify_archive *archive)
 {
 	struct verify_report *r = verify_report_new();
 	char path[] = "/tmp/chancery-certificate-XXXXXX";
@@ -166,7 +166,7 @@ judge(struct view text, const char *vkey)
 	assert_int_equal(write(fd, text.p, text.n), text.n);
 	assert_int_equal(close(fd), 0);
 	assert_true(verify_key_parse(view_text(vkey), &key, &why));
-	verify_certificate_run(path, &key, NULL, 0, r);
+	verify_certificate_run(path, &key, archive, archive != NULL, r);
 	assert_int_equal(unlink(path), 0);
 	buf_init(&b);
 	assert_true(verify_report_json(r, &b));
@@ -178,24 +178,30 @@ judge(struct view text, const char *vkey)
 }
 
 static void
+tell(struct fix *f, const struct breach *b)
+{
+	fix_init(f, 7);
+	fix_open(f);
+	while (f->n < RECORDS)
+		if (records[f->n].kind == 0)
+			fix_post(f, "word");
+		else
+			put_fields(f, b);
+}
+
+static void
 run(const struct breach *b)
 {
 	struct fix f;
 
-	fix_init(&f, 7);
-	fix_open(&f);
-	while (f.n < RECORDS)
-		if (records[f.n].kind == 0)
-			fix_post(&f, "word");
-		else
-			put_fields(&f, b);
+	tell(&f, b);
 	for (unsigned json = 0; json < 2; json++) {
 		struct buf text;
 		json_t *o;
 
 		buf_init(&text);
 		put_certificate(&text, &f, b->without, json == 1);
-		o = judge(buf_view(&text), f.vkey);
+		o = judge(buf_view(&text), f.vkey, NULL);
 		if (b->finding == NULL ? run_status(o) != 0
 				       : run_status(o) != 1 ||
 			    !run_found(o, "purges", -1, b->finding)) {
@@ -263,12 +269,60 @@ rules(void **state)
 		run(&breaches[i]);
 }
 
+/* An archive is the file that record 4 acknowledges, or one of another. */
+static void
+files(void **state)
+{
+	static const char words[] = "is not the file that was acknowledged";
+	static const char absent[] = "the archive l, which it names (record 4)";
+	static const struct breach none = {NONE, NULL, NULL, NONE, NULL};
+	static char path[] = "a";
+	struct verify_archive sound = {.path = path,
+	    .origin = FIX_ORIGIN,
+	    .adapter = "records",
+	    .batch = 1,
+	    .first = 0,
+	    .last = 3,
+	    .bytes = 9};
+	struct buf text;
+	struct fix f;
+
+	(void)state;
+	assert_true(text_get_hex(view_text(SHA), sound.sha256, 32));
+	tell(&f, &none);
+	buf_init(&text);
+	put_certificate(&text, &f, NONE, false);
+	for (unsigned i = 0; i < 8; i++) {
+		struct verify_archive a = sound;
+		json_t *o;
+
+		a.first += i == 1;
+		a.last += i == 2;
+		a.bytes += i == 3;
+		a.sha256[31] ^= i == 4;
+		a.batch += i == 5;
+		a.adapter[0] ^= i == 6;
+		a.origin[0] ^= i == 7;
+		o = judge(buf_view(&text), f.vkey, &a);
+		if (run_found(o, "acks", 4, words) != (i >= 1 && i <= 4) ||
+		    run_noted(o, absent) != (i == 5 || i == 6) ||
+		    run_status(o) != (i < 7)) {
+			run_print(o);
+			fail_msg("archive %u", i);
+		}
+		json_decref(o);
+	}
+	buf_release(&text);
+	fix_free(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sound),
 	    cmocka_unit_test(rules),
+	    cmocka_unit_test(files),
 	};
 
 	crypto_init();
