@@ -483,6 +483,17 @@ purge_sound(struct fix *f)
 	fix_purge(f, 1, 0, 2, "records:4");
 }
 
+/* Of neither text nor tile nobody knows the hash: no root can be made. */
+static void
+record_of_no_tile(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_post(f, "b");
+	f->stored[f->stored_count++] = f->n;
+	fix_post(f, "c");
+	buf_put_text(&f->sql, "DELETE FROM leaf WHERE seq=1;");
+}
+
 /* The same kind of story without a breach. */
 static void
 test_rule_kept(void **in)
@@ -541,6 +552,8 @@ test_stories(void **in)
 	run_story(not_json, "payloads", 1, "JSON");
 	run_story(time_back, "time", 2, "not after");
 	run_story(time_held, "time", 1, "held back");
+	run_story(record_of_no_tile, "roots", -1,
+	    "the root that the stored checkpoint states for size 3 cannot be");
 }
 
 int
