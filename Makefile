@@ -122,6 +122,7 @@ $(OUT)/tests/unit/%: $(OUT)/tests/unit/%.o $(all_libs)
 # Tests that stand between the code and what it calls.
 $(OUT)/tests/unit/test_base: LDFLAGS += $(addprefix -Wl$(comma)--wrap=, \
 	gcry_pk_sign gcry_mpi_ec_new)
+$(OUT)/tests/unit/test_db: LDFLAGS += -Wl,--wrap=sqlite3_sleep
 $(OUT)/tests/unit/test_batch_memory: LDFLAGS += -Wl,--wrap=realloc
 $(OUT)/tests/unit/test_roll_memory: LDFLAGS += $(addprefix -Wl$(comma)--wrap=, \
 	crypto_verify malloc calloc realloc reallocarray strdup)

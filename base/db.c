@@ -29,7 +29,7 @@ setting_is(sqlite3 *db, const char *pragma, const char *expected)
 
 	if (s == NULL)
 		return false;
-	if (sqlite3_step(s) == SQLITE_ROW) {
+	if (db_step(s) == SQLITE_ROW) {
 		value = (const char *)sqlite3_column_text(s, 0);
 		same = value != NULL && strcmp(value, expected) == 0;
 	}
@@ -154,14 +154,45 @@ db_exec(sqlite3 *db, const char *sql)
 	return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -1;
 }
 
+/*
+ * Who may not write the index of the WAL cannot mend a header that was being
+ * written, and SQLite does not let the busy handler wait for the writer to have
+ * done so. When he died over it, the next writer mends it.
+ */
+static bool
+again(int result, unsigned *tries)
+{
+	if (result != SQLITE_READONLY_RECOVERY || *tries == DB_READ_TRIES)
+		return false;
+	(*tries)++;
+	(void)sqlite3_sleep(1); /* however long it was */
+	return true;
+}
+
+int
+db_step(sqlite3_stmt *s)
+{
+	unsigned tries = 0;
+	int r;
+
+	/* That comes before the first row only; the next step begins anew. */
+	do
+		r = sqlite3_step(s);
+	while (again(r, &tries));
+	return r;
+}
+
 sqlite3_stmt *
 db_prepare(sqlite3 *db, const char *sql)
 {
 	sqlite3_stmt *s = NULL;
+	unsigned tries = 0;
+	int r;
 
-	if (sqlite3_prepare_v3(
-		db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, NULL) != SQLITE_OK)
-		return NULL;
+	do
+		r = sqlite3_prepare_v3(
+		    db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, NULL);
+	while (again(r, &tries));
 	return s;
 }
 
@@ -181,7 +212,7 @@ db_int(sqlite3 *db, const char *sql, sqlite3_int64 fallback)
 
 	if (s == NULL)
 		return fallback;
-	if (sqlite3_step(s) == SQLITE_ROW &&
+	if (db_step(s) == SQLITE_ROW &&
 	    sqlite3_column_type(s, 0) == SQLITE_INTEGER)
 		value = sqlite3_column_int64(s, 0);
 	(void)sqlite3_finalize(s); /* the result is what was read */
@@ -298,7 +329,7 @@ db_row(sqlite3 *db, const char *sql, const char *text, const uint64_t *args,
 		(void)sqlite3_bind_text(s, at++, text, -1, SQLITE_STATIC);
 	for (size_t i = 0; i < arg_count; i++)
 		(void)sqlite3_bind_int64(s, at++, (sqlite3_int64)args[i]);
-	switch (sqlite3_step(s)) {
+	switch (db_step(s)) {
 	case SQLITE_ROW:
 		for (int i = 0; i < out_count; i++)
 			out[i] = (uint64_t)sqlite3_column_int64(s, i);

@@ -17,6 +17,9 @@ enum db_mode {
 	DB_READ,     /* live file, read-only, never checkpoints */
 	DB_READ_COPY /* a copy nobody writes: opened immutable if it has no WAL */
 };
+/* Of a reader who may not write the index of the WAL; 1 ms between them. */
+#define DB_READ_TRIES 50
+
 enum db_sync {
 	DB_SYNC_FULL, /* every commit durable */
 	DB_SYNC_OFF   /* a projection that can be rebuilt */
@@ -30,7 +33,12 @@ sqlite3 *db_open(const char *path, enum db_mode mode, enum db_sync sync,
     char *why, size_t why_len);
 /* Runs statements without results. 0 or -1; reason by sqlite3_errmsg(). */
 int db_exec(sqlite3 *db, const char *sql);
-/* NULL on failure. */
+/*
+ * sqlite3_step() for whoever reads beside a writer: a moment at which the
+ * writer is at the index of the WAL is no failure.
+ */
+int db_step(sqlite3_stmt *s);
+/* The same of preparing, which may read the schema. NULL on failure. */
 sqlite3_stmt *db_prepare(sqlite3 *db, const char *sql);
 /* A copy of a column's text; NULL when it is NULL or memory is out. */
 char *db_dup_text(sqlite3_stmt *s, int column);

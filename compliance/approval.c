@@ -48,7 +48,7 @@ approvals_read(struct approvals *a, sqlite3 *db)
 	if (s == NULL)
 		return -1;
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)a->next);
-	while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+	while ((r = db_step(s)) == SQLITE_ROW) {
 		uint64_t seq = (uint64_t)sqlite3_column_int64(s, 0);
 
 		if (take(a,

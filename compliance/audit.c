@@ -183,7 +183,7 @@ purge_of(struct audit *a, uint64_t seq)
 	uint64_t n = 0;
 
 	(void)sqlite3_bind_int64(a->purged, 1, (sqlite3_int64)seq);
-	if (sqlite3_step(a->purged) == SQLITE_ROW &&
+	if (db_step(a->purged) == SQLITE_ROW &&
 	    (uint64_t)sqlite3_column_int64(a->purged, 0) >= seq)
 		n = (uint64_t)sqlite3_column_int64(a->purged, 1);
 	(void)sqlite3_reset(a->purged); /* n tells */
@@ -208,7 +208,7 @@ check_parts(struct audit *a, const struct leaf *leaf)
 	unsigned n = 0;
 
 	bind_two(a, Q_BODIES, seq << 8, (seq + 1) << 8);
-	while (sqlite3_step(s) == SQLITE_ROW) {
+	while (db_step(s) == SQLITE_ROW) {
 		struct view salt = blob(s, 1);
 
 		if ((uint64_t)sqlite3_column_int64(s, 0) != (seq << 8 | n) ||
@@ -266,7 +266,7 @@ read_leaves(struct audit *a, unsigned n, uint8_t hashes[][TREE_HASH_LEN])
 	unsigned i = 0;
 
 	bind_two(a, Q_LEAVES, first, first + n);
-	while (i < n && sqlite3_step(s) == SQLITE_ROW &&
+	while (i < n && db_step(s) == SQLITE_ROW &&
 	    (uint64_t)sqlite3_column_int64(s, 0) == first + i) {
 		struct view text = blob(s, 3);
 
@@ -287,7 +287,7 @@ read_tile(
 	bool there;
 
 	bind_two(a, Q_TILE, level, index);
-	there = sqlite3_step(a->q[Q_TILE]) == SQLITE_ROW;
+	there = db_step(a->q[Q_TILE]) == SQLITE_ROW;
 	if (there) {
 		data = blob(a->q[Q_TILE], 0);
 		there = data.n == TREE_TILE_LEN;
@@ -346,7 +346,7 @@ grow(struct audit *a, uint8_t hashes[][TREE_HASH_LEN], unsigned n)
 	bool more;
 
 	bind_two(a, Q_POINTS, a->tree->size, end);
-	more = sqlite3_step(s) == SQLITE_ROW;
+	more = db_step(s) == SQLITE_ROW;
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t root[TREE_HASH_LEN];
 		struct note note;
@@ -364,7 +364,7 @@ grow(struct audit *a, uint8_t hashes[][TREE_HASH_LEN], unsigned n)
 			    "the records do not give the root of the "
 			    "checkpoint of size %" PRIu64,
 			    a->tree->size);
-		more = sqlite3_step(s) == SQLITE_ROW;
+		more = db_step(s) == SQLITE_ROW;
 	}
 	(void)sqlite3_reset(s); /* what was read was compared */
 }
@@ -415,7 +415,7 @@ read_slice(struct audit *a)
 	unsigned n, there;
 	bool known;
 
-	known = sqlite3_step(a->q[Q_HEAD]) == SQLITE_ROW &&
+	known = db_step(a->q[Q_HEAD]) == SQLITE_ROW &&
 	    sqlite3_column_bytes(a->q[Q_HEAD], 1) == TREE_HASH_LEN;
 	if (known) {
 		size = (uint64_t)sqlite3_column_int64(a->q[Q_HEAD], 0);

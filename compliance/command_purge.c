@@ -44,7 +44,7 @@ hold_of(struct engine *e, uint64_t seq)
 	if (s == NULL)
 		return 0;
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
-	if (sqlite3_step(s) == SQLITE_ROW)
+	if (db_step(s) == SQLITE_ROW)
 		n = (uint64_t)sqlite3_column_int64(s, 0);
 	(void)sqlite3_finalize(s); /* n tells */
 	return n;
@@ -292,7 +292,7 @@ command_hold_list(
 	int step = SQLITE_ERROR;
 
 	(void)args;
-	while (s != NULL && (step = sqlite3_step(s)) == SQLITE_ROW)
+	while (s != NULL && (step = db_step(s)) == SQLITE_ROW)
 		(void)json_array_append_new(list, hold_row(s));
 	(void)sqlite3_finalize(s); /* repeats the step's result */
 	if (step == SQLITE_DONE) {

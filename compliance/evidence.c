@@ -116,7 +116,7 @@ evidence_error(struct evidence *e)
 static int
 step(sqlite3_stmt *s)
 {
-	int r = sqlite3_step(s);
+	int r = db_step(s);
 
 	return r == SQLITE_ROW ? 1 : r == SQLITE_DONE ? 0 : -1;
 }

@@ -229,7 +229,7 @@ holds_read(struct holds *h, sqlite3 *db, uint64_t seq)
 	holds_release(h);
 	if (s != NULL && seq != HOLDS_NOW)
 		(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
-	while (s != NULL && (r = sqlite3_step(s)) == SQLITE_ROW)
+	while (s != NULL && (r = db_step(s)) == SQLITE_ROW)
 		if (take_hold(h, s) != 0)
 			break;
 	(void)sqlite3_finalize(s); /* repeats r */

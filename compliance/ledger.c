@@ -86,7 +86,7 @@ ledger_open(const char *path, char *why, size_t why_len)
 static int
 step(sqlite3_stmt *s)
 {
-	switch (sqlite3_step(s)) {
+	switch (db_step(s)) {
 	case SQLITE_ROW:
 		return 1;
 	case SQLITE_DONE:

@@ -196,7 +196,7 @@ walk(const struct purge_rules *p, sqlite3_stmt *s, uint64_t stored_at,
 	size_t range = 0;
 	int step;
 
-	while ((step = sqlite3_step(s)) == SQLITE_ROW) {
+	while ((step = db_step(s)) == SQLITE_ROW) {
 		uint64_t seq = (uint64_t)sqlite3_column_int64(s, 0);
 		const struct hold *hold =
 		    holds_match(p->holds, (uint64_t)sqlite3_column_int64(s, 2),

@@ -41,7 +41,7 @@ is_witness(const struct note_vkey *keys, size_t count, struct view line)
 static int
 step(sqlite3_stmt *s)
 {
-	int r = sqlite3_step(s);
+	int r = db_step(s);
 
 	return r == SQLITE_ROW ? 1 : r == SQLITE_DONE ? 0 : -1;
 }

@@ -74,7 +74,7 @@ step(struct scan_file *f, enum scan_statement which, int at,
 	for (int i = 0; i < count; i++)
 		(void)sqlite3_bind_int64(
 		    f->stmt[which], at + i, (sqlite3_int64)args[i]);
-	return sqlite3_step(f->stmt[which]);
+	return db_step(f->stmt[which]);
 }
 
 static uint64_t
@@ -108,7 +108,7 @@ add_lines(struct scan *s, struct scan_file *f, uint64_t size, struct buf *text)
 {
 	int r = step(f, S_LINES, 1, &size, 1);
 
-	for (; r == SQLITE_ROW; r = sqlite3_step(f->stmt[S_LINES]))
+	for (; r == SQLITE_ROW; r = db_step(f->stmt[S_LINES]))
 		buf_put(text, sqlite3_column_blob(f->stmt[S_LINES], 0),
 		    (size_t)sqlite3_column_bytes(f->stmt[S_LINES], 0));
 	reset(f, S_LINES);
@@ -130,7 +130,7 @@ scan_note(struct scan *s, uint64_t *size, struct buf *text)
 	if (scan_refresh(s) != 0)
 		return -1;
 	q = f->stmt[S_NOTE];
-	if (sqlite3_step(q) == SQLITE_ROW) {
+	if (db_step(q) == SQLITE_ROW) {
 		struct view v = view_of(sqlite3_column_blob(q, 0),
 		    (size_t)sqlite3_column_bytes(q, 0));
 
@@ -281,7 +281,7 @@ keep_bodies(
 		r->salt[r->found] = keep(s, q, 1);
 		r->data[r->found] = keep(s, q, 2);
 		r->found++;
-		*row = sqlite3_step(q);
+		*row = db_step(q);
 	}
 	if (*row != SQLITE_ROW && *row != SQLITE_DONE)
 		return scan_fail_sql(s, f);
@@ -308,7 +308,7 @@ fill_page(struct scan *s, struct scan_file *f)
 			return -1;
 		s->count++;
 		s->next = r->seq + 1;
-		leaf = sqlite3_step(f->stmt[S_RECORDS]);
+		leaf = db_step(f->stmt[S_RECORDS]);
 	}
 	if (leaf != SQLITE_ROW && leaf != SQLITE_DONE)
 		return scan_fail_sql(s, f);
@@ -456,7 +456,7 @@ extend_by_leaves(struct scan *s, struct tile *t, unsigned need)
 		return -1;
 	q = f->stmt[S_LEAF_RANGE];
 	r = step(f, S_LEAF_RANGE, 1, range, 2);
-	for (; r == SQLITE_ROW && t->count < need; r = sqlite3_step(q)) {
+	for (; r == SQLITE_ROW && t->count < need; r = db_step(q)) {
 		tree_leaf_hash(sqlite3_column_blob(q, 0),
 		    (size_t)sqlite3_column_bytes(q, 0),
 		    t->hashes + (size_t)t->count * TREE_HASH_LEN);
@@ -591,7 +591,7 @@ scan_cursor(struct scan *s, const char *adapter, struct scan_cursor *out)
 		return -1;
 	(void)sqlite3_bind_text(
 	    f->stmt[S_ACKED], 1, adapter, -1, SQLITE_STATIC);
-	r = sqlite3_step(f->stmt[S_ACKED]);
+	r = db_step(f->stmt[S_ACKED]);
 	if (r == SQLITE_ROW) {
 		out->acked_n = column(f, S_ACKED, 0);
 		out->next = column(f, S_ACKED, 1);

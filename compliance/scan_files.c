@@ -141,7 +141,7 @@ read_meta(struct scan *s, const struct scan_file *f)
 		return scan_fail_sql(s, f);
 	for (size_t i = 0; i < SCAN_META; i++) {
 		(void)sqlite3_bind_text(q, 1, meta_name[i], -1, SQLITE_STATIC);
-		if (s->meta[i] == NULL && sqlite3_step(q) == SQLITE_ROW)
+		if (s->meta[i] == NULL && db_step(q) == SQLITE_ROW)
 			s->meta[i] = db_dup_text(q, 0);
 		(void)sqlite3_reset(q); /* the value tells */
 	}
@@ -160,7 +160,7 @@ read_incarnation(struct scan *s, const struct scan_file *f)
 	sqlite3_stmt *q = db_prepare(f->db,
 	    "SELECT bytes FROM leaf WHERE kind = 140 AND kind >= 128"
 	    " ORDER BY seq DESC LIMIT 1");
-	int r = q == NULL ? SQLITE_ERROR : sqlite3_step(q);
+	int r = q == NULL ? SQLITE_ERROR : db_step(q);
 	struct leaf leaf;
 	const char *why;
 
@@ -205,7 +205,7 @@ read_bases(struct scan *s, const struct scan_file *f)
 
 	if (base == NULL)
 		return scan_fail(s, "out of memory");
-	while (n < f->segment && (r = sqlite3_step(q)) == SQLITE_ROW)
+	while (n < f->segment && (r = db_step(q)) == SQLITE_ROW)
 		base[n++] = (uint64_t)sqlite3_column_int64(q, 0);
 	(void)sqlite3_reset(q); /* repeats the step's result */
 	base[f->segment] = first;

@@ -15,7 +15,7 @@ static int
 step(struct scan_file *f, enum scan_statement which, uint64_t n)
 {
 	(void)sqlite3_bind_int64(f->stmt[which], 1, (sqlite3_int64)n);
-	return sqlite3_step(f->stmt[which]);
+	return db_step(f->stmt[which]);
 }
 
 static struct view
@@ -61,7 +61,7 @@ scan_cosigned(struct scan *s, uint64_t size, struct buf *note)
 	if (!found)
 		return 0;
 	for (r = step(f, S_LINES, size); r == SQLITE_ROW;
-	     r = sqlite3_step(f->stmt[S_LINES]))
+	     r = db_step(f->stmt[S_LINES]))
 		buf_put_view(note, column(f, S_LINES, 0));
 	return end(s, f, S_LINES, r) == 0 ? 1 : -1;
 }
@@ -115,7 +115,7 @@ put_line(struct scan *s, uint64_t seq, struct view fields)
 			size = (uint64_t)sqlite3_column_int64(
 			    f->stmt[S_COSIGS], 0);
 		else
-			r = sqlite3_step(f->stmt[S_COSIGS]);
+			r = db_step(f->stmt[S_COSIGS]);
 	}
 	return end(s, f, S_COSIGS, r) == 0 ? put_note(s, size) : -1;
 }

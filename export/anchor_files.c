@@ -73,8 +73,7 @@ write_rows(sqlite3 *db, size_t table, const char *folder, uint64_t *found)
 	sqlite3_stmt *s = db_prepare(db, tables[table].sql);
 	int status = 0, step = SQLITE_ERROR;
 
-	while (s != NULL && status == 0 &&
-	    (step = sqlite3_step(s)) == SQLITE_ROW) {
+	while (s != NULL && status == 0 && (step = db_step(s)) == SQLITE_ROW) {
 		++*found;
 		for (int i = 0; i < 2 && status == 0; i++)
 			if (tables[table].end[i] != NULL)

@@ -132,7 +132,7 @@ add(struct certificate *c, uint64_t seq, char *role)
 	b->role = role;
 	c->count++;
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
-	if (sqlite3_step(s) == SQLITE_ROW) {
+	if (db_step(s) == SQLITE_ROW) {
 		buf_put(&b->leaf, sqlite3_column_blob(s, 0),
 		    (size_t)sqlite3_column_bytes(s, 0));
 		status = prove_put(c->journal, seq, &b->proof);
@@ -182,7 +182,7 @@ add_holds(struct certificate *c, uint64_t purge)
 	if (s == NULL)
 		return say(EXIT_SYSTEM, sqlite3_errmsg(c->db));
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)purge);
-	while (status == 0 && sqlite3_step(s) == SQLITE_ROW)
+	while (status == 0 && db_step(s) == SQLITE_ROW)
 		status = add(c, (uint64_t)sqlite3_column_int64(s, 0), role);
 	(void)sqlite3_finalize(s); /* result of the steps is known */
 	return status;
@@ -202,7 +202,7 @@ gather(struct certificate *c, uint64_t number)
 	if (s == NULL)
 		return say(EXIT_SYSTEM, sqlite3_errmsg(c->db));
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)(number - 1));
-	step = sqlite3_step(s);
+	step = db_step(s);
 	if (step == SQLITE_ROW)
 		seq = (uint64_t)sqlite3_column_int64(s, 0);
 	(void)sqlite3_finalize(s); /* result of the step is known */

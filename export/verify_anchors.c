@@ -354,7 +354,7 @@ read_rows(struct verify_control *c, sqlite3 *db, const char *sql,
 
 	if (s == NULL)
 		return false;
-	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+	while ((rc = db_step(s)) == SQLITE_ROW) {
 		verify_report_count(r, VERIFY_ANCHORS, 1);
 		if (verify_sql_u64(s, 0, &size) && verify_sql_u64(s, 1, &at))
 			row(c, s, size, at, r);

@@ -35,7 +35,7 @@ struct verify_bodies {
 static bool
 next_body(struct verify_bodies *b)
 {
-	int rc = sqlite3_step(b->rows);
+	int rc = db_step(b->rows);
 
 	b->more = rc == SQLITE_ROW;
 	if (b->more)
@@ -313,7 +313,7 @@ take_leaves(struct verify_bodies *b, sqlite3_stmt *leaves,
 	bool ok = leaf != NULL;
 	int rc = SQLITE_ROW;
 
-	while (ok && (rc = sqlite3_step(leaves)) == SQLITE_ROW)
+	while (ok && (rc = db_step(leaves)) == SQLITE_ROW)
 		ok = take_leaf(b, leaves, leaf, &next);
 	if (ok && next < size && next < range.to)
 		ok = verify_bodies_skip(b, next, size);

@@ -98,8 +98,8 @@ compare(const struct copied *what, const struct verify_file *before,
 
 	while (theirs != NULL && copies != NULL && x == SQLITE_ROW &&
 	    y == SQLITE_ROW) {
-		x = sqlite3_step(theirs);
-		y = sqlite3_step(copies);
+		x = db_step(theirs);
+		y = db_step(copies);
 		verify_report_count(r, VERIFY_TABLES, y == SQLITE_ROW);
 		if ((x == SQLITE_ROW || y == SQLITE_ROW) &&
 		    (x != y || !same_row(theirs, copies, what->columns))) {
@@ -167,7 +167,7 @@ take_all_later(const struct verify_file *file, uint64_t size,
 	uint64_t count = 0;
 	int rc = SQLITE_DONE;
 
-	while (s != NULL && (rc = sqlite3_step(s)) == SQLITE_ROW &&
+	while (s != NULL && (rc = db_step(s)) == SQLITE_ROW &&
 	    take_later(c, s, &count))
 		;
 	(void)sqlite3_finalize(s); /* rc tells */
@@ -200,7 +200,7 @@ has_range(const struct verify_file *file, const struct verify_span *span)
 {
 	sqlite3_stmt *s = prepare(file->db,
 	    "SELECT 1 FROM purge_range WHERE first = ?1", span->first);
-	int rc = s == NULL ? SQLITE_ERROR : sqlite3_step(s);
+	int rc = s == NULL ? SQLITE_ERROR : db_step(s);
 
 	(void)sqlite3_finalize(s); /* rc tells */
 	return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : -1;

@@ -37,7 +37,7 @@ read_meta(sqlite3 *db, const char *name, char *out, size_t len)
 
 	if (s != NULL &&
 	    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK &&
-	    sqlite3_step(s) == SQLITE_ROW)
+	    db_step(s) == SQLITE_ROW)
 		v = verify_sql_text(s, 0);
 	if (v.n >= len)
 		v.n = 0;
@@ -82,7 +82,7 @@ static bool
 head_of(sqlite3 *db, uint64_t *out)
 {
 	sqlite3_stmt *s = db_prepare(db, "SELECT size FROM head");
-	int rc = s == NULL ? SQLITE_ERROR : sqlite3_step(s);
+	int rc = s == NULL ? SQLITE_ERROR : db_step(s);
 
 	if (rc != SQLITE_ROW || !verify_sql_u64(s, 0, out))
 		*out = 0;

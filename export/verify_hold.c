@@ -197,7 +197,7 @@ verify_hold_table(
 
 	if (s == NULL)
 		return false;
-	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+	while ((rc = db_step(s)) == SQLITE_ROW) {
 		verify_report_count(r, VERIFY_TABLES, 1);
 		if (!verify_sql_u64(s, 0, &n) || n != next || n > c->holds ||
 		    !row_holds(&c->hold[n - 1], s)) {

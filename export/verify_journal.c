@@ -46,7 +46,7 @@ lost_code(struct check *c)
 	/* Nothing else is read after a failure: the seal may go. */
 	if (sqlite3_set_authorizer(c->db, NULL, NULL) == SQLITE_OK)
 		s = db_prepare(c->db, "PRAGMA quick_check(1)");
-	whole = s != NULL && sqlite3_step(s) == SQLITE_ROW &&
+	whole = s != NULL && db_step(s) == SQLITE_ROW &&
 	    view_is(verify_sql_bytes(s, 0), "ok");
 	(void)sqlite3_finalize(s); /* result of the step is known */
 	if (whole)
@@ -126,7 +126,7 @@ read_control_of(struct check *c, const struct verify_file *file, uint64_t from)
 	    sqlite3_bind_int64(s, 1, (sqlite3_int64)from) != SQLITE_OK ||
 	    sqlite3_bind_int64(s, 2, (sqlite3_int64)file->first) != SQLITE_OK)
 		return sql_failed(c);
-	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+	while ((rc = db_step(s)) == SQLITE_ROW) {
 		if (!verify_sql_u64(s, 0, &seq) || seq < next ||
 		    !verify_leaf_parse(
 			verify_sql_blob(s, 1), &c->leaf, &line, &why) ||
@@ -236,8 +236,7 @@ check_meta(struct check *c)
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
 		bool same = sqlite3_bind_text(s, 1, expected[i].name, -1,
 				SQLITE_STATIC) == SQLITE_OK &&
-		    sqlite3_step(s) == SQLITE_ROW &&
-		    expected[i].value != NULL &&
+		    db_step(s) == SQLITE_ROW && expected[i].value != NULL &&
 		    view_is(verify_sql_text(s, 0), expected[i].value);
 
 		verify_report_count(c->r, VERIFY_TABLES, 1);
@@ -361,7 +360,7 @@ read_head(struct check *c)
 
 	if (s == NULL)
 		return sql_failed(c);
-	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+	while (ok && (rc = db_step(s)) == SQLITE_ROW) {
 		root = verify_sql_blob(s, 2);
 		note = verify_sql_blob(s, 3);
 		if (rows++ > 0 || !verify_sql_u64(s, 0, &id) || id != 1 ||
@@ -430,7 +429,7 @@ read_checkpoints(struct check *c, size_t i)
 
 	if (s == NULL)
 		return sql_failed(c);
-	while (ok && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+	while (ok && (rc = db_step(s)) == SQLITE_ROW) {
 		struct view note = verify_sql_blob(s, 1);
 
 		if (!verify_sql_u64(s, 0, &size))

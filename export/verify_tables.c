@@ -162,7 +162,7 @@ compare(struct verify_control *c, const struct table *t, sqlite3 *db,
 	if (s == NULL)
 		return false;
 	seq_column = sqlite3_column_count(s) - 1;
-	while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+	while ((rc = db_step(s)) == SQLITE_ROW) {
 		uint64_t seq;
 
 		verify_report_count(r, VERIFY_TABLES, 1);

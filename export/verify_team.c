@@ -32,7 +32,7 @@ static bool
 read_head(sqlite3 *db, struct buf *out)
 {
 	sqlite3_stmt *s = db_prepare(db, "SELECT size, root FROM head");
-	bool ok = s != NULL && sqlite3_step(s) == SQLITE_ROW;
+	bool ok = s != NULL && db_step(s) == SQLITE_ROW;
 
 	if (ok) {
 		buf_put_u64(out, (uint64_t)sqlite3_column_int64(s, 0));

@@ -105,7 +105,7 @@ read_tile(struct verify_tiles *t, sqlite3 *db, unsigned level, uint64_t index)
 		t->failed = db;
 		return;
 	}
-	rc = sqlite3_step(t->get);
+	rc = db_step(t->get);
 	if (rc != SQLITE_ROW) {
 		if (rc != SQLITE_DONE)
 			t->failed = db;
@@ -200,7 +200,7 @@ find_stray(struct verify_tiles *t, const struct verify_file *file,
 		t->failed = file->db;
 		return;
 	}
-	while ((rc = sqlite3_step(s)) == SQLITE_ROW)
+	while ((rc = db_step(s)) == SQLITE_ROW)
 		verify_report_finding(t->r, VERIFY_TILES, verify_nowhere(),
 		    "stray tile %lld/%lld: the journal has no such tile",
 		    (long long)sqlite3_column_int64(s, 0),

@@ -318,7 +318,7 @@ run_through(struct walk *w)
 	uint64_t end = w->file->end;
 	int rc;
 
-	while ((rc = sqlite3_step(w->leaves)) == SQLITE_ROW)
+	while ((rc = db_step(w->leaves)) == SQLITE_ROW)
 		if (!take_row(w))
 			return false;
 	if (rc != SQLITE_DONE ||
