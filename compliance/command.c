@@ -353,7 +353,7 @@ static const struct {
     {"user.add", NULL, false},
     {"user.list", NULL, false},
     {"room.add", NULL, false},
-    {"room.list", NULL, false},
+    {"room.list", NULL, true},
     {"room.member.add", NULL, false},
 };
 

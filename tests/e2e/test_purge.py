@@ -329,6 +329,9 @@ class Purge(unittest.TestCase):
             refused = as_user(61020, "user", "list")
             self.assertEqual(refused.returncode, 1)
             self.assertIn("not a command for officers", refused.stderr)
+            rooms = as_user(61020, "room", "list")
+            self.assertEqual(rooms.returncode, 0, rooms.stderr)
+            self.assertIn(self.desk, rooms.stdout)
             held = as_user(61020, "hold", "add", "--matter", "m", "--room",
                            self.desk)
             self.assertEqual(held.returncode, 0, held.stderr)
