@@ -183,8 +183,9 @@ keep(struct filing *r, struct adapter *a, int fd, const char *path,
 {
 	if (!same_records(r, a, fd))
 		return adapter_fail(a,
-		    "%s: exists and does not hold this "
-		    "batch",
+		    "%s: exists and does not hold this batch; it stays as it "
+		    "is. Next: chancery-verify tells whether it is damaged or "
+		    "has other records; see chancery-adapter(7), Other records",
 		    path);
 	if (output_hash_file(fd, out->sha256, &out->bytes) != 0 ||
 	    fsync(fd) != 0 || file_sync_parent(path) != 0)

@@ -94,6 +94,8 @@ class ArchiveTests:
         header, answer = a.archive(self.journal, 0, 8)
         self.assertEqual((answer["type"], answer["batch"]), ("error", 7))
         self.assertIn("does not hold this batch", answer["reason"])
+        self.assertRegex(answer["reason"], r"Next: .*chancery-verify .*"
+                         r"chancery-adapter\(7\), Other records")
         self.assertEqual(path.read_bytes(), bytes(raw))
 
     def test_damaged_archive_is_not_read_back(self):
