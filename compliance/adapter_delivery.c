@@ -6,7 +6,7 @@
 #include "compliance/event.h"
 
 #define CHUNK ((size_t)256 << 10) /* rendered before the socket takes it */
-#define RUN_NOTE_POLL_MS 50
+#define NOTE_POLL_MS 50
 
 /*
  * Fills up to a chunk; the next one is made when the socket took it all, so
@@ -44,11 +44,18 @@ static void
 start_sending(struct adapter_link *l)
 {
 	char why[256];
+	int r = batch_put_begin(line_io_out(l->io), l->scan, &l->batch,
+	    l->conf->name, why, sizeof why);
 
-	if (batch_put_begin(line_io_out(l->io), l->scan, &l->batch,
-		l->conf->name, why, sizeof why) != 0 ||
-	    scan_seek(l->scan, l->batch.first) != 0) {
-		adapter_link_wait_here(l, "journal", view_text(why));
+	if (r == 1) {
+		l->not_before = adapter_link_now(l) + NOTE_POLL_MS;
+		l->due = 0;
+		adapter_link_rest(l);
+		return;
+	}
+	if (r != 0 || scan_seek(l->scan, l->batch.first) != 0) {
+		adapter_link_wait_here(l, "journal",
+		    view_text(r != 0 ? why : scan_error(l->scan)));
 		adapter_link_rest(l);
 		return;
 	}
@@ -169,7 +176,7 @@ be_idle(struct adapter_link *l, uint64_t signed_size)
 		l->failure[0] = '\0';
 	adapter_link_finish_runs(l, signed_size, NULL);
 	if (l->runs != NULL)
-		l->not_before = adapter_link_now(l) + RUN_NOTE_POLL_MS;
+		l->not_before = adapter_link_now(l) + NOTE_POLL_MS;
 }
 
 void

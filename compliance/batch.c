@@ -224,7 +224,7 @@ batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
 	if (got < 0)
 		goto done;
 	if (got == 0 || note.size <= batch->last) {
-		(void)snprintf(why, why_len, "no note covers the batch");
+		result = 1;
 		goto done;
 	}
 	if (scan_range_proof(s, batch->first, batch->last, note.size, &sides[0],

@@ -42,7 +42,8 @@ void batch_put_ack(struct buf *b, const struct batch *batch,
     const char *adapter, const struct adapter_says *receipt, bool read_back);
 /*
  * Takes the newest note for the batch (size, root) and appends the line that
- * begins it. 0, or -1 with the reason; then b is as before.
+ * begins it. 0; 1: none covers the batch yet, such as before the first of a
+ * new name; -1 with the reason. Unless 0, b is as before.
  */
 int batch_put_begin(struct buf *b, struct scan *s, struct batch *batch,
     const char *adapter, char *why, size_t why_len);

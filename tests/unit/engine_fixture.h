@@ -26,6 +26,7 @@
 #include "base/ipc.h"
 #include "base/log.h"
 
+#include "compliance/batch.h"
 #include "compliance/event.h"
 #include "compliance/journal.h"
 #include "compliance/keeper_link.h"
@@ -120,6 +121,29 @@ fixture_control(struct fixture *f, unsigned kind, const char *fields)
 
 	assert_int_equal(journal_append(f->journal, &e, 1), 0);
 	fixture_sign(f);
+}
+
+/* A post that no note covers; for an adapter, batch 1 of all is cut then. */
+static inline void
+fixture_unsigned(struct fixture *f, const char *adapter)
+{
+	struct journal_event e = {
+	    .kind = EVENT_POST, .parts = 1, .part = {view_text("{\"v\":1}")}};
+	struct batch b = {.n = 1};
+	struct buf fields;
+
+	assert_int_equal(journal_append(f->journal, &e, 1), 0);
+	if (adapter == NULL)
+		return;
+	buf_init(&fields);
+	b.size = journal_size(f->journal);
+	b.last = b.size - 1;
+	journal_root(f->journal, b.root);
+	batch_put_fields(&fields, &b, adapter);
+	e = (struct journal_event){
+	    .kind = EVENT_BATCH, .fields = buf_view(&fields)};
+	assert_int_equal(journal_append(f->journal, &e, 1), 0);
+	buf_release(&fields);
 }
 
 static inline void

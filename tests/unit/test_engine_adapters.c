@@ -581,8 +581,6 @@ test_traces_make_no_batch(void **state)
 static void
 test_only_what_is_signed(void **state)
 {
-	struct journal_event e = {
-	    .kind = EVENT_POST, .parts = 1, .part = {view_text("{\"v\":1}")}};
 	uint64_t looked = 0;
 	struct scan *s;
 	struct batch b;
@@ -591,14 +589,14 @@ test_only_what_is_signed(void **state)
 
 	(void)state;
 	probe_init(&p, "good", 0);
-	assert_int_equal(journal_append(p.f.journal, &e, 1), 0);
+	fixture_unsigned(&p.f, NULL);
 	s = scan_open(p.f.journal_path, false, why, sizeof why);
 	assert_non_null(s);
 	assert_int_equal(
 	    batch_plan(s, "probe", 10, &looked, &b, why, sizeof why),
 	    BATCH_NOTHING);
 	fixture_sign(&p.f);
-	assert_int_equal(journal_append(p.f.journal, &e, 1), 0);
+	fixture_unsigned(&p.f, NULL);
 	assert_int_equal(
 	    batch_plan(s, "probe", 10, &looked, &b, why, sizeof why),
 	    BATCH_NEW);
@@ -710,7 +708,6 @@ test_run(void **state)
 
 	(void)state;
 	probe_init(&p, "good", 0);
-	p.conf.interval_s = 3600;
 	p.env.batch_events = 4;
 	probe_start(&p);
 	/* Nothing is there: the interval begins. */
@@ -743,26 +740,31 @@ test_run_fails_with_the_reason(void **state)
 	probe_end(&p);
 }
 
-/* A run waits for the signature over what was there when it was asked for. */
+/*
+ * A run waits for the signature over what was there when it was asked for,
+ * also when the batch was cut under another name of the journal.
+ */
 static void
 test_run_waits_for_a_signature(void **state)
 {
-	struct journal_event e = {
-	    .kind = EVENT_POST, .parts = 1, .part = {view_text("{\"v\":1}")}};
-	struct run_seen r = {0};
-	struct probe p;
-
 	(void)state;
-	probe_init(&p, "good", 0);
-	probe_start(&p);
-	assert_int_equal(journal_append(p.f.journal, &e, 1), 0);
-	adapter_link_run(p.link, on_run, &r);
-	assert_false(fixture_run(&p.f, run_has_ended, &r, 500));
-	fixture_sign(&p.f);
-	assert_true(fixture_run(&p.f, run_has_ended, &r, FIXTURE_WAIT_MS));
-	assert_int_equal(r.batches, 1);
-	assert_string_equal(r.failure, "");
-	probe_end(&p);
+	for (unsigned cut = 0; cut < 2; cut++) {
+		struct run_seen r = {0};
+		struct probe p;
+
+		probe_init(&p, "good", 0);
+		fixture_unsigned(&p.f, cut ? "probe" : NULL);
+		probe_start(&p);
+		adapter_link_run(p.link, on_run, &r);
+		assert_false(fixture_run(&p.f, run_has_ended, &r, 500));
+		fixture_sign(&p.f);
+		assert_true(
+		    fixture_run(&p.f, run_has_ended, &r, FIXTURE_WAIT_MS));
+		assert_int_equal(r.batches, 1);
+		assert_string_equal(r.failure, "");
+		assert_string_equal(p.failure, "");
+		probe_end(&p);
+	}
 }
 
 int
