@@ -624,35 +624,51 @@ on_timer(uv_timer_t *timer)
 
 /* ---- outside ---- */
 
-/* What earlier audits said. */
+/*
+ * Takes what an audit record says, unless a newer one did. One of just the
+ * first file tells of no reading of all.
+ */
+static bool
+take_past(
+    struct audit *a, struct scan *scan, const struct leaf *leaf, uint64_t seq)
+{
+	uint64_t first, last;
+	struct view result;
+	bool whole, all;
+
+	if (!leaf_field(leaf->fields, "result", &result) ||
+	    !leaf_field_number(leaf->fields, "first", &first) ||
+	    !leaf_field_number(leaf->fields, "last", &last))
+		return false;
+	whole = view_is(result, "whole");
+	all = first == 0 && last + 1 != scan_file_end(scan, 0);
+	if (all && a->due_from == 0)
+		a->due_from = leaf->head.at;
+	if (all && whole)
+		a->whole_at = leaf->head.at;
+	else if (!whole && a->finding[0] == '\0')
+		(void)snprintf(a->finding, sizeof a->finding,
+		    "found broken earlier: see audit record %" PRIu64, seq);
+	return true;
+}
+
 static void
 look_back(struct audit *a, struct scan *scan)
 {
-	uint64_t before = INT64_MAX, seq, first;
+	uint64_t before = INT64_MAX;
 	struct buf text;
 
 	buf_init(&text);
 	for (unsigned i = 0; i < 200 && a->whole_at == 0; i++) {
-		struct view result;
 		struct leaf leaf;
 		const char *why;
 
 		buf_clear(&text);
 		if (scan_control_before(
-			scan, EVENT_AUDIT, before, &seq, &text) != 1 ||
+			scan, EVENT_AUDIT, before, &before, &text) != 1 ||
 		    !leaf_parse(buf_view(&text), &leaf, &why) ||
-		    !leaf_field(leaf.fields, "result", &result) ||
-		    !leaf_field_number(leaf.fields, "first", &first))
+		    !take_past(a, scan, &leaf, before))
 			break;
-		before = seq;
-		if (a->due_from == 0 && first == 0)
-			a->due_from = leaf.head.at;
-		if (view_is(result, "whole") && first == 0)
-			a->whole_at = leaf.head.at;
-		else if (a->finding[0] == '\0')
-			(void)snprintf(a->finding, sizeof a->finding,
-			    "found broken earlier: see audit record %" PRIu64,
-			    seq);
 	}
 	buf_release(&text);
 }

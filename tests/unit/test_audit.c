@@ -222,12 +222,76 @@ payloads_that_came_back(void **state)
 	end_segments(&f);
 }
 
+static void
+append_audit(struct fixture *f, unsigned last, const char *rest)
+{
+	char fields[128];
+
+	(void)snprintf(fields, sizeof fields, "first %s\nlast %u\n%s\n",
+	    last == 511 ? "256" : "0", last, rest);
+	assert_int_equal(append_text(f, EVENT_AUDIT, fields, NULL), 0);
+}
+
+/* What an engine that has just started knows of the readings before it. */
+static void
+expect_past(struct fixture *f, bool whole, const char *finding)
+{
+	uv_loop_t loop;
+	struct audit_env env = {.loop = &loop, .journal = f->path};
+	struct audit_status s;
+	struct audit *a;
+	struct scan *scan;
+	char why[256];
+
+	assert_int_equal(uv_loop_init(&loop), 0);
+	env.keeper = keeper_link_new(&loop, on_up, NULL);
+	a = audit_new(&env);
+	scan = scan_open(f->path, false, why, sizeof why);
+	assert_true(env.keeper != NULL && a != NULL && scan != NULL);
+	audit_start(a, scan);
+	scan_close(scan);
+	audit_status(a, &s);
+	assert_int_equal(s.whole_at > 0, whole);
+	assert_string_equal(s.finding, finding);
+	audit_free(a);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	keeper_link_free(env.keeper);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+#define SINCE "since 1600000000000000\n"
+
+/* A file that was written anew is one file, and nothing that was broken. */
+static void
+readings_before(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	files(&f);
+	expect_past(&f, false, "");
+	append_audit(&f, 511, SINCE "result whole");
+	expect_past(&f, false, "");
+	append_audit(&f, 255, SINCE "result whole");
+	expect_past(&f, false, "");
+	append_audit(&f, 511, SINCE "result broken");
+	expect_past(&f, false, "found broken earlier: see audit record 1032");
+	append_audit(&f, 1032, SINCE "result whole");
+	expect_past(&f, true, "");
+	append_audit(&f, 255, SINCE "result whole");
+	expect_past(&f, true, "");
+	append_audit(&f, 1034, SINCE "result broken");
+	expect_past(&f, true, "found broken earlier: see audit record 1035");
+	end_segments(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(files_that_are_missing),
 	    cmocka_unit_test(payloads_that_came_back),
+	    cmocka_unit_test(readings_before),
 	    cmocka_unit_test(whole),
 	    cmocka_unit_test(whatever_is_changed),
 	};
