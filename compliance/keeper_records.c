@@ -34,19 +34,22 @@ static int
 append_incident(struct keeper *k)
 {
 	struct keeper_outage *o = &k->outage;
+	uint64_t until = clock_now();
 	struct buf fields;
 	int r;
 
 	buf_init(&fields);
 	leaf_put_field(&fields, "what", view_text(o->what));
 	leaf_put_number(&fields, "since", o->since);
-	leaf_put_number(&fields, "until", o->until);
+	leaf_put_number(&fields, "until", until);
 	leaf_put_number(&fields, "refused", o->refused);
 	r = append_own(k, EVENT_INCIDENT, &fields);
 	buf_release(&fields);
 	if (r == 0) {
 		o->refused = 0;
 		o->unrecorded = false;
+		o->late_since = o->since;
+		o->late_until = until;
 	}
 	return r;
 }
@@ -80,8 +83,8 @@ append_late(struct keeper *k)
 	int r;
 
 	buf_init(&fields);
-	leaf_put_number(&fields, "since", o->since);
-	leaf_put_number(&fields, "until", o->until);
+	leaf_put_number(&fields, "since", o->late_since);
+	leaf_put_number(&fields, "until", o->late_until);
 	leaf_put_number(&fields, "count", o->late);
 	r = append_own(k, EVENT_LATE, &fields);
 	buf_release(&fields);
@@ -187,9 +190,9 @@ keeper_enter_service(struct keeper *k)
 	}
 	k->in_service = true;
 	/* What comes late now was kept from us while we were away. */
-	if (k->outage.since == 0) {
-		k->outage.since = last;
-		k->outage.until = clock_now();
+	if (k->outage.late_since == 0) {
+		k->outage.late_since = last;
+		k->outage.late_until = clock_now();
 	}
 	keeper_beat_start(k);
 	keeper_update(k);
@@ -242,8 +245,9 @@ keeper_end_outage(struct keeper *k)
 {
 	if (!k->outage.unrecorded || !keeper_writable(k) || keeper_rolling(k))
 		return;
-	k->outage.until = clock_now();
-	if (append_incident(k) != 0)
+	/* Those before it, whose time perhaps came meanwhile. */
+	if ((k->outage.late > 0 && append_late(k) != 0) ||
+	    append_incident(k) != 0)
 		keeper_storage_failed(k);
 }
 

@@ -81,10 +81,12 @@ struct keeper_drops {
 /* A time without recording, told by incident and late records. */
 struct keeper_outage {
 	const char *what;
-	bool unrecorded;       /* it began, and no record tells so yet */
-	uint64_t since, until; /* 0: there was none yet */
+	bool unrecorded; /* it began, and no record tells so yet */
+	uint64_t since;
 	uint64_t refused;
-	uint64_t late; /* events that came afterwards and say so */
+	/* Events that came after one that ended and say so, and its times. */
+	uint64_t late;
+	uint64_t late_since, late_until; /* 0: there was none yet */
 };
 
 /* The way from a sealed file to the next one. */
@@ -238,7 +240,7 @@ void keeper_storage_failed(struct keeper *k);
 /* Notices recorded events that say they come late. */
 void keeper_count_late(
     struct keeper *k, const struct journal_event *events, size_t count);
-/* Records how many those were. */
+/* Records how many those were, unless nothing can be recorded now. */
 void keeper_report_late(struct keeper *k);
 
 /* ---- keeper_beat.c ---- */

@@ -108,6 +108,51 @@ full_disk_refuses_and_recovers(void **state)
 	teardown(&f);
 }
 
+/* Posts until the disk takes no more. */
+static void
+fill_disk(struct end *e)
+{
+	struct view payload;
+	uint16_t type;
+
+	for (unsigned i = 0;; i++) {
+		assert_true(i < 100000);
+		send_post(e, i, "{\"v\":1,\"text\":\"hello\"}");
+		do {
+			assert_int_equal(
+			    receive(e, &type, &payload, WAIT_MS), 1);
+		} while (type == WIRE_STATE);
+		if (type == WIRE_REFUSED)
+			return;
+	}
+}
+
+/* When its time comes nothing can be written: it is told afterwards. */
+static void
+late_before_a_full_disk(void **state)
+{
+	struct fixture f;
+	uint64_t late;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	stop(&f.keeper, 0);
+	stop(&f.signer, 0);
+	f.keeper_file_limit = 400000;
+	up(&f);
+	send_late_leave(&f.server, 1);
+	(void)expect(&f.server, WIRE_RECEIPT);
+	fill_disk(&f.server);
+	nap(1300); /* its second is over */
+	assert_int_equal(kill(f.keeper.pid, SIGUSR1), 0);
+	for (uint64_t until = now_ms() + WAIT_MS;
+	     sum(&f, EVENT_LATE, NULL, "count", &late) == 0; nap(20))
+		assert_true(now_ms() < until);
+	assert_int_equal(late, 1);
+	teardown(&f);
+}
+
 /* A server that ends in good order has told all; another may not have. */
 static void
 server_that_is_gone(void **state)
@@ -186,6 +231,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(full_disk_refuses_and_recovers),
 	    cmocka_unit_test(full_disk_within_a_group),
+	    cmocka_unit_test(late_before_a_full_disk),
 	    cmocka_unit_test(server_that_is_gone),
 	};
 
