@@ -66,6 +66,12 @@ conn_alive(const struct conn *c)
 	return !c->doomed && !c->closed;
 }
 
+bool
+conn_writable(const struct conn *c)
+{
+	return conn_alive(c) && c->mute == 0;
+}
+
 const char *
 conn_via(const struct conn *c)
 {
@@ -168,7 +174,8 @@ conn_doom(struct conn *c, const char *why)
 	if (c->doomed || c->closed || c->kind == CONN_UDP)
 		return;
 	c->doomed = true;
-	c->doom = why;
+	if (c->mute == 0)
+		c->doom = why;
 	count_unread(c);
 	ring_append(&c->transport->doomed, &c->doomed_ring);
 }
@@ -180,7 +187,7 @@ conn_begin(struct conn *c)
 {
 	struct transport *t = c->transport;
 
-	if (!conn_alive(c) || c->kind == CONN_UDP) {
+	if (!conn_writable(c) || c->kind == CONN_UDP) {
 		buf_clear(&t->scratch);
 		return &t->scratch;
 	}
@@ -233,7 +240,7 @@ conn_end(struct conn *c)
 	struct transport *t = c->transport;
 	size_t waiting = c->pending == NULL ? 0 : c->pending->size;
 
-	if (!conn_alive(c))
+	if (!conn_writable(c))
 		return;
 	if (c->kind == CONN_UDP) {
 		if (!t->scratch.failed)
@@ -267,6 +274,28 @@ recycle(struct transport *t, struct buf *b)
 	}
 }
 
+/* Whether the socket is at its end, and only what was received is left. */
+static bool
+is_gone(int error)
+{
+	return error == UV_ECONNRESET || error == UV_EPIPE ||
+	    error == UV_ECONNABORTED || error == UV_ETIMEDOUT ||
+	    error == UV_EHOSTUNREACH || error == UV_ENETUNREACH;
+}
+
+void
+conn_write_failed(struct conn *c, int error)
+{
+	if (!is_gone(error))
+		conn_doom(c, uv_strerror(error));
+	if (!conn_writable(c))
+		return;
+	c->mute = 1;
+	c->doom = uv_strerror(error);
+	buf_release(&c->out);
+	ring_append(&c->transport->mute, &c->stalled);
+}
+
 static void
 on_written(uv_write_t *request, int status)
 {
@@ -279,7 +308,7 @@ on_written(uv_write_t *request, int status)
 	buf_release(&w->bytes);
 	free(w);
 	if (status < 0)
-		conn_doom(c, uv_strerror(status));
+		conn_write_failed(c, status);
 	else if (c->out.len > 0)
 		conn_flush(c);
 	conn_drop(c);
@@ -327,7 +356,7 @@ write_now(struct conn *c, struct buf *b)
 	rc = uv_try_write(&c->u.stream, &all, 1);
 	if (rc < 0 && rc != UV_EAGAIN) {
 		buf_release(b);
-		conn_doom(c, uv_strerror(rc));
+		conn_write_failed(c, rc);
 	} else if (rc < 0 || (size_t)rc < b->len) {
 		write_later(c, b, rc < 0 ? 0 : (size_t)rc);
 	} else {
@@ -377,7 +406,7 @@ conn_close(struct conn *c)
 
 	if (c->closed)
 		return;
-	if (c->tls != NULL && c->pending == NULL) {
+	if (c->tls != NULL && c->pending == NULL && c->mute == 0) {
 		buf_init(&wire);
 		tls_bye(c->tls, &wire);
 		write_now(c, &wire);
@@ -388,6 +417,7 @@ conn_close(struct conn *c)
 	ring_remove(&c->partial);
 	ring_remove(&c->dirty_ring);
 	ring_remove(&c->doomed_ring);
+	ring_remove(&c->stalled);
 	buf_release(&c->in);
 	buf_release(&c->out);
 	if (c->has_handle) {

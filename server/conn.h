@@ -8,6 +8,10 @@
  *
  * Nothing here calls back from within a function that writes: a connection
  * that must go is marked and dealt with by transport_flush().
+ *
+ * A peer that is gone may have sent something before, and that is still to be
+ * read: a write that fails for this makes the connection mute. Nothing more is
+ * written to it, and it goes when its input ends.
  */
 
 #include <netinet/in.h>
@@ -61,6 +65,7 @@ struct conn {
 	union conn_address remote, local;
 	bool has_handle; /* u.tcp is in use */
 	bool dirty, doomed, closed;
+	uint8_t mute;   /* 0: no, else ticks since, and one */
 	uint8_t blanks; /* empty lines in a row */
 	const char *doom;
 	struct tls *tls;
@@ -71,7 +76,8 @@ struct conn {
 	struct conn_write *pending;
 	size_t unread; /* of these two, as the transport counts it */
 	uint64_t active_ms, partial_ms;
-	struct ring idle, partial, dirty_ring, doomed_ring, stalled;
+	struct ring idle, partial, dirty_ring, doomed_ring;
+	struct ring stalled; /* with pending; or in the transport's mute */
 	struct lookup_node by_address; /* UDP: in the transport's flows */
 	struct transport_host *host;   /* streams */
 	void *user;                    /* SIP's */
@@ -85,6 +91,8 @@ void conn_drop(struct conn *c);
 
 /* False once the connection is (about to be) closed. */
 bool conn_alive(const struct conn *c);
+/* False also once it is mute. */
+bool conn_writable(const struct conn *c);
 /* "tcp", "tls", "udp" */
 const char *conn_via(const struct conn *c);
 /* Not UDP. */
@@ -107,6 +115,8 @@ struct buf *conn_begin(struct conn *c);
 void conn_end(struct conn *c);
 /* To be closed at the end of this turn, after what was written so far. */
 void conn_doom(struct conn *c, const char *why);
+/* A write failed with this libuv error. */
+void conn_write_failed(struct conn *c, int error);
 /* Writes what is there, as far as the socket takes it. */
 void conn_flush(struct conn *c);
 /* Closes the socket now; SIP's `closed` was called before. */

@@ -296,6 +296,10 @@ dialog_send(struct dialog *d, struct view body, uint64_t room, uint64_t number)
 	struct buf *b = stream ? conn_begin(d->conn) : &d->sip->text;
 	size_t branch;
 
+	if (!conn_writable(d->conn)) {
+		session_return(d->session, room, number);
+		return;
+	}
 	d->local_cseq++;
 	if (room != 0 && !pending_add(d, room, number)) {
 		/* It cannot be followed up, so this reader is too slow. */

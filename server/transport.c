@@ -11,6 +11,8 @@
 #define TICK_MS 1000
 /* A write that makes no progress for so long ends the connection. */
 #define STALL_MS 60000
+/* A mute connection is read for so many ticks, with a turn in each. */
+#define MUTE_TICKS 5
 /* Complaints logged in one second. */
 #define COMPLAINTS 10
 
@@ -146,6 +148,11 @@ on_timer(uv_timer_t *timer)
 		ring_remove(&c->stalled);
 		conn_doom(c, "does not read what is sent to it");
 	}
+	for (struct ring *r = t->mute.next; r != &t->mute; r = r->next) {
+		c = RING_OF(r, struct conn, stalled);
+		if (++c->mute > MUTE_TICKS)
+			conn_doom(c, NULL);
+	}
 }
 
 /* ---- streams ---- */
@@ -159,6 +166,25 @@ on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 	*out = uv_buf_init((char *)c->transport->read, TRANSPORT_READ_SIZE);
 }
 
+/* What TLS itself has to say. */
+static void
+write_wire(struct conn *c, struct view wire)
+{
+	uv_buf_t b = uv_buf_init((char *)(uintptr_t)wire.p, (unsigned)wire.n);
+	int rc;
+
+	if (c->pending != NULL) {
+		conn_doom(c, "TLS alert while the client does not read");
+		return;
+	}
+	rc = uv_try_write(&c->u.stream, &b, 1);
+	/* Handshake records fit an empty socket buffer. */
+	if (rc == UV_EAGAIN || (rc >= 0 && (size_t)rc < wire.n))
+		conn_doom(c, "TLS handshake could not be written");
+	else if (rc < 0)
+		conn_write_failed(c, rc);
+}
+
 static void
 read_tls(struct conn *c, struct view in)
 {
@@ -170,16 +196,8 @@ read_tls(struct conn *c, struct view in)
 	buf_init(&plain);
 	buf_init(&wire);
 	verdict = tls_receive(c->tls, in, &plain, &wire, &why);
-	if (wire.len > 0 && c->pending == NULL) {
-		uv_buf_t b = uv_buf_init((char *)wire.data, (unsigned)wire.len);
-		int rc = uv_try_write(&c->u.stream, &b, 1);
-
-		/* Handshake records fit an empty socket buffer. */
-		if (rc < 0 || (size_t)rc < wire.len)
-			conn_doom(c, "TLS handshake could not be written");
-	} else if (wire.len > 0) {
-		conn_doom(c, "TLS alert while the client does not read");
-	}
+	if (wire.len > 0 && conn_writable(c))
+		write_wire(c, buf_view(&wire));
 	buf_release(&wire);
 	if (shaking && tls_established(c->tls)) {
 		ring_remove(&c->partial);
@@ -557,6 +575,7 @@ transport_new(uv_loop_t *loop, const struct conf *conf,
 	ring_init(&t->dirty);
 	ring_init(&t->doomed);
 	ring_init(&t->stalled);
+	ring_init(&t->mute);
 	lookup_init(&t->hosts);
 	lookup_init(&t->flows);
 	buf_init(&t->scratch);

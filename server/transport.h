@@ -43,7 +43,7 @@ struct transport {
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_timer_t timer;
-	struct ring idle, partial, dirty, doomed, stalled;
+	struct ring idle, partial, dirty, doomed, stalled, mute;
 	struct lookup hosts; /* with stream connections */
 	struct lookup flows; /* UDP */
 	size_t stream_count;

@@ -6,6 +6,11 @@
  * clients that speak to it in bytes. Shared by the SIP tests and the fuzzer.
  */
 
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <linux/sockios.h>
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -209,6 +214,7 @@ fix_stop(struct fix *f)
 struct client {
 	struct fix *fix;
 	struct conn *conn;
+	int fd; /* the other end of a connection with a socket, 0: none */
 	struct buf out; /* what the server has sent */
 	const char *user;
 	char from_tag[32], to_tag[64], call_id[64];
@@ -224,9 +230,10 @@ client_sink(void *arg, struct view bytes)
 	buf_put_view(&c->out, bytes);
 }
 
+/* A client at the other end of a connection that there is. */
 static inline void
-client_open(
-    struct client *c, struct fix *f, enum conn_kind kind, const char *user)
+client_take(
+    struct client *c, struct fix *f, struct conn *conn, const char *user)
 {
 	static unsigned serial;
 
@@ -234,12 +241,38 @@ client_open(
 	c->fix = f;
 	c->user = user;
 	buf_init(&c->out);
-	c->conn = transport_loopback(f->sip->transport, kind, client_sink, c);
-	assert(c->conn != NULL);
-	conn_hold(c->conn);
+	c->conn = conn_hold(conn);
 	serial++;
 	(void)snprintf(c->from_tag, sizeof(c->from_tag), "f%u", serial);
 	(void)snprintf(c->call_id, sizeof(c->call_id), "call-%u", serial);
+}
+
+static inline void
+client_open(
+    struct client *c, struct fix *f, enum conn_kind kind, const char *user)
+{
+	struct conn *conn =
+	    transport_loopback(f->sip->transport, kind, client_sink, c);
+
+	assert(conn != NULL);
+	client_take(c, f, conn, user);
+}
+
+/* Takes what the server wrote to the socket. */
+static inline void
+client_hear(struct client *c)
+{
+	int fd, left = 1;
+	char text[4096];
+	ssize_t n;
+
+	if (uv_fileno(&c->conn->u.handle, &fd) < 0)
+		return;
+	for (int i = 0; i < 5000 && ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0;
+	     i++)
+		uv_sleep(1);
+	while ((n = recv(c->fd, text, sizeof(text), MSG_DONTWAIT)) > 0)
+		buf_put(&c->out, text, (size_t)n);
 }
 
 static inline void
@@ -252,6 +285,8 @@ client_feed(struct client *c, const void *p, size_t n)
 	conn_feed(c->conn, copy, n);
 	free(copy);
 	transport_flush(c->fix->sip->transport);
+	if (c->fd != 0)
+		client_hear(c);
 }
 
 static inline bool
@@ -475,17 +510,30 @@ client_invite(struct client *c)
 	client_forget(c);
 }
 
-/* Answers the INFO that was received as SIPE does. */
+/* The answer to an INFO as SIPE writes it. */
 static inline void
-client_answer_info(struct client *c, unsigned cseq, const char *status)
+client_put_answer(
+    struct client *c, struct buf *b, unsigned cseq, const char *status)
 {
-	client_say(c,
+	buf_printf(b,
 	    "SIP/2.0 %s\r\nVia: SIP/2.0/TCP 0.0.0.0:0;branch=z9hG4bKx\r\n"
 	    "From: <sip:chat@" FIX_DOMAIN ">;tag=%s\r\n"
 	    "To: <sip:%s@" FIX_DOMAIN ">;tag=%s;epid=0a1b%s\r\n"
 	    "Call-ID: %s\r\nCSeq: %u INFO\r\n" FIX_CONTACT
 	    "User-Agent: UCCAPI\r\nContent-Length: 0\r\n\r\n",
 	    status, c->to_tag, c->user, c->from_tag, c->user, c->call_id, cseq);
+}
+
+static inline void
+client_answer_info(struct client *c, unsigned cseq, const char *status)
+{
+	struct buf b;
+
+	buf_init(&b);
+	client_put_answer(c, &b, cseq, status);
+	assert(!b.failed);
+	client_feed(c, b.data, b.len);
+	buf_release(&b);
 }
 
 /* ---- checks ---- */

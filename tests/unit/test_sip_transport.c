@@ -5,10 +5,13 @@
 
 #include <sys/socket.h>
 
+#include <netinet/tcp.h>
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <unistd.h>
@@ -59,13 +62,16 @@ static int
 dial(void)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	a.sin_port = htons((uint16_t)transport_port(fix.sip->transport, 0));
 	assert_true(fd >= 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	/* What is sent is at the server before a reset, not held back. */
+	assert_int_equal(
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)), 0);
 	return fd;
 }
 
@@ -105,6 +111,18 @@ hear(int fd, unsigned ms, char *out, size_t n)
 }
 
 static void
+until_closed(void)
+{
+	struct transport *t = fix.sip->transport;
+
+	for (int i = 0; i < 2000 && t->stream_count > 0; i++) {
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+		uv_sleep(5);
+	}
+	assert_int_equal(t->stream_count, 0);
+}
+
+static void
 test_tcp(void **state)
 {
 	char text[4096];
@@ -118,11 +136,7 @@ test_tcp(void **state)
 	assert_non_null(strstr(text, "SIP/2.0 200 OK\r\n"));
 	assert_int_equal(fix.sip->transport->stream_count, 1);
 	close(fd);
-	for (int i = 0; i < 200 && fix.sip->transport->stream_count > 0; i++) {
-		uv_run(&fix.loop, UV_RUN_NOWAIT);
-		uv_sleep(5);
-	}
-	assert_int_equal(fix.sip->transport->stream_count, 0);
+	until_closed();
 	assert_int_equal(fix.sip->transport->hosts.count, 0);
 }
 
@@ -310,6 +324,217 @@ test_unread_in_all(void **state)
 	}
 }
 
+/* ---- the end of a client that is still written to ---- */
+
+/* The server's end of the connection made last. */
+static struct conn *
+accepted(void)
+{
+	struct transport *t = fix.sip->transport;
+	size_t before = t->stream_count;
+
+	for (int i = 0; i < 400 && t->stream_count == before; i++) {
+		uv_run(&fix.loop, UV_RUN_NOWAIT);
+		uv_sleep(5);
+	}
+	assert_int_equal(t->stream_count, before + 1);
+	return conn_hold(RING_OF(t->idle.prev, struct conn, idle));
+}
+
+/* Closes the client's end at once, and waits until the server's is told. */
+static void
+reset(int fd, struct conn *c)
+{
+	const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+	struct pollfd p = {.events = POLLRDHUP};
+
+	assert_int_equal(uv_fileno(&c->u.handle, &p.fd), 0);
+	assert_int_equal(
+	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)),
+	    0);
+	assert_int_equal(close(fd), 0);
+	do
+		assert_int_equal(poll(&p, 1, 10000), 1);
+	while ((p.revents & POLLHUP) == 0);
+}
+
+static void
+send_all(int fd, struct buf *b)
+{
+	assert_false(b->failed);
+	assert_int_equal(
+	    send(fd, b->data, b->len, MSG_NOSIGNAL), (ssize_t)b->len);
+	buf_release(b);
+}
+
+/* In a chat dialog, with an INFO (room 7, message 1) that it has not read. */
+static struct conn *
+in_dialog(struct client *ann)
+{
+	int fd;
+	struct conn *c;
+
+	listen_on(CONF_TCP);
+	fd = dial();
+	c = accepted();
+	client_take(ann, &fix, c, "ann");
+	ann->fd = fd;
+	client_sign_in(ann);
+	client_invite(ann);
+	fix_send(fix.chat.session, "<a/>", 7, 1);
+	return c;
+}
+
+/* An answer to that INFO, a post, and the end of the dialog. */
+static void
+last_words(struct client *ann)
+{
+	static const char body[] = "<post/>";
+	struct buf b;
+
+	buf_init(&b);
+	client_put_answer(ann, &b, 1, "200 OK");
+	ann->cseq++;
+	client_put(ann, &b, "INFO");
+	buf_printf(&b, "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
+	ann->cseq++;
+	client_put(ann, &b, "BYE");
+	buf_put_text(&b, "Content-Length: 0\r\n\r\n");
+	send_all(ann->fd, &b);
+}
+
+static void
+end_client(struct client *ann, struct conn *c)
+{
+	conn_drop(ann->conn);
+	buf_release(&ann->out);
+	conn_drop(c);
+}
+
+static void
+test_what_was_sent_before_a_reset(void **state)
+{
+	struct client ann;
+	struct conn *c;
+
+	(void)state;
+	c = in_dialog(&ann);
+	last_words(&ann);
+	reset(ann.fd, c);
+	/* This write is the first to see that nobody is there. */
+	fix_send(fix.chat.session, "<b/>", 7, 2);
+	assert_int_equal(fix.chat.gone, 0);
+	assert_true(conn_alive(c));
+	assert_false(conn_writable(c));
+	fix_send(fix.chat.session, "<c/>", 7, 3);
+	assert_int_equal(c->out.cap, 0);
+	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 1);
+	until_closed();
+	assert_int_equal(fix.chat.infos, 1);
+	assert_string_equal(buf_text(&fix.chat.body), "<post/>");
+	assert_int_equal(fix.chat.gone, 1);
+	assert_int_equal(fix.chat.last_end, SESSION_BYE);
+	assert_int_equal(fix.chat.by_outcome[SESSION_DELIVERED], 1);
+	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 2);
+	assert_int_equal(fix.sip->transport->cut, 1);
+	assert_non_null(c->doom);
+	end_client(&ann, c);
+}
+
+/* Its own end first, and the reset is the answer to what is written then. */
+static void
+test_what_was_sent_before_an_end(void **state)
+{
+	struct client ann;
+	struct pollfd p = {.events = POLLRDHUP};
+	struct conn *c;
+
+	(void)state;
+	c = in_dialog(&ann);
+	client_hear(&ann);
+	last_words(&ann);
+	assert_int_equal(uv_fileno(&c->u.handle, &p.fd), 0);
+	assert_int_equal(close(ann.fd), 0);
+	assert_int_equal(poll(&p, 1, 10000), 1);
+	fix_send(fix.chat.session, "<b/>", 7, 2);
+	do
+		assert_int_equal(poll(&p, 1, 10000), 1);
+	while ((p.revents & POLLHUP) == 0);
+	fix_send(fix.chat.session, "<c/>", 7, 3);
+	assert_int_equal(fix.chat.gone, 0);
+	until_closed();
+	assert_int_equal(fix.chat.infos, 1);
+	assert_int_equal(fix.chat.last_end, SESSION_BYE);
+	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 2);
+	end_client(&ann, c);
+}
+
+/* The write that fails is one that waited for the client to read. */
+static void
+test_what_was_sent_before_a_stalled_end(void **state)
+{
+	struct client ann;
+	struct transport *t;
+	uv_alloc_cb alloc;
+	struct conn *c;
+	uv_read_cb read;
+
+	(void)state;
+	c = in_dialog(&ann);
+	t = c->transport;
+	while (c->pending == NULL) {
+		for (int line = 0; line < 10000; line++)
+			buf_put_text(conn_begin(c),
+			    "0123456789012345678901234567890123456789\r\n");
+		conn_end(c);
+		transport_flush(t);
+	}
+	last_words(&ann);
+	buf_put_text(conn_begin(c), "and more\r\n");
+	conn_end(c);
+	assert_true(t->unread > 0);
+	reset(ann.fd, c);
+	/* The write comes before the read, as it might. */
+	alloc = c->u.stream.alloc_cb;
+	read = c->u.stream.read_cb;
+	uv_read_stop(&c->u.stream);
+	for (int i = 0; i < 2000 && c->pending != NULL; i++)
+		uv_run(&fix.loop, UV_RUN_ONCE);
+	assert_null(c->pending);
+	assert_int_equal(t->unread, 0);
+	assert_true(conn_alive(c));
+	assert_false(conn_writable(c));
+	assert_int_equal(uv_read_start(&c->u.stream, alloc, read), 0);
+	until_closed();
+	assert_int_equal(fix.chat.infos, 1);
+	assert_int_equal(fix.chat.last_end, SESSION_BYE);
+	end_client(&ann, c);
+}
+
+/* Nothing that comes in ends it, so the clock does. */
+static void
+test_end_that_is_never_read(void **state)
+{
+	struct client ann;
+	struct transport *t;
+	struct conn *c;
+
+	(void)state;
+	c = in_dialog(&ann);
+	t = c->transport;
+	reset(ann.fd, c);
+	uv_read_stop(&c->u.stream);
+	fix_send(fix.chat.session, "<b/>", 7, 2);
+	assert_true(conn_alive(c));
+	assert_false(conn_writable(c));
+	uv_timer_set_repeat(&t->timer, 1);
+	assert_int_equal(uv_timer_again(&t->timer), 0);
+	until_closed();
+	assert_int_equal(fix.chat.last_end, SESSION_LOST);
+	assert_int_equal(fix.chat.by_outcome[SESSION_GONE], 2);
+	end_client(&ann, c);
+}
+
 /* ---- TLS ---- */
 
 static void
@@ -380,51 +605,104 @@ handshake(gnutls_session_t s, int fd)
 	return rc;
 }
 
+struct tls_client {
+	gnutls_certificate_credentials_t credentials;
+	gnutls_session_t session;
+	int fd;
+};
+
+static void
+tls_open(struct tls_client *s, const char *priority, bool works)
+{
+	s->fd = dial();
+	assert_int_equal(
+	    gnutls_certificate_allocate_credentials(&s->credentials), 0);
+	assert_int_equal(
+	    gnutls_init(&s->session, GNUTLS_CLIENT | GNUTLS_NONBLOCK), 0);
+	assert_int_equal(
+	    gnutls_priority_set_direct(s->session, priority, NULL), 0);
+	assert_int_equal(gnutls_credentials_set(s->session,
+			     GNUTLS_CRD_CERTIFICATE, s->credentials),
+	    0);
+	gnutls_transport_set_int(s->session, s->fd);
+	assert_int_equal(handshake(s->session, s->fd) == 0, works);
+}
+
+static void
+tls_say(struct tls_client *s, const char *text)
+{
+	assert_int_equal(gnutls_record_send(s->session, text, strlen(text)),
+	    (ssize_t)strlen(text));
+}
+
+static ssize_t
+tls_hear(struct tls_client *s, char *text, size_t size)
+{
+	ssize_t n = GNUTLS_E_AGAIN;
+
+	for (int i = 0; i < 100 && n == GNUTLS_E_AGAIN; i++) {
+		(void)readable(s->fd, 100);
+		n = gnutls_record_recv(s->session, text, size - 1);
+	}
+	text[n > 0 ? n : 0] = 0;
+	return n;
+}
+
+static void
+tls_free_client(struct tls_client *s)
+{
+	gnutls_deinit(s->session);
+	gnutls_certificate_free_credentials(s->credentials);
+}
+
 static void
 talk_tls(const char *priority, bool works)
 {
-	gnutls_certificate_credentials_t credentials;
-	gnutls_session_t s;
-	char text[4096] = "";
-	ssize_t n = GNUTLS_E_AGAIN;
-	int fd;
+	struct tls_client s;
+	char text[4096];
 
-	fd = dial();
-	assert_int_equal(
-	    gnutls_certificate_allocate_credentials(&credentials), 0);
-	assert_int_equal(gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_NONBLOCK), 0);
-	assert_int_equal(gnutls_priority_set_direct(s, priority, NULL), 0);
-	assert_int_equal(
-	    gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, credentials), 0);
-	gnutls_transport_set_int(s, fd);
-	assert_int_equal(handshake(s, fd) == 0, works);
+	tls_open(&s, priority, works);
 	if (works) {
-		assert_int_equal(
-		    gnutls_record_send(s, OPTIONS, sizeof(OPTIONS) - 1),
-		    (ssize_t)sizeof(OPTIONS) - 1);
-		for (int i = 0; i < 100 && n == GNUTLS_E_AGAIN; i++) {
-			(void)readable(fd, 100);
-			n = gnutls_record_recv(s, text, sizeof(text) - 1);
-		}
-		assert_true(n > 0);
+		tls_say(&s, OPTIONS);
+		assert_true(tls_hear(&s, text, sizeof(text)) > 0);
 		assert_non_null(strstr(text, "SIP/2.0 200 OK\r\n"));
 		/* The client's end is a proper one, and so is ours. */
-		assert_int_equal(gnutls_bye(s, GNUTLS_SHUT_WR), 0);
-		n = GNUTLS_E_AGAIN;
-		for (int i = 0; i < 100 && n == GNUTLS_E_AGAIN; i++) {
-			(void)readable(fd, 100);
-			n = gnutls_record_recv(s, text, sizeof(text) - 1);
-		}
-		assert_int_equal(n, 0);
+		assert_int_equal(gnutls_bye(s.session, GNUTLS_SHUT_WR), 0);
+		assert_int_equal(tls_hear(&s, text, sizeof(text)), 0);
 	}
-	gnutls_deinit(s);
-	gnutls_certificate_free_credentials(credentials);
-	close(fd);
-	for (int i = 0; i < 200 && fix.sip->transport->stream_count > 0; i++) {
-		uv_run(&fix.loop, UV_RUN_NOWAIT);
-		uv_sleep(5);
-	}
-	assert_int_equal(fix.sip->transport->stream_count, 0);
+	tls_free_client(&s);
+	close(s.fd);
+	until_closed();
+}
+
+static void
+test_what_was_sent_before_a_reset_over_tls(void **state)
+{
+	struct transport *t;
+	struct tls_client s;
+	char text[4096];
+	struct conn *c;
+
+	(void)state;
+	listen_on(CONF_TLS);
+	t = fix.sip->transport;
+	tls_open(&s, "NORMAL", true);
+	tls_say(&s, OPTIONS);
+	assert_true(tls_hear(&s, text, sizeof(text)) > 0);
+	c = conn_hold(RING_OF(t->idle.prev, struct conn, idle));
+	tls_say(&s, OPTIONS);
+	tls_say(&s, OPTIONS);
+	reset(s.fd, c);
+	buf_put_text(conn_begin(c), "\r\n");
+	conn_end(c);
+	transport_flush(t);
+	assert_true(conn_alive(c));
+	assert_false(conn_writable(c));
+	assert_int_equal(fix.sip->counters.requests, 1);
+	until_closed();
+	assert_int_equal(fix.sip->counters.requests, 3);
+	conn_drop(c);
+	tls_free_client(&s);
 }
 
 static void
@@ -495,11 +773,18 @@ main(void)
 	    CASE(test_message_that_is_never_complete),
 	    CASE(test_reader_that_does_not_read),
 	    CASE(test_unread_in_all),
+	    CASE(test_what_was_sent_before_a_reset),
+	    CASE(test_what_was_sent_before_an_end),
+	    CASE(test_what_was_sent_before_a_stalled_end),
+	    CASE(test_end_that_is_never_read),
 	    CASE(test_tls),
+	    CASE(test_what_was_sent_before_a_reset_over_tls),
 	    CASE(test_tls_gets_nonsense),
 	    CASE(test_bad_listeners),
 	};
 
+	/* As the server does: a write to nobody is an error, no signal. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(
 	    tests, make_certificate, remove_certificate);
 }
