@@ -26,7 +26,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import xccos  # noqa: E402
-from sip import Hub  # noqa: E402
+from sip import Hub, family  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("CHANCERY_BUILD", ".build/dev")).resolve()
@@ -52,18 +52,18 @@ def program(name):
     return str(path)
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    """A port of 127.0.0.1 that nobody uses at the moment.
+def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
+    """A port of the host that nobody uses at the moment.
 
     Never twice the same, and below those that outgoing connections get: it
     is still free when somebody listens there a moment later.
     """
     while True:
         port = random.randrange(16384, 32768)
-        with socket.socket(socket.AF_INET, kind) as s:
+        with socket.socket(family(host), kind) as s:
             with contextlib.suppress(OSError):
                 if port not in PORTS_GIVEN:
-                    s.bind(("127.0.0.1", port))
+                    s.bind((host, port))
                     PORTS_GIVEN.add(port)
                     return port
 
@@ -265,7 +265,8 @@ class Chancery:
     """
 
     def __init__(self, transports=("tcp",), adapters="", purge=None,
-                 limits="", extra="", state_dir="state", folder=None):
+                 limits="", extra="", state_dir="state", folder=None,
+                 host="127.0.0.1"):
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(
             prefix="chancery-e2e-"))
         os.chmod(self.folder, 0o755)
@@ -275,8 +276,9 @@ class Chancery:
         self.adapters, self.purge = adapters, purge
         self.limits, self.extra = limits, extra
         self.state_dir = state_dir
+        self.host = host
         self.ports = {t: free_port(
-            socket.SOCK_DGRAM if t == "udp" else socket.SOCK_STREAM)
+            socket.SOCK_DGRAM if t == "udp" else socket.SOCK_STREAM, host)
             for t in transports}
         if "tls" in transports:
             certificate(self.folder)
@@ -297,8 +299,8 @@ class Chancery:
         if os.geteuid() == 0:
             lines.append(ROLE_USERS)
         for transport in self.transports:
-            lines.append('listen %s { address = "127.0.0.1" port = %d%s }\n' % (
-                transport, self.ports[transport],
+            lines.append('listen %s { address = "%s" port = %d%s }\n' % (
+                transport, self.host, self.ports[transport],
                 ' certificate = "cert.pem" key = "key.pem"'
                 if transport == "tls" else ""))
         lines.append(self.adapters)
@@ -451,7 +453,7 @@ class Chancery:
             self.hub = Hub()
         transport = kwargs.setdefault("transport", self.transports[0])
         client = xccos.Client(self.hub, user, DOMAIN,
-                              ("127.0.0.1", self.ports[transport]), **kwargs)
+                              (self.host, self.ports[transport]), **kwargs)
         self.clients.append(client)
         return client
 

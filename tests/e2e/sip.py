@@ -191,6 +191,10 @@ class Hub(threading.Thread):
             raise AssertionError("the hub does not stop")
 
 
+def family(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 class Connection:
     """One TCP, TLS or UDP socket of a Hub.
 
@@ -205,7 +209,7 @@ class Connection:
         self.mask, self.closed = 0, False
         self.received = 0
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-        raw = socket.socket(socket.AF_INET, kind)
+        raw = socket.socket(family(address[0]), kind)
         raw.settimeout(timeout)
         if source is not None:
             raw.bind((source, 0))
@@ -221,6 +225,11 @@ class Connection:
         self.socket = raw
         self.local = raw.getsockname()
         hub.do(lambda: self.watch(selectors.EVENT_READ))
+
+    def local_host(self):
+        """As a URI has it."""
+        host = self.local[0]
+        return "[%s]" % host if ":" in host else host
 
     def watch(self, mask):
         if self.closed or mask == self.mask:

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import socket
 import stat
 import unittest
 
@@ -41,6 +42,39 @@ class SignIn(unittest.TestCase):
             lambda j: [e for e in j.events("leave", since=join["seq"])
                        if e["joined"] == join["seq"]],
             "no leave after sign-off")
+
+    def test_over_ipv6(self):
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError as error:
+            self.skipTest("no ::1 on this machine: %s" % error)
+        with Chancery(transports=("tcp", "udp"), host="::1") as c:
+            c.init().add_users("ann", "bob")
+            room = c.add_room("Hall")
+            c.start()
+            ann = c.sign_in("ann", transport="tcp")
+            bob = c.sign_in("bob", transport="udp")
+            for client in (ann, bob):
+                self.assertEqual(client.join(room).code, 200)
+                self.assertEqual(client.post(room, "by " + client.user), 200)
+            for client, first in (ann, 0), (bob, 1):
+                client.wait_post("by bob")
+                said = ["by ann", "by bob"]
+                self.assertEqual(client.posts(room), said[first:])
+                self.assertEqual(
+                    [m[1] for m in client.history(room).messages()], said)
+            status = c.cli_json("status")["server"]
+            self.assertEqual((status["sip"]["sessions"],
+                              status["sip"]["connections"],
+                              status["joined"]), (2, 1, 2))
+            self.assertEqual(
+                [(e["user"], e["via"], e["peer"])
+                 for e in c.journal.events("join")],
+                [(client.uri, client.transport,
+                  "[::1]:%d" % client.connection.local[1])
+                 for client in (ann, bob)])
+            self.assertEqual(c.faults(), [])
 
     def test_what_sipe_needs_in_the_answer(self):
         with Chancery() as c:

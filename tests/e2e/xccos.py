@@ -191,12 +191,12 @@ class Client:
     # ---- requests ----
 
     def via(self, branch):
-        host, port = self.connection.local[:2]
+        host, port = self.connection.local_host(), self.connection.local[1]
         value = "SIP/2.0/%s %s:%d" % (self.transport, host, port)
         return value + (";branch=z9hG4bK" + branch if branch else "")
 
     def contact(self):
-        host, port = self.connection.local[:2]
+        host, port = self.connection.local_host(), self.connection.local[1]
         return "<sip:%s:%d;maddr=%s;transport=%s>;proxy=replace" % (
             self.login, port, host, self.transport)
 
@@ -477,7 +477,7 @@ class Client:
         """REGISTER, answering challenges until the nonce is good."""
         self.register_cseq += 1
         uri = "sip:" + self.domain
-        host, port = self.connection.local[:2]
+        host, port = self.connection.local_host(), self.connection.local[1]
         fields = [
             ("Contact", "<sip:%s:%d;transport=%s>;proxy=replace;"
              "+sip.instance=\"<urn:uuid:00000000-0000-5000-8000-%s>\"" % (
@@ -556,9 +556,10 @@ class Client:
         dialog = Dialog(uri or self.chat_uri or "sip:ocschat@" + self.domain)
         self.dialog = dialog
         host = self.connection.local[0]
-        body = ("v=0\r\no=- 0 0 IN IP4 %s\r\ns=session\r\nc=IN IP4 %s\r\n"
+        where = "IN IP%d %s" % (6 if ":" in host else 4, host)
+        body = ("v=0\r\no=- 0 0 %s\r\ns=session\r\nc=%s\r\n"
                 "t=0 0\r\nm=message 5060 sip null\r\n"
-                "a=accept-types:text/plain\r\n" % (host, host)).encode()
+                "a=accept-types:text/plain\r\n" % (where, where)).encode()
         final = self.request(
             "INVITE", dialog.remote,
             [("Supported", "ms-sender"), ("Contact", self.contact()),
