@@ -77,7 +77,7 @@ verify_anchors_trust(struct view vkey, const char **why)
 	*why = "too many witnesses";
 	if (givens == GIVEN_MAX || !parse_witness(vkey, &given[givens], why))
 		return false;
-	given[givens++].given = true;
+	givens++;
 	return true;
 }
 
@@ -576,7 +576,18 @@ judge_purge(const struct verify_control *c, const struct verify_purge *p,
 		    size);
 }
 
-/* The newest cosignature that holds by a key that was given to us. */
+/* A cosignature that holds by a key that was given to us. */
+static bool
+is_by_given(const struct verify_evidence *e)
+{
+	if (!e->judged || e->name == NULL)
+		return false;
+	for (size_t i = 0; i < givens; i++)
+		if (is_key(&given[i], view_text(e->name), e->id))
+			return true;
+	return false;
+}
+
 static void
 say_newest(const struct verify_anchors *a, struct verify_report *r)
 {
@@ -584,25 +595,32 @@ say_newest(const struct verify_anchors *a, struct verify_report *r)
 		const struct verify_evidence *e = &a->evidence[i];
 		struct buf at;
 
-		for (size_t k = 0; e->judged && e->name != NULL && k < givens;
-		     k++) {
-			if (strcmp(given[k].name, e->name) != 0)
-				continue;
-			buf_init(&at);
-			if (e->at < UINT64_MAX / 1000000)
-				text_put_time(&at, e->at * 1000000);
-			verify_report_note(r,
-			    "witness %s has cosigned %" PRIu64
-			    " records at %s by its clock",
-			    e->name, e->size,
-			    at.len > 0 ? buf_text(&at) : "no time");
-			buf_release(&at);
-			return;
-		}
+		if (!is_by_given(e))
+			continue;
+		buf_init(&at);
+		if (e->at < UINT64_MAX / 1000000)
+			text_put_time(&at, e->at * 1000000);
+		verify_report_note(r,
+		    "witness %s has cosigned %" PRIu64
+		    " records at %s by its clock",
+		    e->name, e->size, at.len > 0 ? buf_text(&at) : "no time");
+		buf_release(&at);
+		return;
 	}
 	if (givens > 0)
 		verify_report_note(
 		    r, "no checkpoint was cosigned by a witness given");
+}
+
+const struct verify_evidence *
+verify_anchors_given(
+    const struct verify_anchors *a, const struct verify_points *p)
+{
+	for (size_t i = a->evidences; i-- > 0;)
+		if (is_by_given(&a->evidence[i]) &&
+		    verify_points_met(p, a->evidence[i].size))
+			return &a->evidence[i];
+	return NULL;
 }
 
 void

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "export/verify_leaf.h"
+#include "export/verify_points.h"
 #include "export/verify_report.h"
 
 struct verify_control;
@@ -24,7 +25,6 @@ struct verify_witness {
 	char *name;
 	uint8_t id[4];
 	uint8_t public[32];
-	bool given; /* to us, and not by the journal */
 };
 
 /* A row of cosig or stamp that is what it says. */
@@ -80,6 +80,12 @@ bool verify_anchors_rows(
     struct verify_control *c, sqlite3 *db, struct verify_report *r);
 /* After the rows: records and purges are judged by them. */
 void verify_anchors_judge(struct verify_control *c, struct verify_report *r);
+/*
+ * The largest checkpoint whose root the records give and that a witness given
+ * to us has cosigned; NULL.
+ */
+const struct verify_evidence *verify_anchors_given(
+    const struct verify_anchors *a, const struct verify_points *p);
 void verify_anchors_release(struct verify_anchors *a);
 
 #endif

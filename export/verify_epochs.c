@@ -325,7 +325,8 @@ judge_end(const struct verify_epochs *e, size_t i, struct verify_report *r)
 
 void
 verify_epochs_finish(const struct verify_epochs *e, uint64_t from,
-    uint64_t size, uint64_t outside, struct verify_report *r)
+    uint64_t size, uint64_t outside, const char *witness, uint64_t cosigned,
+    struct verify_report *r)
 {
 	const struct verify_epoch *newest;
 	uint64_t open = from;
@@ -347,6 +348,15 @@ verify_epochs_finish(const struct verify_epochs *e, uint64_t from,
 		open = newest->seq + 1;
 	if (outside > open)
 		open = outside;
+	if (witness != NULL && cosigned > open) {
+		verify_report_note(r,
+		    "records %" PRIu64 "-%" PRIu64
+		    " are of the newest epoch, %" PRIu64
+		    ", and cosigned by witness %s: to write them anew after "
+		    "that takes its key, too",
+		    open, cosigned - 1, newest->number, witness);
+		open = cosigned;
+	}
 	if (open < size)
 		verify_report_note(r,
 		    "records %" PRIu64 "-%" PRIu64

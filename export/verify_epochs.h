@@ -61,10 +61,12 @@ bool verify_epochs_signed(struct verify_epochs *e, const struct verify_note *n,
     enum verify_epochs_source source, struct verify_report *r);
 /*
  * After the last checkpoint, over the records [from,size); outside: size of
- * the newest from elsewhere.
+ * the newest from elsewhere. witness, NULL when there is none, has cosigned so
+ * many records.
  */
 void verify_epochs_finish(const struct verify_epochs *e, uint64_t from,
-    uint64_t size, uint64_t outside, struct verify_report *r);
+    uint64_t size, uint64_t outside, const char *witness, uint64_t cosigned,
+    struct verify_report *r);
 /* The same as a key chain; false when out of memory or a key is unknown. */
 bool verify_epochs_chain(
     const struct verify_epochs *e, struct verify_chain *out);

@@ -526,6 +526,8 @@ static void
 say_freshness(struct check *c, const struct verify_walk_result *w)
 {
 	uint64_t covered = c->points.good;
+	const struct verify_evidence *cosigned =
+	    verify_anchors_given(&c->j->control.anchors, &c->points);
 
 	if (w->size > 0 && !c->points.any_signed)
 		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
@@ -548,7 +550,8 @@ say_freshness(struct check *c, const struct verify_walk_result *w)
 		    " (%s); whether records after it are missing is unknown",
 		    c->outside_newest, c->outside_path);
 	verify_epochs_finish(&c->j->control.epochs, c->j->control.from, w->size,
-	    c->outside_newest, c->r);
+	    c->outside_newest, cosigned != NULL ? cosigned->name : NULL,
+	    cosigned != NULL ? cosigned->size : 0, c->r);
 }
 
 static void

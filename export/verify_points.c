@@ -57,6 +57,30 @@ verify_points_next(const struct verify_points *p)
 	return p->next < p->count ? p->point[p->next].size : UINT64_MAX;
 }
 
+bool
+verify_points_met(const struct verify_points *p, uint64_t size)
+{
+	size_t low = 0, high = p->count;
+	bool met = false;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (p->point[middle].size < size)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < p->count && p->point[low].size == size; low++) {
+		if (p->point[low].source != VERIFY_SOURCE_CHECKPOINT)
+			continue;
+		if (!p->point[low].met)
+			return false;
+		met = true;
+	}
+	return met;
+}
+
 void
 verify_points_leap(struct verify_points *p, uint64_t size)
 {

@@ -55,6 +55,8 @@ void verify_points_sort(struct verify_points *p);
 void verify_points_check(struct verify_points *p,
     const struct verify_tree *records, const struct verify_tree *tiles,
     struct verify_report *r);
+/* Whether the records gave the root of each checkpoint row of that size. */
+bool verify_points_met(const struct verify_points *p, uint64_t size);
 /* Points below that size cannot be compared: the records are not given. */
 void verify_points_leap(struct verify_points *p, uint64_t size);
 /* Size of the next point, or UINT64_MAX. */

@@ -277,10 +277,14 @@ class Witnesses(unittest.TestCase):
             self.beats(c)
             c.stop()
             c.verify(c.journal.path, c.folder / "out")
+            said = c.verify("--witness", self.witnesses["one"].vkey,
+                            c.journal.path).stdout
             self.assertRegex(
-                c.verify("--witness", self.witnesses["one"].vkey,
-                         c.journal.path).stdout,
+                said,
                 r"witness witness\.example/one has cosigned \d+ records at 2")
+            self.assertRegex(said, r"records \d+-\d+ are of the newest epoch, "
+                             r"\d+, and cosigned by witness "
+                             r"witness\.example/one: ")
             self.assertEqual(self.second(c, c.journal.path), 0)
             self.changed_evidence(c)
 

@@ -25,6 +25,7 @@ struct breach {
 	bool forged;     /* the signature is of another key */
 	bool longer;     /* the token has one byte more than was told */
 	bool other;      /* the newest policy names another witness */
+	bool impostor;   /* the witness has the name of another one */
 };
 
 static const struct breach *breach;
@@ -218,7 +219,8 @@ story(struct fix *f)
 	struct witness a, b;
 	struct buf line, token;
 
-	witness_init(&a, "a.example", 1);
+	witness_init(
+	    &a, "a.example", breach != NULL && breach->impostor ? 3 : 1);
 	witness_init(&b, "b.example", 2);
 	buf_init(&line);
 	buf_init(&token);
@@ -307,12 +309,59 @@ test_breaches(void **state)
 	breach = NULL;
 }
 
+/* How far the witness whose key we have vouches is told, and no farther. */
+static void
+test_given(void **state)
+{
+	static const struct {
+		struct breach breach;
+		bool counts;
+	} cases[] = {
+	    {.counts = true},
+	    {{.impostor = true}, false},
+	    {{.forged = true}, false},
+	    {{.sql = "DELETE FROM cosig;"}, false},
+	    {{.sql = "UPDATE leaf SET bytes=CAST(replace(CAST(bytes AS TEXT),"
+		     "'location l','location m') AS BLOB) WHERE seq=5;"},
+		false},
+	};
+	struct witness a;
+	const char *why;
+
+	(void)state;
+	witness_init(&a, "a.example", 1);
+	assert_true(verify_anchors_trust(buf_view(&a.vkey), &why));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bool counts = cases[i].counts;
+		json_t *o;
+
+		breach = &cases[i].breach;
+		o = judge_story(story);
+		if (run_noted(o,
+			"records 0-5 are of the newest epoch, 0, and "
+			"cosigned by witness a.example:") != counts ||
+		    !run_noted(o,
+			counts ? "records 6-9 are of the newest epoch, 0: "
+				 "whoever has its key could"
+			       : "records 0-9 are of the newest epoch, 0: "
+				 "whoever has its key could")) {
+			run_print(o);
+			fail_msg("case %zu", i);
+		}
+		if (cases[i].breach.impostor)
+			assert_false(run_noted(o, "a.example has cosigned"));
+		json_decref(o);
+	}
+	breach = NULL;
+	witness_free(&a);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_sound),
-	    cmocka_unit_test(test_breaches),
+	    cmocka_unit_test(test_sound), cmocka_unit_test(test_breaches),
+	    cmocka_unit_test(test_given), /* the last: the key stays */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,10 +16,9 @@
 #include "tests/unit/verify_fixture.h"
 #include "tests/unit/verify_run.h"
 
-/* Journals whose control records break the rules, otherwise sound. */
-static inline void
-run_story(void (*story)(struct fix *), const char *check, int64_t seq,
-    const char *words)
+/* The report; released by the caller. */
+static inline json_t *
+judge_story(void (*story)(struct fix *))
 {
 	struct fix f;
 	char folder[64], path[160];
@@ -34,6 +33,19 @@ run_story(void (*story)(struct fix *), const char *check, int64_t seq,
 	f.note_size = f.n;
 	fix_write(&f, path);
 	o = run_journal(path, f.vkey, NULL, 0);
+	unlink(path);
+	rmdir(folder);
+	fix_free(&f);
+	return o;
+}
+
+/* Journals whose control records break the rules, otherwise sound. */
+static inline void
+run_story(void (*story)(struct fix *), const char *check, int64_t seq,
+    const char *words)
+{
+	json_t *o = judge_story(story);
+
 	if (check == NULL
 		? run_status(o) != 0
 		: run_status(o) != 1 || !run_found(o, check, seq, words)) {
@@ -43,9 +55,6 @@ run_story(void (*story)(struct fix *), const char *check, int64_t seq,
 		    words == NULL ? "" : words);
 	}
 	json_decref(o);
-	unlink(path);
-	rmdir(folder);
-	fix_free(&f);
 }
 
 #endif
