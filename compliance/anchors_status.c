@@ -1,8 +1,10 @@
 #include "compliance/anchors_state.h"
 #include "compliance/control.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -32,23 +34,47 @@ state_name(const struct anchor_source *s)
 	return names[s->state];
 }
 
+/* What it confirmed before the engine started is in the journal. */
+static void
+get_newest(const struct anchor_source *s, uint64_t *size, uint64_t *at)
+{
+	struct evidence *e = s->anchors->evidence;
+
+	*size = s->size;
+	*at = s->time;
+	if (s->size > 0 || e == NULL)
+		return;
+	/* Both stay 0 when there is none. */
+	if (s == &s->anchors->stamp)
+		(void)evidence_stamped(e, size, at);
+	else if (s->client != NULL)
+		(void)evidence_cosigned(e, view_text(s->name), size, at);
+}
+
 static json_t *
 source_status(const struct anchor_source *s)
 {
 	json_t *o = json_object();
-	struct buf at;
+	uint64_t size, at, now = (uint64_t)time(NULL);
+	struct buf text;
 
+	get_newest(s, &size, &at);
 	set(o, "what", json_string(s->what));
 	set(o, "name", control_words(s->name));
+	if (s == &s->anchors->stamp)
+		set(o, "required",
+		    json_boolean(s->anchors->env->conf->stamp.required));
 	set(o, "state", json_string(state_name(s)));
-	set(o, "size", number(s->size));
-	buf_init(&at);
-	if (s->time > 0 && s->time < UINT64_MAX / 1000000)
-		text_put_time(&at, s->time * 1000000);
+	set(o, "size", number(size));
+	buf_init(&text);
+	if (at > 0 && at < UINT64_MAX / 1000000)
+		text_put_time(&text, at * 1000000);
 	set(o, "time",
-	    at.len > 0 ? json_stringn((const char *)at.data, at.len)
-		       : json_null());
-	buf_release(&at);
+	    text.len > 0 ? json_stringn((const char *)text.data, text.len)
+			 : json_null());
+	set(o, "ago_s",
+	    text.len > 0 ? number(now > at ? now - at : 0) : json_null());
+	buf_release(&text);
 	set(o, "failure", control_words(s->failure));
 	return o;
 }
@@ -79,6 +105,43 @@ conflicts(struct anchors *a)
 	return list;
 }
 
+/*
+ * What a purge of all that is acknowledged still waits for, in words; *size:
+ * what a purge may rest on now, 0 when there is none.
+ */
+static json_t *
+missing(struct anchors *a, uint64_t *size)
+{
+	const struct conf *conf = a->env->conf;
+	unsigned quorum = conf->anchors.quorum;
+	bool stamp = conf->stamp.required;
+	uint64_t acked, cosigned = 0;
+	json_t *o = json_string("");
+	struct buf text;
+
+	*size = 0;
+	if (a->evidence == NULL || (quorum == 0 && !stamp) ||
+	    evidence_anchored(a->evidence, conf, stamp, size) < 0 ||
+	    evidence_acked(a->evidence, &acked) != 1 || *size > acked)
+		return o;
+	if (stamp && evidence_anchored(a->evidence, conf, false, &cosigned) < 0)
+		return o;
+	buf_init(&text);
+	if (quorum > 0 && cosigned <= acked)
+		buf_printf(&text, "%u witness%s%s", quorum,
+		    quorum == 1 ? "" : "es", stamp ? " and " : "");
+	if (stamp)
+		buf_put_text(&text, "a time-stamp");
+	buf_printf(&text,
+	    " of a checkpoint that covers record %" PRIu64
+	    ", the newest acknowledgement",
+	    acked);
+	json_decref(o);
+	o = json_stringn((const char *)text.data, text.len);
+	buf_release(&text);
+	return o;
+}
+
 json_t *
 anchors_status(struct anchors *a)
 {
@@ -86,7 +149,8 @@ anchors_status(struct anchors *a)
 	json_t *o = json_object(), *list = json_array();
 	json_t *open = conflicts(a);
 	bool alarm = json_array_size(open) > 0 || a->short_of;
-	uint64_t size = 0;
+	uint64_t size;
+	json_t *waits = missing(a, &size);
 
 	for (size_t i = 0; i < conf->witness_count; i++) {
 		alarm |= a->witnesses[i].state == ANCHOR_FAILED;
@@ -104,12 +168,9 @@ anchors_status(struct anchors *a)
 		(void)json_array_append_new(
 		    list, source_status(&a->adapters[i]));
 	}
-	if (a->evidence != NULL &&
-	    (conf->anchors.quorum > 0 || conf->stamp.required))
-		(void)evidence_anchored(a->evidence, conf, conf->stamp.required,
-		    &size); /* 0 when there is none */
 	set(o, "quorum", number(conf->anchors.quorum));
 	set(o, "anchored", number(size));
+	set(o, "missing", waits);
 	set(o, "alarm", json_boolean(alarm));
 	set(o, "conflicts", open);
 	set(o, "sources", list);

@@ -33,7 +33,7 @@ static const char *const statement_sql[STATEMENTS] = {
     [S_NOTE] = "SELECT note FROM checkpoint WHERE size = ?",
     [S_LINES] = "SELECT line FROM cosig WHERE size = ? ORDER BY name",
     /* Nearly always among the newest rows. */
-    [S_COSIGNED] = "SELECT size FROM cosig WHERE name = ?"
+    [S_COSIGNED] = "SELECT size, at FROM cosig WHERE name = ?"
 		   " ORDER BY size DESC LIMIT 1",
     [S_STAMPED] = "SELECT size, at FROM stamp ORDER BY size DESC LIMIT 1",
     [S_ACKED] = "SELECT seq FROM leaf WHERE kind = 130 AND kind >= 128"
@@ -171,13 +171,14 @@ evidence_lines(struct evidence *e, uint64_t size, struct buf *out)
 }
 
 int
-evidence_cosigned(struct evidence *e, struct view name, uint64_t *size)
+evidence_cosigned(
+    struct evidence *e, struct view name, uint64_t *size, uint64_t *at)
 {
 	sqlite3_stmt *s = e->stmt[S_COSIGNED];
 
 	(void)sqlite3_bind_text(
 	    s, 1, (const char *)name.p, (int)name.n, SQLITE_STATIC);
-	return read_numbers(s, size, NULL);
+	return read_numbers(s, size, at);
 }
 
 int

@@ -28,8 +28,12 @@ int evidence_newest(struct evidence *e, uint64_t *size);
 int evidence_note(struct evidence *e, uint64_t size, struct buf *out);
 /* Appends the cosignature lines of a checkpoint, by their names. */
 int evidence_lines(struct evidence *e, uint64_t size, struct buf *out);
-/* The newest checkpoint that the witness of that key name has cosigned. */
-int evidence_cosigned(struct evidence *e, struct view name, uint64_t *size);
+/*
+ * The newest checkpoint that the witness of that key name has cosigned, and
+ * when (at may be NULL), in seconds.
+ */
+int evidence_cosigned(
+    struct evidence *e, struct view name, uint64_t *size, uint64_t *at);
 /* The newest time-stamp: size of its checkpoint and its time in seconds. */
 int evidence_stamped(struct evidence *e, uint64_t *size, uint64_t *at);
 /*

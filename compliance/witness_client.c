@@ -143,7 +143,7 @@ recall(struct witness_client *w, const struct witness_journal *j)
 		(void)end_round(w, WITNESS_FAILED, "%s", scan_error(j->scan));
 		return false;
 	}
-	if (evidence_cosigned(j->evidence, w->key.name, &w->old) < 0) {
+	if (evidence_cosigned(j->evidence, w->key.name, &w->old, NULL) < 0) {
 		(void)end_round(
 		    w, WITNESS_FAILED, "%s", evidence_error(j->evidence));
 		return false;

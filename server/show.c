@@ -137,6 +137,50 @@ show_members(const json_t *o)
 }
 
 static void
+show_source(const json_t *s)
+{
+	static const struct {
+		long long s;
+		const char *name;
+	} units[] = {{86400, "days"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+	long long ago = number(s, "ago_s");
+	size_t i = 0;
+
+	(void)printf("\t%-13s %s%s: %s, %lld records", text(s, "what"),
+	    text(s, "name"), yes(s, "required") ? " (required)" : "",
+	    text(s, "state"), number(s, "size"));
+	while (units[i].s > 1 && ago < 2 * units[i].s)
+		i++;
+	if (text(s, "time")[0] != '\0')
+		(void)printf(" at %s (%lld %s ago)", text(s, "time"),
+		    ago / units[i].s, units[i].name);
+	(void)putchar('\n');
+	if (text(s, "failure")[0] != '\0')
+		(void)printf("\t              %s\n", text(s, "failure"));
+}
+
+static void
+show_need(const json_t *o, const json_t *sources)
+{
+	long long quorum = number(o, "quorum");
+	bool stamp = false;
+	const json_t *s;
+
+	for (size_t i = 0; (s = json_array_get(sources, i)) != NULL; i++)
+		stamp |= yes(s, "required");
+	if (quorum == 0 && !stamp)
+		return;
+	(void)printf("\tpurging needs ");
+	if (quorum > 0)
+		(void)printf("%lld witness%s%s", quorum,
+		    quorum == 1 ? "" : "es", stamp ? " and " : "");
+	(void)printf("%s; reached for %lld records\n",
+	    stamp ? "a time-stamp" : "", number(o, "anchored"));
+	if (text(o, "missing")[0] != '\0')
+		(void)printf("\tmissing       %s\n", text(o, "missing"));
+}
+
+static void
 show_anchors(const json_t *o)
 {
 	const json_t *sources = json_object_get(o, "sources");
@@ -145,11 +189,7 @@ show_anchors(const json_t *o)
 	if (json_array_size(sources) == 0)
 		return;
 	(void)printf("anchors%s\n", yes(o, "alarm") ? ": ALARM" : "");
-	if (number(o, "quorum") > 0 || number(o, "anchored") > 0)
-		(void)printf("\tpurging needs %lld witness%s; reached for "
-			     "%lld records\n",
-		    number(o, "quorum"), number(o, "quorum") == 1 ? "" : "es",
-		    number(o, "anchored"));
+	show_need(o, sources);
 	for (size_t i = 0;
 	     (s = json_array_get(json_object_get(o, "conflicts"), i)) != NULL;
 	     i++)
@@ -157,15 +197,8 @@ show_anchors(const json_t *o)
 			     "%lld records (record %lld; hold %lld)\n",
 		    text(s, "witness"), yes(s, "proof") ? "has" : "claims",
 		    number(s, "size"), number(s, "record"), number(s, "hold"));
-	for (size_t i = 0; (s = json_array_get(sources, i)) != NULL; i++) {
-		(void)printf("\t%-13s %s: %s, %lld records%s%s\n",
-		    text(s, "what"), text(s, "name"), text(s, "state"),
-		    number(s, "size"), text(s, "time")[0] != '\0' ? " at " : "",
-		    text(s, "time"));
-		if (text(s, "failure")[0] != '\0')
-			(void)printf(
-			    "\t              %s\n", text(s, "failure"));
-	}
+	for (size_t i = 0; (s = json_array_get(sources, i)) != NULL; i++)
+		show_source(s);
 }
 
 static void

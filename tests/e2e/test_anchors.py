@@ -637,15 +637,45 @@ class Stamps(unittest.TestCase):
             self.assertEqual(c.journal.posts(), ["not yet"])
             self.assertIn("time-stamp",
                           c.cli_json("status")["journal"]["purge_failure"])
+            acked = [seq for seq, *_ in c.journal.leaves(kinds=("ack",))][-1]
+            stamp = self.named(c, "a time-stamp of a checkpoint that covers "
+                               "record %d, the newest acknowledgement" % acked)
+            self.assertEqual((stamp["state"], stamp["size"], stamp["time"],
+                              stamp["ago_s"]), ("failed", 0, None, None))
+            self.assertIn("needs a time-stamp; reached for 0 records\n",
+                          c.cli("status").stdout)
             tsa.wrong = None
             self.purged(c, "not purged with a token")
             self.talk(c, "once more")
             self.purged(c, "not purged with another token")
+            stamp = self.named(c, "")
+            self.assertEqual(stamp["state"], "ok")
+            self.assertLess(stamp["ago_s"], 120)
+            self.assertRegex(c.cli("status").stdout, (
+                r"\tstamp         %s \(required\): ok, %d records at %s "
+                r"\(\d+ s ago\)\n") % (
+                    re.escape(stamp["name"]), stamp["size"], stamp["time"]))
+            c.stop()
+            tsa.wrong = "500"
+            c.start()       # what was stamped then is still told
+            again = self.named(c)
+            self.assertNotEqual(again["state"], "ok")
+            self.assertEqual([again[k] for k in ("size", "time")],
+                             [stamp[k] for k in ("size", "time")])
             c.stop()
             self.records(c)
             c.verify(c.journal.path, c.folder / "out")
             self.assertEqual(Witnesses.second(c, c.journal.path), 0)
             self.tokens(c, tsa)
+
+    def named(self, c, missing=None):
+        """What the status says of the authority, and what a purge lacks."""
+        anchors = c.cli_json("status")["anchors"]
+        if missing is not None:
+            self.assertEqual(anchors["missing"], missing)
+        stamp, = [s for s in anchors["sources"] if s["what"] == "stamp"]
+        self.assertTrue(stamp["required"])
+        return stamp
 
     def test_a_token_before_the_quorum(self):
         """What was stamped while the witness was away is stamped again."""
@@ -681,6 +711,8 @@ class Stamps(unittest.TestCase):
                                       (acked,)).fetchone()
             c.journal.wait(stamped, "not stamped", 30)
             self.assertEqual(c.journal.posts(), ["stamped alone"])
+            self.named(c, "1 witness and a time-stamp of a checkpoint that "
+                       "covers record %d, the newest acknowledgement" % acked)
             witness.start(port)
             opened, = c.journal.control("open")
             witness.run("add-log", opened["vkey"], opened["next"])
