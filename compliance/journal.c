@@ -10,6 +10,7 @@
 #include "compliance/event.h"
 #include "compliance/journal_import.h"
 #include "compliance/journal_store.h"
+#include "compliance/note.h"
 #include "compliance/purge_rules.h"
 #include "compliance/rules.h"
 
@@ -534,21 +535,32 @@ journal_writable(const struct journal *j)
 void
 journal_note(struct journal *j, uint64_t size, struct view note, bool publish)
 {
-	bool carry = j->note_waits && j->note_publish;
-
 	buf_clear(&j->note);
 	buf_put_view(&j->note, note);
 	j->note_waits = !j->note.failed;
-	j->note_publish = publish || carry;
+	j->note_publish = publish;
 	if (j->note_waits)
 		j->note_size = size;
 }
 
-void
+int
 journal_publish(struct journal *j)
 {
-	if (j->note.len > 0)
-		j->note_waits = j->note_publish = true;
+	const char *why;
+	struct note note;
+
+	if (j->note.len == 0)
+		return 0;
+	if (!journal_note_holds(j, buf_view(&j->note), &note, &why))
+		return journal_fail(j, "the newest note: %s", why);
+	j->note_waits = j->note_publish = true;
+	return 0;
+}
+
+bool
+journal_publish_waits(const struct journal *j)
+{
+	return j->note_waits && j->note_publish;
 }
 
 bool

@@ -135,13 +135,19 @@ bool journal_writable(const struct journal *j);
 int journal_recover(struct journal *j);
 
 /*
- * Hands in the signer's newest note. It is stored with the next append, or
- * by journal_store_note(). publish: also as a checkpoint row.
+ * Hands in the signer's newest note, in place of one that waits. It is stored
+ * with the next append, or by journal_store_note(). publish: also as a
+ * checkpoint row.
  */
 void journal_note(
     struct journal *j, uint64_t size, struct view note, bool publish);
-/* Has the newest note of this process stored as a checkpoint row, too. */
-void journal_publish(struct journal *j);
+/*
+ * Has the newest note of this process stored as a checkpoint row, too: 0, or
+ * -1 when its signature does not hold.
+ */
+int journal_publish(struct journal *j);
+/* Whether one that becomes such a row is not stored yet. */
+bool journal_publish_waits(const struct journal *j);
 /* Whether a note is not stored yet; to store it now: 0, or -1. */
 bool journal_note_waits(const struct journal *j);
 int journal_store_note(struct journal *j);

@@ -276,8 +276,17 @@ on_publish(uv_timer_t *timer)
 {
 	struct keeper *k = timer->data;
 
+	if (!journal_writable(k->journal)) {
+		(void)uv_timer_start(timer, on_publish, PUBLISH_MS, 0);
+		return;
+	}
+	if (journal_publish(k->journal) != 0) {
+		log_error("note of the signer refused: %s",
+		    journal_error(k->journal));
+		keeper_drop(&k->signer, "what it signed does not hold");
+		return;
+	}
 	k->signing.published_ms = uv_now(&k->loop);
-	journal_publish(k->journal);
 	on_store(&k->note_timer);
 }
 
@@ -291,7 +300,8 @@ on_note(struct keeper *k, struct view payload)
 	const char *why = "it was not asked for";
 	bool turns = keeper_keys_awaits_note(k);
 	bool ends = keeper_rolling(k) && size == journal_size(k->journal);
-	bool publish = turns || ends || is_due(k, size);
+	bool publish = turns || ends || is_due(k, size) ||
+	    journal_publish_waits(k->journal);
 
 	if (!reader_done(&r))
 		return false;

@@ -446,6 +446,38 @@ notes_and_times(void **state)
 	end_fixture(&f);
 }
 
+/* A note that was not to be published may be later, if its key made it. */
+static void
+published_afterwards(void **state)
+{
+	struct fixture f;
+	struct crypto_key *key;
+
+	(void)state;
+	new_fixture(&f);
+	assert_int_equal(journal_publish(f.j), 0);
+	assert_false(journal_publish_waits(f.j));
+	append_posts(&f, 3);
+	sign_head(&f, false);
+	assert_int_equal(journal_publish(f.j), 0);
+	assert_true(journal_publish_waits(f.j));
+	assert_int_equal(journal_has_checkpoint(f.j, 3), 0);
+	append_posts(&f, 3);
+	assert_false(journal_publish_waits(f.j));
+	assert_int_equal(journal_has_checkpoint(f.j, 3), 1);
+	key = f.key;
+	f.key = witness_key(1);
+	sign_head(&f, false);
+	assert_int_equal(journal_publish(f.j), -1);
+	assert_non_null(strstr(journal_error(f.j), "the newest note: "));
+	assert_false(journal_publish_waits(f.j));
+	append_posts(&f, 1);
+	assert_int_equal(journal_has_checkpoint(f.j, 6), 0);
+	crypto_key_free(f.key);
+	f.key = key;
+	end_fixture(&f);
+}
+
 int
 main(void)
 {
@@ -459,6 +491,7 @@ main(void)
 	    cmocka_unit_test(the_gate_is_sealed),
 	    cmocka_unit_test(proofs_of_the_journal),
 	    cmocka_unit_test(notes_and_times),
+	    cmocka_unit_test(published_afterwards),
 	};
 
 	crypto_init();

@@ -345,6 +345,75 @@ a_signer_that_lies(void **state)
 	crypto_key_free(other);
 }
 
+/* How many checkpoints there are, and whether the key made all of them. */
+static unsigned
+checkpoints(struct fixture *f, const struct crypto_key *key, bool *hold)
+{
+	struct scan *s = open_scan(f);
+	struct buf text, vkey;
+	uint64_t size = 0;
+	struct note_vkey by;
+	struct note note;
+	unsigned n = 0;
+	const char *why;
+
+	buf_init(&text);
+	buf_init(&vkey);
+	vkey_of(key, &vkey);
+	assert_true(note_parse_vkey(buf_view(&vkey), &by));
+	*hold = true;
+	while (buf_clear(&text),
+	    scan_checkpoint_from(s, size + 1, &size, &text) == 1) {
+		n++;
+		*hold &= note_parse(buf_view(&text), &note, &why) &&
+		    note_verify(&note, &by, &why);
+	}
+	buf_release(&vkey);
+	buf_release(&text);
+	scan_close(s);
+	return n;
+}
+
+/* Nothing gets into other hands whose signature is not the key's. */
+static void
+a_lie_that_waits(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {9}, seed2[32] = {10};
+	static const uint8_t next[2 * CRYPTO_SHA256_LEN] = {1};
+	static const struct lie truth = {.origin = ORIGIN};
+	static const struct lie lie = {.origin = ORIGIN, .key = true};
+	struct crypto_key *key = crypto_key_new(seed);
+	struct crypto_key *other = crypto_key_new(seed2);
+	uint8_t root[TREE_HASH_LEN];
+	struct end signer = {.fd = -1};
+	struct fixture f;
+	struct buf vkey;
+	uint64_t size;
+	bool writable, hold;
+
+	(void)state;
+	buf_init(&vkey);
+	vkey_of(key, &vkey);
+	setup(&f, buf_text(&vkey));
+	start_keeper(&f);
+	(void)hello(&f, 0, &writable, &size);
+	link_test(&f, "signer", &signer);
+	tree_empty_root(root);
+	say_hello(&signer, 0, root, next, key);
+	wait_writable(&f.server, true, NULL, 0);
+	/* Appended before the first note comes, which is to be published. */
+	(void)post(&f.server, 1);
+	(void)answer(&signer, &truth, key, other, root);
+	(void)answer(&signer, &lie, key, other, root);
+	expect_closed(&signer);
+	assert_int_equal(checkpoints(&f, key, &hold), 0);
+	end_close(&signer);
+	teardown(&f);
+	buf_release(&vkey);
+	crypto_key_free(key);
+	crypto_key_free(other);
+}
+
 /* Signs the first records of a new journal: their number and root. */
 static uint64_t
 sign_first(struct fixture *f, struct end *signer, const uint8_t next[],
@@ -449,6 +518,7 @@ main(void)
 	    cmocka_unit_test(foreign_key_is_refused),
 	    cmocka_unit_test(lost_signer_state_is_refused),
 	    cmocka_unit_test(a_signer_that_lies),
+	    cmocka_unit_test(a_lie_that_waits),
 	    cmocka_unit_test(only_the_announced_key),
 	};
 
