@@ -367,8 +367,10 @@ command_run(void *arg, struct control_request *r, const char *command,
 		if (strcmp(commands[i].name, command) != 0)
 			continue;
 		if (control_request_is_officer(r) && !commands[i].officer)
-			control_reply_error(
-			    r, "%s: not a command for officers", command);
+			control_reply_error(r,
+			    "%s: not a command for officers, but for root and "
+			    "the owner of the state",
+			    command);
 		else if (commands[i].run == NULL)
 			forward(e, r, command, args);
 		else if (e->ledger == NULL)

@@ -110,6 +110,11 @@ reach(struct admin_client *c, char *why, size_t why_len)
 			(void)snprintf(why, why_len,
 			    "%s: no state here; make it with `chancery init`",
 			    c->conf->state_dir);
+		else if (errno == EACCES)
+			(void)snprintf(why, why_len,
+			    "chanceryd does not answer, and without it only "
+			    "root and the owner of %s may do this",
+			    c->conf->state_dir);
 		else
 			say(why, why_len, lock_path, errno);
 		break;

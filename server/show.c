@@ -209,6 +209,8 @@ show_audit(const json_t *o)
 		(void)printf("last whole at %s; ", text(o, "whole"));
 	if (number(o, "period_s") == 0 && !yes(o, "running"))
 		(void)printf("only on demand\n");
+	else if (number(o, "size") == 0)
+		(void)printf("nothing read yet\n");
 	else
 		(void)printf("%lld of %lld records read%s\n",
 		    number(o, "position"), number(o, "size"),

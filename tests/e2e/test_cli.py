@@ -109,6 +109,7 @@ class Commands(unittest.TestCase):
             c.start()
             text = c.cli("status").stdout
             self.assertRegex(text, r"(?m)^\trequests +\d+$")
+            self.assertNotIn("0 of 0 records", text)
             self.assertNotRegex(text, "[{}]")
             self.assertIsInstance(c.cli_json("status"), dict)
             adapters = c.cli_json("adapter", "list")

@@ -323,12 +323,16 @@ class Purge(unittest.TestCase):
         with Chancery() as c:
             self.start(c, purge="after-s = 0 approvals = 2",
                        extra='officers = {"#61020", "#61021"}\n')
+            early = as_user(61020, "status")
+            self.assertEqual(early.returncode, 3)
+            self.assertIn("chanceryd does not answer", early.stderr)
             c.start()
             self.assertEqual(as_user(61020, "status").returncode, 0)
             self.assertEqual(as_user(61022, "status").returncode, 3)
             refused = as_user(61020, "user", "list")
             self.assertEqual(refused.returncode, 1)
-            self.assertIn("not a command for officers", refused.stderr)
+            self.assertIn("not a command for officers, but for root",
+                          refused.stderr)
             rooms = as_user(61020, "room", "list")
             self.assertEqual(rooms.returncode, 0, rooms.stderr)
             self.assertIn(self.desk, rooms.stdout)
