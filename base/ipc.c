@@ -39,6 +39,7 @@ struct ipc {
 	int handles;  /* libuv handles not closed yet */
 	bool writing; /* the poll waits for room */
 	bool held;    /* frames wait */
+	bool mute;    /* the peer is gone: only what it said is still read */
 	bool broken;  /* on_closed was or will be called */
 	bool in_callback;
 	bool freed;
@@ -86,6 +87,8 @@ ipc_decoder_next(struct ipc_decoder *d, uint16_t *type, struct view *payload)
 	return IPC_FRAME;
 }
 
+static void on_poll(uv_poll_t *poll, int status, int events);
+
 static void
 handle_closed(uv_handle_t *handle)
 {
@@ -96,16 +99,24 @@ handle_closed(uv_handle_t *handle)
 }
 
 static void
-release(struct ipc *link)
+drop_output(struct ipc *link)
 {
 	for (size_t i = 0; i < link->fd_count; i++)
 		(void)close(link->fds[i].fd); /* never sent */
+	link->fd_count = 0;
+	link->out_sent = 0;
+	buf_release(&link->out);
+}
+
+static void
+release(struct ipc *link)
+{
+	drop_output(link);
 	for (size_t i = 0; i < link->incoming_count; i++)
 		(void)close(link->incoming[i]); /* never claimed */
 	if (link->fd >= 0)
 		(void)close(link->fd); /* a socket: nothing to report */
 	ipc_decoder_release(&link->in);
-	buf_release(&link->out);
 	uv_close((uv_handle_t *)&link->poll, handle_closed);
 	uv_close((uv_handle_t *)&link->prepare, handle_closed);
 }
@@ -130,6 +141,37 @@ fail(struct ipc *link, const char *why)
 	link->broken = true;
 	(void)uv_poll_stop(&link->poll); /* cannot fail on an active handle */
 	link->on_closed(link->arg, why);
+}
+
+static void
+poll_again(struct ipc *link)
+{
+	int events =
+	    (link->held ? 0 : UV_READABLE) | (link->writing ? UV_WRITABLE : 0);
+
+	if (events != 0)
+		(void)uv_poll_start(&link->poll, events, on_poll);
+	else
+		(void)uv_poll_stop(&link->poll); /* always 0 */
+}
+
+static void
+want_write(struct ipc *link, bool want)
+{
+	if (link->writing == want)
+		return;
+	link->writing = want;
+	poll_again(link);
+}
+
+/* What the peer said before it went is still read, and then its end. */
+static void
+go_mute(struct ipc *link)
+{
+	link->mute = true;
+	drop_output(link);
+	link->writing = false;
+	poll_again(link);
 }
 
 /* Keeps the descriptors that came with a read, in order of arrival. */
@@ -248,6 +290,22 @@ on_readable(struct ipc *link)
 		buf_release(&link->in.in);
 }
 
+/* The poll has stopped; there is no more to come than what is here. */
+static void
+on_hang_up(struct ipc *link)
+{
+	if (link->held) {
+		go_mute(link);
+		return;
+	}
+	while (!link->broken && !link->held && read_some(link) > 0)
+		(void)deliver(link); /* a broken link has told so */
+	if (link->held)
+		go_mute(link);
+	else
+		fail(link, "closed by the peer");
+}
+
 static void
 on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -255,7 +313,7 @@ on_poll(uv_poll_t *poll, int status, int events)
 
 	link->in_callback = true;
 	if (status < 0)
-		fail(link, uv_strerror(status));
+		on_hang_up(link);
 	if (!link->broken && (events & UV_WRITABLE) != 0)
 		ipc_flush(link);
 	if (!link->broken && (events & UV_READABLE) != 0)
@@ -334,7 +392,7 @@ ipc_end(struct ipc *link)
 	for (size_t i = 0; i < 4; i++)
 		link->out.data[link->frame_at + i] =
 		    (uint8_t)(len >> (24 - 8 * i));
-	if (link->broken)
+	if (link->broken || link->mute)
 		link->out.len = link->out_sent = 0;
 }
 
@@ -351,10 +409,10 @@ ipc_send_fd(struct ipc *link, uint16_t type, struct view payload, int fd)
 	size_t room = sizeof link->fds / sizeof link->fds[0];
 	int copy;
 
-	if (link->broken)
-		return;
 	if (link->fd_count == room)
 		ipc_flush(link);
+	if (link->broken || link->mute)
+		return;
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0 || link->fd_count == room)
 		log_fatal(
@@ -412,27 +470,6 @@ send_some(struct ipc *link)
 	return n;
 }
 
-static void
-poll_again(struct ipc *link)
-{
-	int events =
-	    (link->held ? 0 : UV_READABLE) | (link->writing ? UV_WRITABLE : 0);
-
-	if (events != 0)
-		(void)uv_poll_start(&link->poll, events, on_poll);
-	else
-		(void)uv_poll_stop(&link->poll); /* always 0 */
-}
-
-static void
-want_write(struct ipc *link, bool want)
-{
-	if (link->writing == want)
-		return;
-	link->writing = want;
-	poll_again(link);
-}
-
 void
 ipc_hold(struct ipc *link, bool hold)
 {
@@ -452,12 +489,16 @@ ipc_hold(struct ipc *link, bool hold)
 void
 ipc_flush(struct ipc *link)
 {
-	while (!link->broken && link->out_sent < link->out.len) {
+	while (!link->broken && !link->mute && link->out_sent < link->out.len) {
 		ssize_t n = send_some(link);
 
 		if (n < 0) {
 			if (errno == EAGAIN || errno == EWOULDBLOCK)
 				break;
+			if (errno == EPIPE || errno == ECONNRESET) {
+				go_mute(link);
+				return;
+			}
 			fail(link, strerror(errno));
 			return;
 		}

@@ -25,8 +25,9 @@ struct ipc;
 typedef void ipc_frame_cb(
     void *arg, uint16_t type, struct view payload, int fd);
 /*
- * The peer is gone or broke the protocol. Called once, from the loop; the
- * callee frees the link with ipc_free().
+ * The peer is gone, and all that it said was handed over, or it broke the
+ * protocol. Called once, from the loop; the callee frees the link with
+ * ipc_free().
  */
 typedef void ipc_closed_cb(void *arg, const char *why);
 

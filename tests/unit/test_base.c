@@ -491,6 +491,56 @@ test_link(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* It spoke, did not read, and ended; the next word to it fails. */
+static void
+last_word(bool unread, bool write_first, bool held)
+{
+	static const uint8_t word[] = {0, 0, 0, 4, 0, IPC_VERSION, 0, 0};
+	struct peer p = {.fd = -1};
+	uv_loop_t loop;
+	int pair[2];
+
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(uv_loop_init(&loop), 0);
+	p.link = ipc_new(&loop, pair[0], on_frame, on_closed, &p);
+	if (held)
+		ipc_hold(p.link, true);
+	if (unread) {
+		ipc_send(p.link, 7, view_text("x"));
+		ipc_flush(p.link);
+	}
+	assert_int_equal(write(pair[1], word, sizeof word), sizeof word);
+	assert_int_equal(close(pair[1]), 0);
+	if (write_first) {
+		ipc_send(p.link, 7, view_text("y"));
+		ipc_flush(p.link);
+		assert_false(p.closed);
+		ipc_send_fd(p.link, 7, view_text("z"), STDERR_FILENO);
+		assert_int_equal(ipc_queued(p.link), 0);
+	}
+	if (held) {
+		for (int i = 0; i < 5; i++)
+			(void)uv_run(&loop, UV_RUN_NOWAIT);
+		assert_int_equal(p.frames, 0);
+		ipc_hold(p.link, false);
+	}
+	for (int i = 0; i < 100 && !p.closed; i++)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(p.frames, 1);
+	assert_true(p.closed);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void
+test_link_gives_the_last_word(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 8; i++)
+		last_word((i & 1) != 0, (i & 2) != 0, (i & 4) != 0);
+}
+
 /* A child that is started before the copy is sent must not inherit it. */
 static void
 test_link_descriptor_is_not_inherited(void **state)
@@ -615,6 +665,7 @@ main(void)
 	    cmocka_unit_test(test_frames_in_pieces),
 	    cmocka_unit_test(test_frames_refused),
 	    cmocka_unit_test(test_link),
+	    cmocka_unit_test(test_link_gives_the_last_word),
 	    cmocka_unit_test(test_link_descriptor_is_not_inherited),
 	    cmocka_unit_test(test_log_never_waits),
 	};
