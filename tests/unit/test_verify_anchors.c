@@ -273,6 +273,8 @@ test_breaches(void **state)
 		.sql = "UPDATE stamp SET token=x'3000';"},
 	    {ANCHORS, -1, "size 5: time-stamped, but there is no such",
 		.sql = "UPDATE stamp SET size=5;"},
+	    {ANCHORS, -1, "size 0: a row has no size or no time",
+		.sql = "UPDATE stamp SET at=NULL;"},
 	    {ANCHORS, WITNESSED, NOT_THERE, .sql = "DELETE FROM cosig;"},
 	    {ANCHORS, TIMED, NOT_THERE, .longer = true},
 	    {ANCHORS, TIMED, NOT_THERE, .sql = "DELETE FROM stamp;"},

@@ -420,6 +420,15 @@ test_xml_forged(void **in)
 	    {"</c:record>", "</c:record><c:part/>", 0, "file", -1, "not its"},
 	    {"</Messages>", "</Messages><Messages/>", 0, "rendering", -1,
 		"out of order"},
+	    {"kind=\"3\"", "kind=\"3\" name=\"join\"", 0, "rendering", 3,
+		"not named by its kind"},
+	    {"<Conversations ", "<Conversations xmlns=\"urn:x\" ", 0, "file",
+		-1, "root element is not Conversations"},
+	    {"</Messages>",
+		"<a><a><a><a><a><a/></a></a></a></a></a></Messages>", 0, "file",
+		-1, "nested too deep"},
+	    {"</Conversation>", "</Conversatiom>", 0, "file", -1,
+		"not well-formed XML"},
 	};
 	struct state *s = *in;
 	char path[160];

@@ -483,6 +483,93 @@ purge_sound(struct fix *f)
 	fix_purge(f, 1, 0, 2, "records:4");
 }
 
+static void
+seal(struct fix *f, unsigned records, const char *fields)
+{
+	while (f->n < records - 1)
+		fix_beat(f);
+	fix_control(f, 136, "%s", fields);
+}
+
+static void
+seal_of_no_file(struct fix *f)
+{
+	seal(f, 256, "segment 1\nfirst 0\ncount 256\n");
+}
+
+static void
+seal_from_elsewhere(struct fix *f)
+{
+	seal(f, 256, "segment 0\nfirst 1\ncount 255\n");
+}
+
+static void
+seal_miscounted(struct fix *f)
+{
+	seal(f, 256, "segment 0\nfirst 0\ncount 255\n");
+}
+
+static void
+seal_too_early(struct fix *f)
+{
+	seal(f, 255, "segment 0\nfirst 0\ncount 255\n");
+}
+
+static void
+seal_twice(struct fix *f)
+{
+	seal(f, 256, "segment 0\nfirst 0\ncount 256\n");
+	seal(f, 512, "segment 0\nfirst 0\ncount 512\n");
+}
+
+static void
+key_before_all(struct fix *f)
+{
+	free(f->rec[0].leaf);
+	f->n = 0;
+	fix_control(f, 135,
+	    "epoch 1\nvkey %s\nnext " FIX_NEXT "\nreason daily\nclean yes\n",
+	    f->vkey);
+}
+
+static void
+hold_of_no_selector(struct fix *f)
+{
+	fix_control(f, 138, "hold 1\nmatter m\nselector eA==\nby uid:4\n");
+}
+
+/* Each field of a policy has its own form. */
+static void
+policies_malformed(struct fix *f)
+{
+	static const char *const rest[] = {
+	    "approvals 3\nquorum 0\nwitnesses -\nstamp no\nclasses -\n",
+	    "approvals 0\nquorum x\nwitnesses -\nstamp no\nclasses -\n",
+	    "approvals 0\nquorum 0\nwitnesses w\nstamp no\nclasses -\n",
+	    "approvals 0\nquorum 0\nwitnesses -\nstamp on\nclasses -\n",
+	    "approvals 0\nquorum 0\nwitnesses -\nstamp no\nclasses 00\n",
+	};
+
+	for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++)
+		fix_control(f, 134, "required records\nafter 0\n%s", rest[i]);
+	fix_control(f, 134, "required records\nafter -2\n" POLICY_REST);
+}
+
+static void
+payload_below_all(struct fix *f)
+{
+	buf_put_text(
+	    &f->sql, "INSERT INTO body VALUES(-1, zeroblob(32), x'7b7d');");
+}
+
+static void
+tile_cut_short(struct fix *f)
+{
+	while (f->n < 256)
+		fix_beat(f);
+	buf_put_text(&f->sql, "UPDATE tile SET data=zeroblob(8160);");
+}
+
 /* Of neither text nor tile nobody knows the hash: no root can be made. */
 static void
 record_of_no_tile(struct fix *f)
@@ -552,6 +639,17 @@ test_stories(void **in)
 	run_story(not_json, "payloads", 1, "JSON");
 	run_story(time_back, "time", 2, "not after");
 	run_story(time_held, "time", 1, "held back");
+	run_story(seal_of_no_file, "control", 255, "seal does not end");
+	run_story(seal_from_elsewhere, "control", 255, "seal does not end");
+	run_story(seal_miscounted, "control", 255, "seal does not end");
+	run_story(seal_too_early, "control", 254, "seal does not end");
+	run_story(seal_twice, "control", 511, "seal does not end");
+	run_story(key_before_all, "epochs", 0, "without an open record");
+	run_story(hold_of_no_selector, "control", 1, "malformed");
+	for (int64_t i = 1; i <= 6; i++)
+		run_story(policies_malformed, "control", i, "malformed");
+	run_story(payload_below_all, "completeness", -1, "payload row -1");
+	run_story(tile_cut_short, "tiles", 0, "tile 0/0 is not of 8192 bytes");
 	run_story(record_of_no_tile, "roots", -1,
 	    "the root that the stored checkpoint states for size 3 cannot be");
 }

@@ -344,6 +344,22 @@ what_was_changed_is_named(void **state)
 	}
 }
 
+static void
+files_that_do_not_fit(void **state)
+{
+	static const unsigned second = 1, twice[] = {2, 2};
+	struct story s;
+
+	(void)state;
+	begin(&s, SMALL);
+	assert_found(run_some(&s, twice, 2, false), "file", -1,
+	    "segment 2 is there twice");
+	change(s.path[1], "DELETE FROM tile WHERE idx = 1");
+	assert_found(run_some(&s, &second, 1, false), "tiles", -1,
+	    "tiles of the records before it are missing");
+	end_segments(&s.f);
+}
+
 static unsigned
 count_bytes(const char *path, const char *suffix, const char *needle)
 {
@@ -561,6 +577,7 @@ main(void)
 	    cmocka_unit_test(files_that_are_missing),
 	    cmocka_unit_test(files_that_are_swapped),
 	    cmocka_unit_test(what_was_changed_is_named),
+	    cmocka_unit_test(files_that_do_not_fit),
 	    cmocka_unit_test(purges_in_sealed_files),
 	    cmocka_unit_test(anchors_of_earlier_purges),
 	    cmocka_unit_test(cosignatures_in_two_files),
