@@ -40,15 +40,21 @@ finding(struct certificate *c, const char *why)
 	verify_report_finding(c->r, VERIFY_PURGES, verify_nowhere(), "%s", why);
 }
 
+/* Whose checkpoint the proof leads to: the first tells, others must agree. */
 static void
-take_origin(struct certificate *c, struct view text)
+check_origin(struct certificate *c, struct view text)
 {
 	struct verify_note note;
 	const char *why;
 	unsigned line;
 
-	if (verify_note_parse(text, &note, &line, &why))
+	if (!verify_note_parse(text, &note, &line, &why))
+		return; /* said */
+	if (c->count == 0)
 		memcpy(c->origin, note.origin.p, note.origin.n);
+	else if (!view_is(note.origin, c->origin))
+		finding(
+		    c, "a proof in it is of another journal than the first");
 }
 
 /* False when there are too many. */
@@ -65,8 +71,8 @@ take_proof(struct certificate *c, struct view text)
 		verify_proof_release(&x->proof);
 		return true;
 	}
-	if (c->count++ == 0)
-		take_origin(c, x->proof.note);
+	check_origin(c, x->proof.note);
+	c->count++;
 	return true;
 }
 
@@ -206,20 +212,13 @@ check_files(struct certificate *c, const struct verify_leaf *ack)
 }
 
 static void
-check_ack(
-    struct certificate *c, const struct verify_leaf *purge, struct view item)
+check_ack(struct certificate *c, const struct verify_leaf *purge,
+    struct view name, struct view seq)
 {
-	const uint8_t *colon = memchr(item.p, ':', item.n);
-	const struct verify_leaf *ack;
-	struct view name = item, seq, v;
+	const struct verify_leaf *ack =
+	    find(c, seq, VERIFY_KIND_ACK, "acknowledgement");
+	struct view v;
 
-	if (colon == NULL) {
-		finding(c, "the purge's acknowledgements are malformed");
-		return;
-	}
-	name.n = (size_t)(colon - item.p);
-	seq = view_of(colon + 1, item.n - name.n - 1);
-	ack = find(c, seq, VERIFY_KIND_ACK, "acknowledgement");
 	if (ack == NULL)
 		return;
 	v = value(ack, "adapter");
@@ -255,7 +254,8 @@ check_acks(struct certificate *c, const struct verify_leaf *purge,
 			    "each adapter that the policy requires");
 			return;
 		}
-		check_ack(c, purge, ack);
+		check_ack(c, purge, name,
+		    view_of(ack.p + name.n + 1, ack.n - name.n - 1));
 	}
 }
 

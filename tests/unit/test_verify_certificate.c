@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "export/verify_certificate.h"
-#include "tests/unit/verify_fixture.h"
+#include "tests/unit/verify_proofs.h"
 #include "tests/unit/verify_run.h"
 
 #define SHA "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -30,17 +30,17 @@ static const struct {
 	unsigned kind;
 	const char *fields;
 } records[] = {
-    [1] = {134, "required records,vault\nafter 60\n" POLICY_REST_2},
+    [1] = {134, "required records,archive\nafter 60\n" POLICY_REST_2},
     [4] = {130, ACK("records")},
-    [5] = {130, ACK("vault")},
+    [5] = {130, ACK("archive")},
     [6] = {145, "below 4\nby uid:4\n"},
     [7] = {145, "below 5\nby uid:5\n"},
     [PURGE] = {131,
 	"purge 1\nfirst 2\nlast 3\ncount 2\nranges 2-3\nleaves " SHA
-	"\nacks records:4,vault:5\nheld 0\nhold -\napprovals 6,7\nanchor -\n"
+	"\nacks records:4,archive:5\nheld 0\nhold -\napprovals 6,7\nanchor -\n"
 	"policy 1\n"},
-    [9] = {134, "required records,vault\nafter 60\n" POLICY_REST_2},
-    [10] = {130, ACK("vault")},
+    [9] = {134, "required records,archive\nafter 60\n" POLICY_REST_2},
+    [10] = {130, ACK("archive")},
     [11] = {145, "below 5\nby uid:5\n"},
     [12] = {138, "hold 1\nmatter m\nselector " COMMITMENT "\nby uid:4\n"},
 };
@@ -70,48 +70,6 @@ put_fields(struct fix *f, const struct breach *b)
 	    fields, b->to, at + strlen(b->from));
 }
 
-/* RFC 6962 section 2.1.1, of the record m of n from first on. */
-static void
-put_path(struct buf *out, const struct fix *f, uint64_t m, uint64_t first,
-    uint64_t n)
-{
-	uint64_t k = 1;
-	uint8_t hash[32];
-	bool left;
-
-	if (n == 1)
-		return;
-	while (k * 2 < n)
-		k *= 2;
-	left = m < k;
-	put_path(out, f, left ? m : m - k, left ? first : first + k,
-	    left ? k : n - k);
-	fix_mth(f, left ? first + k : first, left ? n - k : k, hash);
-	text_put_base64(out, hash, sizeof(hash));
-	buf_put_text(out, "\n");
-}
-
-static void
-put_proof(struct buf *out, const struct fix *f, uint64_t seq)
-{
-	struct buf record, note;
-
-	buf_init(&record);
-	buf_init(&note);
-	buf_put_text(&record, "record/1\nleaf ");
-	text_put_base64(&record, f->rec[seq].leaf, strlen(f->rec[seq].leaf));
-	buf_put_text(&record, "\n");
-	buf_put_text(out, "c2sp.org/tlog-proof@v1\nextra ");
-	text_put_base64(out, record.data, record.len);
-	buf_printf(out, "\nindex %" PRIu64 "\n", seq);
-	put_path(out, f, seq, 0, f->n);
-	fix_note(f, f->n, &note);
-	buf_put_text(out, "\n");
-	buf_put_view(out, buf_view(&note));
-	buf_release(&record);
-	buf_release(&note);
-}
-
 /* Proofs of the purge and of all others, as text or as JSON. */
 static void
 put_certificate(
@@ -130,7 +88,7 @@ put_certificate(
 		if (seq == without || (i != 0 && seq == PURGE))
 			continue;
 		buf_clear(&proof);
-		put_proof(&proof, f, seq);
+		fix_proof(&proof, f, seq);
 		buf_put_text(out, "\n");
 		buf_put_view(out, buf_view(&proof));
 		assert_int_equal(
@@ -151,22 +109,40 @@ put_certificate(
 	buf_release(&proof);
 }
 
+/* The key of that journal, and those that were given beside it. */
+static struct verify_key
+key_of(const struct fix *f, const struct verify_key *more)
+{
+	struct verify_key key = {.more = more};
+	uint8_t hash[32];
+	struct buf b;
+
+	snprintf(key.name, sizeof(key.name), "%s", f->origin);
+	memcpy(key.public, f->public, sizeof(key.public));
+	buf_init(&b);
+	buf_printf(&b, "%s\n", f->origin);
+	buf_put_u8(&b, 1);
+	buf_put(&b, f->public, sizeof(f->public));
+	crypto_sha256(b.data, b.len, hash);
+	memcpy(key.id, hash, sizeof(key.id));
+	buf_release(&b);
+	return key;
+}
+
 static json_t *
-judge(struct view text, const char *vkey, const struct verify_archive *archive)
+judge(struct view text, const struct verify_key *key,
+    const struct verify_archive *archive)
 {
 	struct verify_report *r = verify_report_new();
 	char path[] = "/tmp/chancery-certificate-XXXXXX";
 	int fd = mkstemp(path);
-	struct verify_key key;
-	const char *why;
 	struct buf b;
 	json_t *o;
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text.p, text.n), text.n);
 	assert_int_equal(close(fd), 0);
-	assert_true(verify_key_parse(view_text(vkey), &key, &why));
-	verify_certificate_run(path, &key, archive, archive != NULL, r);
+	verify_certificate_run(path, key, archive, archive != NULL, r);
 	assert_int_equal(unlink(path), 0);
 	buf_init(&b);
 	assert_true(verify_report_json(r, &b));
@@ -192,16 +168,18 @@ tell(struct fix *f, const struct breach *b)
 static void
 run(const struct breach *b)
 {
+	struct verify_key key;
 	struct fix f;
 
 	tell(&f, b);
+	key = key_of(&f, NULL);
 	for (unsigned json = 0; json < 2; json++) {
 		struct buf text;
 		json_t *o;
 
 		buf_init(&text);
 		put_certificate(&text, &f, b->without, json == 1);
-		o = judge(buf_view(&text), f.vkey, NULL);
+		o = judge(buf_view(&text), &key, NULL);
 		if (b->finding == NULL ? run_status(o) != 0
 				       : run_status(o) != 1 ||
 			    !run_found(o, "purges", -1, b->finding)) {
@@ -241,13 +219,16 @@ rules(void **state)
 	    {PURGE, "policy 1", "policy 4", NONE, "the policy record 4 that"},
 	    {4, "state stored", "state accepted", NONE, release},
 	    {5, "last 3", "last 2", NONE, release},
-	    {PURGE, "vault:5", "vault:4", NONE, release},
-	    {PURGE, "vault:5", "vault:10", NONE, release},
-	    {PURGE, "vault:5", "vault:6", NONE,
+	    {PURGE, "archive:5", "archive:4", NONE, release},
+	    {PURGE, "archive:5", "archive:10", NONE, release},
+	    {PURGE, "archive:5", "archive:6", NONE,
 		"the acknowledgement record 6 that"},
-	    {PURGE, "records:4,vault:5", "records:4", NONE, each},
-	    {PURGE, "records:4,vault:5", "vault:5,records:4", NONE, each},
-	    {PURGE, "records:4,vault:5", "-", NONE, each},
+	    {PURGE, "records:4,archive:5", "records:4", NONE, each},
+	    {PURGE, "records:4,archive:5", "archive:5,records:4", NONE, each},
+	    {5, "adapter archive", "adapter arch", NONE, release},
+	    {PURGE, "records:4,archive:5", "-", NONE, each},
+	    {PURGE, "records:4", "recordz:4", NONE, each},
+	    {PURGE, "records:4", "records14", NONE, each},
 	    {PURGE, "approvals 6,7", "approvals 6", NONE, number},
 	    {PURGE, "approvals 6,7", "approvals -", NONE, number},
 	    {PURGE, "approvals 6,7", "approvals 6,11", NONE, approval},
@@ -284,12 +265,14 @@ files(void **state)
 	    .first = 0,
 	    .last = 3,
 	    .bytes = 9};
+	struct verify_key key;
 	struct buf text;
 	struct fix f;
 
 	(void)state;
 	assert_true(text_get_hex(view_text(SHA), sound.sha256, 32));
 	tell(&f, &none);
+	key = key_of(&f, NULL);
 	buf_init(&text);
 	put_certificate(&text, &f, NONE, false);
 	for (unsigned i = 0; i < 8; i++) {
@@ -303,7 +286,7 @@ files(void **state)
 		a.batch += i == 5;
 		a.adapter[0] ^= i == 6;
 		a.origin[0] ^= i == 7;
-		o = judge(buf_view(&text), f.vkey, &a);
+		o = judge(buf_view(&text), &key, &a);
 		if (run_found(o, "acks", 4, words) != (i >= 1 && i <= 4) ||
 		    run_noted(o, absent) != (i == 5 || i == 6) ||
 		    run_status(o) != (i < 7)) {
@@ -316,6 +299,92 @@ files(void **state)
 	fix_free(&f);
 }
 
+/* The text with `to` in the place of what is from there to its end of line. */
+static void
+judge_with(const struct buf *text, const struct verify_key *key,
+    const char *from, const char *to, const char *finding)
+{
+	const uint8_t *at = memmem(text->data, text->len, from, strlen(from)),
+		      *end;
+	struct buf other;
+	json_t *o;
+
+	assert_non_null(at);
+	end = memchr(at, '\n', text->len - (size_t)(at - text->data));
+	buf_init(&other);
+	buf_put(&other, text->data, (size_t)(at - text->data));
+	buf_put_text(&other, to);
+	buf_put(&other, end + 1, text->len - (size_t)(end + 1 - text->data));
+	o = judge(buf_view(&other), key, NULL);
+	if (!run_found(o, "file", -1, finding)) {
+		run_print(o);
+		fail_msg("expected: %s", finding);
+	}
+	json_decref(o);
+	buf_release(&other);
+}
+
+static void
+form(void **state)
+{
+	static const struct breach none = {NONE, NULL, NULL, NONE, NULL};
+	struct verify_key key;
+	struct buf text;
+	struct fix f;
+	json_t *o;
+
+	(void)state;
+	tell(&f, &none);
+	key = key_of(&f, NULL);
+	buf_init(&text);
+	put_certificate(&text, &f, NONE, false);
+	judge_with(&text, &key, "index 8", "index x\n",
+	    "a proof in it: index malformed");
+	judge_with(
+	    &text, &key, "extra ", "", "a proof in it carries no record");
+	for (unsigned i = 0; i < 1000; i++) {
+		buf_put_text(&text, "\n");
+		fix_proof(&text, &f, PURGE);
+	}
+	o = judge(buf_view(&text), &key, NULL);
+	assert_true(run_found(o, "purges", -1, "too many proofs"));
+	json_decref(o);
+	buf_release(&text);
+	fix_free(&f);
+}
+
+/* Whose key is given as well: its policy is not that of the purge. */
+static void
+record_of_another_journal(void **state)
+{
+	static const struct breach none = {NONE, NULL, NULL, NONE, NULL};
+	struct verify_key key, other;
+	struct buf text;
+	struct fix f, g;
+	json_t *o;
+
+	(void)state;
+	tell(&f, &none);
+	tell(&g, &none);
+	snprintf(g.origin, sizeof(g.origin), "example.org/journal/0a1b2c3d");
+	other = key_of(&g, NULL);
+	key = key_of(&f, &other);
+	buf_init(&text);
+	put_certificate(&text, &f, 1, false);
+	buf_put_text(&text, "\n");
+	fix_proof(&text, &g, 1);
+	o = judge(buf_view(&text), &key, NULL);
+	if (run_status(o) != 1 ||
+	    !run_found(o, "purges", -1, "another journal"))
+		run_print(o);
+	assert_int_equal(run_status(o), 1);
+	assert_true(run_found(o, "purges", -1, "another journal"));
+	json_decref(o);
+	buf_release(&text);
+	fix_free(&f);
+	fix_free(&g);
+}
+
 int
 main(void)
 {
@@ -323,6 +392,8 @@ main(void)
 	    cmocka_unit_test(sound),
 	    cmocka_unit_test(rules),
 	    cmocka_unit_test(files),
+	    cmocka_unit_test(form),
+	    cmocka_unit_test(record_of_another_journal),
 	};
 
 	crypto_init();

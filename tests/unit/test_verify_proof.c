@@ -18,6 +18,7 @@
 #include "base/crypto.h"
 
 #include "export/verify_proof.h"
+#include "tests/unit/verify_proofs.h"
 
 #define GOLDEN "tests/golden/journal/"
 
@@ -217,6 +218,44 @@ bad(void **state)
 	none_holds(later, &later_key);
 }
 
+/* What the leaf commits to, and no payload of the record's kind. */
+static void
+payloads(void **state)
+{
+	static const struct {
+		const char *envelope, *finding;
+	} all[] = {
+	    {"{\"v\":1,\"type\":\"leave\"}", NULL},
+	    {"{\"v\":1,\"type\":\"join\"}", "payload type is not that"},
+	    {"{\"v\":1}", "payload type is not that"},
+	    {"{\"v\":1", "not one compact JSON object"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct verify_key own;
+		const char *why;
+		struct buf text;
+		struct fix f;
+		char *said;
+		int status;
+
+		fix_init(&f, 7);
+		fix_open(&f);
+		fix_event(&f, 2, all[i].envelope, NULL);
+		assert_true(verify_key_parse(view_text(f.vkey), &own, &why));
+		buf_init(&text);
+		fix_proof(&text, &f, 1);
+		said = report(buf_view(&text), &own, &status);
+		assert_int_equal(status, all[i].finding != NULL);
+		assert_non_null(strstr(
+		    said, all[i].finding == NULL ? "shown: " : all[i].finding));
+		free(said);
+		buf_release(&text);
+		fix_free(&f);
+	}
+}
+
 int
 main(void)
 {
@@ -226,6 +265,7 @@ main(void)
 	    cmocka_unit_test(later_in_words),
 	    cmocka_unit_test(without_key),
 	    cmocka_unit_test(bad),
+	    cmocka_unit_test(payloads),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);
