@@ -1,5 +1,6 @@
 /* Cosignatures, time-stamps and what names them, sound but for one thing. */
 
+#include "export/verify_anchors.h"
 #include "tests/unit/verify_story.h"
 
 #define TIME 1795335000
@@ -248,6 +249,11 @@ story(struct fix *f)
 #define NOT_THERE "what this anchor record tells of is not there"
 #define ROW(words) "checkpoint of size 6: " words
 
+#define MALFORMED ROW("a cosignature line is malformed")
+#define LINE(from, to)                                                         \
+	"UPDATE cosig SET line=CAST(replace(CAST(line AS TEXT)," from "," to   \
+	") AS BLOB);"
+
 static void
 test_sound(void **state)
 {
@@ -265,8 +271,14 @@ test_breaches(void **state)
 		.sql = "UPDATE cosig SET at=at+1;"},
 	    {ANCHORS, -1, ROW("name and time of a cosignature are not"),
 		.sql = "UPDATE cosig SET name='b.example';"},
-	    {ANCHORS, -1, ROW("a cosignature line is malformed"),
-		.sql = "UPDATE cosig SET line=x'00';"},
+	    {ANCHORS, -1, ROW("name and time of a cosignature are not"),
+		.sql = "UPDATE cosig SET name='a.example2';"},
+	    {ANCHORS, -1, MALFORMED, .sql = "UPDATE cosig SET line=x'00';"},
+	    {ANCHORS, -1, MALFORMED, .sql = LINE("'\u2014 '", "'----'")},
+	    {ANCHORS, -1, MALFORMED, .sql = LINE("char(10)", "'x'")},
+	    {ANCHORS, -1, MALFORMED, .sql = LINE("'example '", "'examplex'")},
+	    {ANCHORS, -1, MALFORMED,
+		.sql = LINE("'.'", "' '") "UPDATE cosig SET name='a example';"},
 	    {ANCHORS, -1, "size 5: cosigned, but there is no such checkpoint",
 		.sql = "UPDATE cosig SET size=5;"},
 	    {ANCHORS, -1, ROW("its time-stamp is not of this checkpoint"),
@@ -358,12 +370,40 @@ test_given(void **state)
 	witness_free(&a);
 }
 
+/* Each byte of a witness's key counts, and its length. */
+static void
+test_keys(void **state)
+{
+	struct witness w;
+	const char *why;
+	struct buf b;
+
+	(void)state;
+	witness_init(&w, "a.example", 3);
+	buf_init(&b);
+	for (size_t i = 0; i < w.vkey.len; i++) {
+		buf_clear(&b);
+		buf_put_view(&b, buf_view(&w.vkey));
+		b.data[i] ^= 1;
+		if (verify_anchors_trust(buf_view(&b), &why))
+			fail_msg("taken: %s", buf_text(&b));
+		assert_false(
+		    verify_anchors_trust(view_of(w.vkey.data, i), &why));
+	}
+	assert_true(verify_anchors_trust(buf_view(&w.vkey), &why));
+	buf_release(&b);
+	witness_free(&w);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_sound), cmocka_unit_test(test_breaches),
-	    cmocka_unit_test(test_given), /* the last: the key stays */
+	    cmocka_unit_test(test_sound),
+	    cmocka_unit_test(test_breaches),
+	    /* The last ones: their keys stay. */
+	    cmocka_unit_test(test_given),
+	    cmocka_unit_test(test_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

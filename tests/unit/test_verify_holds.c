@@ -95,6 +95,12 @@ held_by_a_name(struct fix *f)
 }
 
 static void
+held_by_a_group(struct fix *f)
+{
+	fix_hold(f, 1, "gid:4");
+}
+
+static void
 released_by_a_name(struct fix *f)
 {
 	fix_hold(f, 1, "uid:4");
@@ -160,6 +166,35 @@ no_row(struct fix *f)
 }
 
 static void
+row_of_another_record(struct fix *f)
+{
+	fix_hold(f, 1, "uid:4");
+	buf_put_text(&f->sql, "UPDATE hold SET seq=seq+1;");
+}
+
+static void
+row_of_no_record(struct fix *f)
+{
+	buf_put_text(&f->sql,
+	    "INSERT INTO hold VALUES(1,1,NULL,NULL,NULL,NULL,NULL,NULL,NULL);");
+}
+
+/* Not NULL: who asks so takes it for released. */
+static void
+released_by_0(struct fix *f)
+{
+	fix_hold(f, 1, "uid:4");
+	buf_put_text(&f->sql, "UPDATE hold SET released=0;");
+}
+
+static void
+released_before_it_was(struct fix *f)
+{
+	fix_hold(f, 1, "uid:4");
+	fix_release(f, 2, "uid:4");
+}
+
+static void
 approved_ahead(struct fix *f)
 {
 	approve(f, 2, "uid:4");
@@ -220,6 +255,7 @@ test_broken(void **in)
 	run_story(wrong_hold, "purges", 6, "newest hold");
 	run_story(old_hold, "purges", 7, "newest hold");
 	run_story(held_by_a_name, "control", 1, "value malformed");
+	run_story(held_by_a_group, "control", 1, "value malformed");
 	run_story(released_by_a_name, "control", 2, "value malformed");
 	run_story(approved_by_a_name, "control", 1, "value malformed");
 	run_story(hold_skips, "control", 1, "not the next");
@@ -229,6 +265,10 @@ test_broken(void **in)
 	run_story(other_column, "tables", 1, "commits to");
 	run_story(released_in_table, "tables", 1, "commits to");
 	run_story(no_row, "tables", 1, "no row");
+	run_story(row_of_another_record, "tables", 1, "commits to");
+	run_story(row_of_no_record, "tables", -1, "commits to");
+	run_story(released_by_0, "tables", 1, "commits to");
+	run_story(released_before_it_was, "control", 2, "is not there");
 	run_story(approved_ahead, "control", 1, "come after it");
 	run_story(one_person, "purges", 7, "different persons");
 	run_story(too_low, "purges", 6, "different persons");

@@ -36,6 +36,43 @@ purge_beyond(struct fix *f)
 }
 
 static void
+purge_of_no_policy(struct fix *f)
+{
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 1);
+	fix_ack(f, "records", 1, 0, 1, "l", sha, 1);
+	fix_purge(f, 1, 0, 1, "records:3");
+}
+
+/* Of one record: "1" is what it should say. */
+static void
+purge_of_one_to_itself(struct fix *f)
+{
+	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 2);
+	fix_ack(f, "records", 1, 0, 2, "l", sha, 1);
+	fix_purge(f, 1, 2, 2, "records:4");
+}
+
+static void
+purge_of_no_numbers(struct fix *f)
+{
+	static const char *const numbers[] = {"held x\nhold -\napprovals -\n"
+					      "anchor -\npolicy 0\n",
+	    "held 0\nhold -\napprovals -\nanchor -\npolicy x\n"};
+
+	for (size_t i = 0; i < 2; i++)
+		fix_control(f, 131,
+		    "purge 1\nfirst 0\nlast 0\ncount 0\nranges 0\nleaves %s"
+		    "\nacks -\n%s",
+		    sha, numbers[i]);
+	fix_control(f, 131,
+	    "purge 1\nfirst 0\nlast 0\ncount 0\nranges 0\nleaves 00\n"
+	    "acks -\nheld 0\nhold -\napprovals -\nanchor -\npolicy 0\n");
+}
+
+static void
 purge_never(struct fix *f)
 {
 	fix_control(f, 134, "required records\nafter -1\n" POLICY_REST);
@@ -581,6 +618,17 @@ record_of_no_tile(struct fix *f)
 	buf_put_text(&f->sql, "DELETE FROM leaf WHERE seq=1;");
 }
 
+/* Of what is stored nowhere, and of what did not come. */
+static void
+anchors_of_nothing(struct fix *f)
+{
+	fix_control(f, 141,
+	    "what syslog\nname s\nstate ok\nsize 1\ntime 5\nsha256 -\n");
+	fix_control(f, 141,
+	    "what witness\nname w\nstate failed\nsize 1\ntime 0\n"
+	    "sha256 -\n");
+}
+
 /* The same kind of story without a breach. */
 static void
 test_rule_kept(void **in)
@@ -588,6 +636,7 @@ test_rule_kept(void **in)
 	(void)in;
 	run_story(purge_sound, NULL, -1, NULL);
 	run_story(conflicts, NULL, -1, NULL);
+	run_story(anchors_of_nothing, NULL, -1, NULL);
 }
 
 static void
@@ -596,6 +645,10 @@ test_stories(void **in)
 	(void)in;
 	run_story(purge_unacked, "purges", 6, "adapter xml had not");
 	run_story(purge_beyond, "purges", 6, "had not stored");
+	run_story(purge_of_no_policy, "purges", 4, "no adapter was required");
+	run_story(purge_of_one_to_itself, "purges", 5, "malformed");
+	for (int64_t i = 1; i <= 3; i++)
+		run_story(purge_of_no_numbers, "control", i, "malformed");
 	run_story(purge_never, "purges", 5, "never to purge");
 	run_story(purge_early, "purges", 5, "3600 s");
 	run_story(purge_wrong_ack, "purges", 5, "youngest");
