@@ -198,12 +198,6 @@ put_record(struct scan *s, unsigned kind, uint64_t wanted, uint64_t from,
 	return r;
 }
 
-int
-chain_put_link(struct scan *s, uint64_t seq, struct buf *out)
-{
-	return put_record(s, EVENT_KEY, seq, seq + 1, out);
-}
-
 /*
  * Numbers of the key records, newest first, 8 bytes each, down to the epoch
  * that the chain begins with: that of the vkey, or 0.
@@ -276,7 +270,7 @@ chain_put(struct scan *s, uint64_t size, const char *vkey, struct buf *out)
 		uint64_t seq;
 
 		memcpy(&seq, list.data + at - sizeof seq, sizeof seq);
-		r = chain_put_link(s, seq, out);
+		r = put_record(s, EVENT_KEY, seq, seq + 1, out);
 	}
 	if (r == 0 && (list.failed || out->failed))
 		r = scan_fail(s, "out of memory");

@@ -33,7 +33,5 @@ int chain_genesis(struct scan *s, struct chain_epoch *out, struct buf *vkey);
  * is given, and one for each key record after it.
  */
 int chain_put(struct scan *s, uint64_t size, const char *vkey, struct buf *out);
-/* Appends the block of one key record alone: what an /add-key carries. */
-int chain_put_link(struct scan *s, uint64_t seq, struct buf *out);
 
 #endif

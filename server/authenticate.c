@@ -19,8 +19,9 @@ identity_release(struct identity *i)
 	i->user = i->name = NULL;
 }
 
-bool
-authenticate_is_ms(const struct head *h)
+/* Does the client show by its header fields that it is SIPE or Lync? */
+static bool
+is_ms(const struct head *h)
 {
 	return head_has(h, HEAD_KEEP_ALIVE) ||
 	    head_lists(h, HEAD_SUPPORTED, "msrtc-event-categories");
@@ -72,8 +73,8 @@ challenge(struct sip *s, const struct head *h, struct request *r, bool stale)
 	buf_init(&host);
 	conn_put_remote_host(r->conn, &host);
 	b = request_begin(r, 407, NULL);
-	digest_challenge(&s->digest, buf_view(&host), sip_now_s(s), stale,
-	    authenticate_is_ms(h), b);
+	digest_challenge(
+	    &s->digest, buf_view(&host), sip_now_s(s), stale, is_ms(h), b);
 	buf_release(&host);
 	request_end(r, NULL, view_of("", 0));
 }
@@ -129,7 +130,7 @@ uri_fits(const struct head *h, const struct digest_credentials *c)
 	if (c->uri.n == h->uri.n && memcmp(c->uri.p, h->uri.p, h->uri.n) == 0)
 		return true;
 	if (view_is(c->uri, "(null)"))
-		return view_is(h->method, "REGISTER") && authenticate_is_ms(h);
+		return view_is(h->method, "REGISTER") && is_ms(h);
 	return same_target(c->uri, h->uri);
 }
 

@@ -24,8 +24,6 @@ bool authenticate(struct sip *s, struct conn *c, const struct head *h,
     struct request *r, struct identity *out);
 /* May be called twice. */
 void identity_release(struct identity *i);
-/* Does the client show by its header fields that it is SIPE or Lync? */
-bool authenticate_is_ms(const struct head *h);
 /* "sip:user@host" in lower case from a URI; NULL when it is no such URI. */
 char *authenticate_aor(struct view uri);
 

@@ -61,6 +61,7 @@ struct record {
 };
 
 static void check_store(struct record *r);
+static void touch(struct record *r);
 
 enum record_state
 record_state(const struct record *r)
@@ -234,7 +235,7 @@ advance(struct record *r, uint64_t seq)
 	store_set_applied(r->store, seq + 1);
 	if (seq >= r->next_seq)
 		r->next_seq = seq + 1;
-	record_touch(r);
+	touch(r);
 }
 
 void
@@ -437,7 +438,7 @@ on_purged(struct record *r, struct reader *in)
 	if (!reader_done(in) || !store_purge(r->store, seq, ranges))
 		return false;
 	r->wipe = true;
-	record_touch(r);
+	touch(r);
 	if (!store_failed(r->store)) /* else after its recovery */
 		ask_gone(r);
 	return true;
@@ -498,7 +499,7 @@ say_hello(struct record *r)
 	if (r->silent) {
 		log_error("chat.db cannot be synced");
 		set_why(r, view_text("chat.db cannot be written"));
-		record_touch(r);
+		touch(r);
 		return;
 	}
 	b = ipc_begin(r->link, WIRE_HELLO);
@@ -607,7 +608,7 @@ check_store(struct record *r)
 	r->live = false;
 	if (!uv_is_active((uv_handle_t *)&r->away))
 		wait_for_keeper(r);
-	record_touch(r);
+	touch(r);
 }
 
 static void
@@ -648,8 +649,9 @@ on_commit(uv_timer_t *timer)
 	start_sync(r);
 }
 
-void
-record_touch(struct record *r)
+/* chat.db has changes that are to be committed soon. */
+static void
+touch(struct record *r)
 {
 	if (!uv_is_active((uv_handle_t *)&r->commit))
 		uv_timer_start(&r->commit, on_commit, COMMIT_MS, COMMIT_MS);

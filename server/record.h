@@ -99,8 +99,6 @@ void record_drop_password(struct record *r);
 void record_refuse_all(struct record *r, const char *why);
 /* Gives what was handed over to the system, before the process ends. */
 void record_flush(struct record *r);
-/* chat.db has changes that are to be committed soon. */
-void record_touch(struct record *r);
 /* As of now. */
 void record_counters(const struct record *r, struct record_counters *out);
 /* Commits chat.db; no op may be under way. */

@@ -41,8 +41,9 @@ request_phrase(unsigned status)
 	return "Error";
 }
 
-void
-request_put_text(struct buf *b, const char *text)
+/* Text that is safe in a status line; control characters become blanks. */
+static void
+put_text(struct buf *b, const char *text)
 {
 	for (; *text != 0; text++)
 		buf_put_u8(b,
@@ -200,7 +201,7 @@ request_begin(struct request *r, unsigned status, const char *reason)
 	buf_put_text(b, "SIP/2.0 ");
 	buf_put_decimal(b, status);
 	buf_put_u8(b, ' ');
-	request_put_text(b, reason);
+	put_text(b, reason);
 	buf_put_text(b, "\r\n");
 	buf_put(b, r->text, r->to_end);
 	if (!r->tagged) {
@@ -212,6 +213,17 @@ request_begin(struct request *r, unsigned status, const char *reason)
 	if (status >= 400 && status != 407)
 		put_diagnostics(r, b, reason);
 	return b;
+}
+
+static void
+release(struct request *r)
+{
+	if (r->counted)
+		r->sip->inflight--;
+	if (r->transaction != NULL)
+		transaction_abandon(r->transaction);
+	conn_drop(r->conn);
+	free(r);
 }
 
 void
@@ -238,7 +250,7 @@ request_end(struct request *r, const char *type, struct view body)
 		buf_put_view(conn_begin(r->conn), buf_view(b));
 		conn_end(r->conn);
 	}
-	request_drop(r);
+	release(r);
 }
 
 void
@@ -265,15 +277,4 @@ const char *
 request_id(const struct request *r)
 {
 	return r->id;
-}
-
-void
-request_drop(struct request *r)
-{
-	if (r->counted)
-		r->sip->inflight--;
-	if (r->transaction != NULL)
-		transaction_abandon(r->transaction);
-	conn_drop(r->conn);
-	free(r);
 }

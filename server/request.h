@@ -45,11 +45,7 @@ void request_end(struct request *r, const char *type, struct view body);
 void request_reply(struct request *r, unsigned status, const char *reason);
 /* 503 with a Retry-After of so many seconds. */
 void request_retry(struct request *r, unsigned after_s, const char *reason);
-/* Frees it without an answer. */
-void request_drop(struct request *r);
 /* The registered phrase of a status (RFC 3261 section 21). */
 const char *request_phrase(unsigned status);
-/* Text that is safe in a status line; control characters become blanks. */
-void request_put_text(struct buf *b, const char *text);
 
 #endif
