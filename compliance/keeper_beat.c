@@ -81,7 +81,7 @@ tell_kept(struct keeper *k)
 {
 	struct buf *out;
 
-	if (k->server.link == NULL)
+	if (k->server.link == NULL || !k->drops.here)
 		return;
 	out = ipc_begin(k->server.link, WIRE_DROPS_KEPT);
 	buf_put_u64(out, k->drops.kept);
@@ -255,6 +255,7 @@ keeper_take_drops(struct keeper *k, struct view payload)
 	}
 	if (!reader_done(&r) || server == 0 || ref == 0)
 		return false;
+	d->here = true;
 	if (server == d->server && ref == d->kept) {
 		tell_kept(k);
 		return true;
@@ -288,6 +289,7 @@ keeper_server_lost(struct keeper *k)
 {
 	struct keeper_drops *d = &k->drops;
 
+	d->here = false;
 	if (d->heard_at == 0)
 		return;
 	if (d->lost.count++ == 0)

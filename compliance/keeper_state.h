@@ -73,6 +73,7 @@ struct keeper_drops {
 	uint32_t server;   /* which one told last; 0: none */
 	uint64_t ref;      /* and its frame */
 	uint64_t kept;     /* of the same server, the last on record */
+	bool here;         /* it told by the link that there is */
 	uint64_t heard_at; /* when one told or came last; 0: it said good-bye */
 	struct keeper_drop lost; /* time of which nobody can tell any more */
 	uint64_t queue; /* most events that waited since the last beat */

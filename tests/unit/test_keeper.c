@@ -228,6 +228,53 @@ a_lost_link_is_asked_for(void **state)
 	teardown(&f);
 }
 
+static void
+tell_drops(struct fixture *f, uint32_t server, uint64_t ref)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u32(&b, server);
+	buf_put_u64(&b, ref);
+	buf_put_u8(&b, WIRE_DROP_OVERLOAD);
+	buf_put_u64(&b, 1);
+	buf_put_u64(&b, 2);
+	buf_put_u64(&b, 3);
+	send_frame(f->server.fd, WIRE_DROPS, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+/* What a server told is no news to the one after it. */
+static void
+drops_are_confirmed_to_who_told_them(void **state)
+{
+	struct fixture f;
+	struct view payload;
+	uint16_t type;
+	uint64_t size;
+	bool writable;
+	struct reader r;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	tell_drops(&f, 7, 1);
+	end_close(&f.server);
+	assert_int_equal(hello(&f, 2, &writable, &size), 0);
+	wait_note(&f, 4); /* a drop record, and one that the server was away */
+	send_post(&f.server, 1, "{\"v\":1}");
+	do {
+		assert_int_equal(
+		    receive(&f.server, &type, &payload, WAIT_MS), 1);
+		assert_int_not_equal(type, WIRE_DROPS_KEPT);
+	} while (type != WIRE_RECEIPT);
+	/* The same server by a new link asks whether they came. */
+	tell_drops(&f, 7, 1);
+	r = expect(&f.server, WIRE_DROPS_KEPT);
+	assert_int_equal(reader_u64(&r), 1);
+	teardown(&f);
+}
+
 /* What was receipted is there after a kill; nothing is there twice. */
 static void
 receipts_survive_a_kill(void **state)
@@ -280,6 +327,7 @@ main(void)
 	    cmocka_unit_test(large_events),
 	    cmocka_unit_test(malformed_frames_end_the_link_only),
 	    cmocka_unit_test(a_lost_link_is_asked_for),
+	    cmocka_unit_test(drops_are_confirmed_to_who_told_them),
 	    cmocka_unit_test(receipts_survive_a_kill),
 	};
 
