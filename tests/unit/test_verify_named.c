@@ -164,6 +164,30 @@ only_at_the_record_that_names_it(void **state)
 	}
 }
 
+/* A token that the record names, and another checkpoint or none. */
+static void
+a_token_is_of_its_checkpoint(void **state)
+{
+	struct verify_named n = with(VERIFY_NAMED_TOKEN, &token);
+	struct fix_record saved = f.rec[STAMP];
+	struct buf leaf;
+	bool known;
+
+	(void)state;
+	assert_int_equal(judge(STAMP, &n, &key, &known), 1);
+	n.text[VERIFY_NAMED_NOTE] = buf_view(&note3);
+	assert_int_equal(judge(STAMP, &n, &key, &known), 0);
+	buf_init(&leaf);
+	buf_put_text(&leaf, saved.leaf);
+	memcpy(memmem(leaf.data, leaf.len, "size 3", 6), "size 7", 6);
+	f.rec[STAMP].leaf = view_dup(buf_view(&leaf));
+	n.text[VERIFY_NAMED_NOTE] = buf_view(&note7);
+	assert_int_equal(judge(STAMP, &n, &key, &known), 1);
+	free(f.rec[STAMP].leaf);
+	f.rec[STAMP] = saved;
+	buf_release(&leaf);
+}
+
 static void
 each_byte_counts(void **state)
 {
@@ -225,6 +249,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(only_at_the_record_that_names_it),
+	    cmocka_unit_test(a_token_is_of_its_checkpoint),
 	    cmocka_unit_test(each_byte_counts),
 	    cmocka_unit_test(keys_of_other_epochs),
 	};

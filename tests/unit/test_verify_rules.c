@@ -147,6 +147,35 @@ ack_before(struct fix *f)
 	fix_ack(f, "records", 2, 2, 2, "l", sha, 1);
 }
 
+/* Each word of an acknowledgement, after two that are right. */
+static void
+acks_malformed(struct fix *f)
+{
+	static const char *const words[] = {
+	    "first 1\nlast 1\nstate stored\nlocation l\nsha256 %s\nbytes 1\n"
+	    "readback yes\n",
+	    "first 0\nlast 0\nstate stored\nlocation l\nsha256 %s\nbytes 1\n"
+	    "readback yes\n",
+	    "first 0\nlast 1\nstate kept\nlocation l\nsha256 %s\nbytes 1\n"
+	    "readback yes\n",
+	    "first 0\nlast 1\nstate stored\nlocation l\nsha256 %s\nbytes 1\n"
+	    "readback ok\n",
+	    "first 0\nlast 1\nstate stored\nlocation l\nsha256 %.63s\nbytes 1\n"
+	    "readback yes\n",
+	};
+
+	fix_post(f, "a");
+	fix_batch(f, "records", 1, 0, 1);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		struct buf b;
+
+		buf_init(&b);
+		buf_printf(&b, "adapter records\nbatch 1\n%s", words[i]);
+		fix_control(f, 130, buf_text(&b), sha);
+		buf_release(&b);
+	}
+}
+
 static void
 adapter_named(struct fix *f)
 {
@@ -629,6 +658,24 @@ anchors_of_nothing(struct fix *f)
 	    "sha256 -\n");
 }
 
+/* By adapters that keep nothing. */
+static void
+acks_of_less(struct fix *f)
+{
+	static const char *const states[] = {"sent", "accepted"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		fix_batch(f, states[i], 1, 0, 0);
+		fix_control(f, 130,
+		    "adapter %s\nbatch 1\nfirst 0\nlast 0\nstate %s\n"
+		    "location l\nsha256 -\nbytes 1\nreadback no\n",
+		    states[i], states[i]);
+		buf_printf(&f->sql,
+		    "INSERT INTO ack VALUES('%s',1,'%s',%" PRIu64 ");",
+		    states[i], states[i], f->n - 1);
+	}
+}
+
 /* The same kind of story without a breach. */
 static void
 test_rule_kept(void **in)
@@ -637,6 +684,7 @@ test_rule_kept(void **in)
 	run_story(purge_sound, NULL, -1, NULL);
 	run_story(conflicts, NULL, -1, NULL);
 	run_story(anchors_of_nothing, NULL, -1, NULL);
+	run_story(acks_of_less, NULL, -1, NULL);
 }
 
 static void
@@ -656,6 +704,8 @@ test_stories(void **in)
 	run_story(purge_more_acks, "purges", 7, "youngest");
 	run_story(purge_too_many, "purges", 10004, "over more than 10000");
 	run_story(ack_before, "control", 4, "before the one before");
+	for (int64_t i = 3; i <= 7; i++)
+		run_story(acks_malformed, "control", i, NULL);
 	run_story(adapter_named, "control", 2, "malformed");
 	run_story(beat_field, "syntax", 1, "another field");
 	run_story(meta_row, "tables", -1, "meta");
