@@ -24,8 +24,22 @@
 bool
 keeper_writable(const struct keeper *k)
 {
-	return k->in_service && !k->doomed && !k->roll.late &&
+	return k->in_service && !k->doomed && k->ahead == 0 && !k->roll.late &&
 	    journal_writable(k->journal);
+}
+
+static void
+explain_ahead(struct keeper *k)
+{
+	(void)snprintf(k->why, sizeof k->why,
+	    "%s holds %" PRIu64 " records, but the chat store has those up to "
+	    "%" PRIu64 ": records are missing (old copies of journal and "
+	    "signer restored, or writes lost by the disk: rollback). Nothing "
+	    "is recorded. Next: put the newest copies of both folders back, "
+	    "or bring back what archives and copies hold: chancery recover "
+	    "--from, or go on with new keys: chancery recover "
+	    "--new-incarnation --reason signer; see chancery(8)",
+	    k->path, journal_size(k->journal), k->ahead - 1);
 }
 
 static void
@@ -33,6 +47,10 @@ explain(struct keeper *k)
 {
 	const char *why = "";
 
+	if (!k->doomed && journal_writable(k->journal) && k->ahead > 0) {
+		explain_ahead(k);
+		return;
+	}
 	if (k->doomed)
 		why = k->doom;
 	else if (!journal_writable(k->journal))
@@ -42,6 +60,8 @@ explain(struct keeper *k)
 		      "signed its end yet";
 	else if (!k->in_service && k->signing.why[0] != '\0')
 		why = k->signing.why;
+	else if (!k->in_service && k->signing.compared && !k->applied_known)
+		why = "the chat server has not told what it holds";
 	else if (!k->in_service)
 		why = "the signer has not come up yet";
 	(void)snprintf(k->why, sizeof k->why, "%s", why);
@@ -213,7 +233,8 @@ commit_some(struct keeper *k, size_t room)
 		send_receipts(k, count);
 		keeper_count_late(k, k->group, count);
 	} else {
-		if (k->in_service && !k->doomed && !k->roll.late)
+		if (k->in_service && !k->doomed && k->ahead == 0 &&
+		    !k->roll.late)
 			keeper_storage_failed(k);
 		refuse_queue(k, count);
 	}
@@ -299,18 +320,20 @@ static bool
 on_hello(struct keeper *k, struct view payload)
 {
 	struct reader r = reader_of(payload);
-	uint64_t applied = reader_u64(&r);
-	uint64_t size = journal_size(k->journal);
+	uint64_t applied = reader_u64(&r), size;
 
 	if (!reader_done(&r))
 		return false;
 	keeper_commit(k);
-	if (applied > size)
-		log_error("the chat store has applied %" PRIu64 " records, "
-			  "the journal holds %" PRIu64,
-		    applied, size);
+	size = journal_size(k->journal);
+	k->ahead = applied > size ? applied : 0;
 	k->applied = applied < size ? applied : size;
 	k->applied_known = true;
+	keeper_update(k);
+	if (k->ahead > 0)
+		log_error("%s", k->why);
+	keeper_enter_service(k);
+	keeper_sign(k);
 	keeper_server_came(k);
 	keeper_replay_start(k, k->applied);
 	return true;

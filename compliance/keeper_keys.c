@@ -349,7 +349,7 @@ store_closing(struct keeper *k)
 static bool
 may_append(struct keeper *k)
 {
-	return !k->stopping && !keeper_rolling(k) &&
+	return !k->stopping && k->ahead == 0 && !keeper_rolling(k) &&
 	    !journal_opens(k->journal) && keeper_roll_room(k) > 0;
 }
 

@@ -176,7 +176,9 @@ keeper_enter_service(struct keeper *k)
 {
 	uint64_t last = journal_time(k->journal);
 
-	if (k->in_service || !k->signing.compared || keeper_rolling(k))
+	/* The chat store is asked, too, before anything is added. */
+	if (k->in_service || !k->signing.compared || !k->applied_known ||
+	    k->ahead > 0 || keeper_rolling(k))
 		return;
 	if (keeper_open_file(k) != 0) {
 		keeper_storage_failed(k);

@@ -187,6 +187,7 @@ struct keeper {
 
 	bool applied_known;
 	uint64_t applied;
+	uint64_t ahead; /* what it applied of another journal; 0: nothing */
 	struct scan *replay; /* while a replay runs */
 	bool gone_asked;     /* the server waits for purge records */
 	uint64_t gone_next;  /* from this one on */

@@ -294,6 +294,38 @@ class Incarnation(Case):
         state = (c.state / "signer" / "state").read_text().split("\n")
         return int(state[1])
 
+    def test_the_chat_store_has_more(self):
+        """Journal and signer agree: both were put back, but not chat.db."""
+        with Chancery() as c:
+            self.start(c)
+            self.talk(c, FIRST)
+            self.signed(c)
+            c.stop()
+            copy, signer = self.copy(c), c.state / "signer"
+            shutil.copytree(signer, c.folder / "signer")
+            held = c.journal.size()
+            c.start()
+            self.talk(c, LATER)
+            c.stop()
+            self.put(c, copy)
+            for path in signer.iterdir():
+                old = c.folder / "signer" / path.name
+                if old.exists():
+                    path.write_bytes(old.read_bytes())
+                else:
+                    path.unlink()
+            self.refuses(c, r"journal\.db holds %d records, but the chat store "
+                         r"has those up to \d+: records are missing" % held,
+                         "--from, or .* --new-incarnation --reason signer")
+            told = json.loads(self.recover(
+                c, "--json", "--new-incarnation", "--reason",
+                "signer").stdout)
+            self.assertEqual((told["size"], told["messages"]),
+                             (held, len(LATER)))
+            self.assertEqual(self.goes_on(c), [*FIRST, "it goes on"])
+            c.stop()
+            c.journal.check()
+
     def test_a_cut_log_is_declared(self):
         with Chancery() as c:
             self.start(c)

@@ -58,8 +58,57 @@ replay_gives_what_is_missing(void **state)
 	assert_int_equal(size, 1502);
 	assert_int_equal(hello(&f, 1502, &writable, &size), 0);
 	assert_int_equal(hello(&f, 1500, &writable, &size), 2);
-	assert_int_equal(hello(&f, 99999999, &writable, &size), 0);
 	assert_int_equal(post(&f.server, 1), 1502);
+	teardown(&f);
+}
+
+/* Who has more than the journal has seen another one, or records are lost. */
+static void
+a_chat_store_that_is_ahead(void **state)
+{
+	struct fixture f;
+	char why[1024];
+	uint64_t size;
+	bool writable;
+	struct reader r;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	(void)post(&f.server, 10);
+	wait_note(&f, 12);
+	assert_int_equal(hello(&f, 13, &writable, &size), 0);
+	assert_false(writable);
+	assert_int_equal(size, 12);
+	send_post(&f.server, 5, "{\"v\":1}");
+	r = expect(&f.server, WIRE_REFUSED);
+	assert_int_equal(reader_u64(&r), 5);
+	(void)snprintf(why, sizeof why, "%.*s", (int)r.n, (const char *)r.p);
+	assert_non_null(strstr(why,
+	    "journal.db holds 12 records, but the chat store has those up to "
+	    "12: records are missing"));
+	assert_non_null(strstr(why, "--new-incarnation --reason signer"));
+	/* Nor is anything else recorded, until one comes that is not. */
+	nap(1300);
+	assert_int_equal(hello(&f, 12, &writable, &size), 0);
+	assert_true(writable);
+	assert_int_equal(size, 12);
+	/* At the start, before anything is recorded. */
+	stop(&f.keeper, SIGKILL);
+	stop(&f.signer, SIGKILL);
+	f.conf.rotate_at_start = true;
+	start_keeper(&f);
+	start_signer(&f);
+	assert_int_equal(hello(&f, 100, &writable, &size), 0);
+	assert_false(writable);
+	link_signer(&f);
+	nap(300);
+	assert_int_equal(hello(&f, 100, &writable, &size), 0);
+	assert_false(writable);
+	(void)hello(&f, 12, &writable, &size);
+	if (!writable)
+		wait_writable(&f.server, true, NULL, 0);
+	(void)post(&f.server, 1);
 	teardown(&f);
 }
 
@@ -322,6 +371,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(first_start_opens_the_journal),
+	    cmocka_unit_test(a_chat_store_that_is_ahead),
 	    cmocka_unit_test(replay_gives_what_is_missing),
 	    cmocka_unit_test(replay_does_not_block_recording),
 	    cmocka_unit_test(large_events),

@@ -334,6 +334,8 @@ a_purge_whose_file_is_missing(void **state)
 	    "location x.xml\nsha256 -\nbytes 9\nreadback yes\n";
 	struct fixture f;
 	char away[300];
+	uint64_t size;
+	bool writable;
 
 	(void)state;
 	setup(&f, NULL);
@@ -353,6 +355,7 @@ a_purge_whose_file_is_missing(void **state)
 	start_keeper(&f);
 	start_signer(&f);
 	link_signer(&f);
+	(void)hello(&f, 256, &writable, &size);
 	link_test(&f, "engine", &f.engine);
 	expect_alarm(&f.engine, "nothing is purged", f.journal);
 	/* So is an engine that comes later. */

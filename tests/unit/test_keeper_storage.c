@@ -218,7 +218,7 @@ full_disk_within_a_group(void **state)
 	assert_int_equal(kill(f.keeper.pid, SIGUSR1), 0);
 	do {
 		nap(100);
-		(void)hello(&f, UINT64_MAX, &writable, &size);
+		(void)hello(&f, 0, &writable, &size);
 	} while (!writable);
 	assert_int_equal(hello(&f, 0, &writable, &size), committed);
 	wait_note(&f, size);
