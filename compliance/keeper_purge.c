@@ -98,6 +98,7 @@ keeper_on_purge(struct keeper *k, struct view payload)
 	keeper_answer(k, ref, result, &e);
 	if (result != 0)
 		return true;
+	k->signing.removed = e.seq + 1;
 	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
 	tell_server(k);
 	return true;

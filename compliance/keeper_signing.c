@@ -302,6 +302,7 @@ on_note(struct keeper *k, struct view payload)
 	bool ends = keeper_rolling(k) && size == journal_size(k->journal);
 	bool publish = turns || ends || is_due(k, size) ||
 	    journal_publish_waits(k->journal);
+	bool removed = s->removed != 0 && size >= s->removed;
 
 	if (!reader_done(&r))
 		return false;
@@ -336,11 +337,13 @@ on_note(struct keeper *k, struct view payload)
 	if (!uv_is_active((uv_handle_t *)&k->note_timer))
 		(void)uv_timer_start(&k->note_timer, on_store, STORE_MS, 0);
 	rest(k, REST_MS);
-	if (ends) {
-		if (journal_store_note(k->journal) != 0)
-			keeper_storage_failed(k);
+	/* Who reads a journal believes no purge that is not signed. */
+	if (removed)
+		s->removed = 0;
+	if ((ends || removed) && journal_store_note(k->journal) != 0)
+		keeper_storage_failed(k);
+	if (ends)
 		keeper_roll(k);
-	}
 	keeper_sign(k);
 	if (k->stopping && !keeper_signature_awaited(k))
 		keeper_end(k);

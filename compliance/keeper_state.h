@@ -128,6 +128,7 @@ struct keeper_signing {
 	uint64_t publish_above; /* a note larger than this must be published */
 	uint64_t published_ms;  /* loop time of the last one */
 	bool publish;
+	uint64_t removed; /* size that covers the newest purge; 0: stored */
 	/* what the signer said when it refused */
 	char why[WIRE_WHY_LEN];
 	uint64_t epoch; /* of the key that signs */

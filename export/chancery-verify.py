@@ -263,7 +263,6 @@ def read_journal(given, files, archives):
         of=collections.defaultdict(list), last=types.SimpleNamespace(title="seal", at=0))
     j.root = functools.partial(root, 0, leaves=j.leaves, known={(0, 0): sha()})
     for path in files: read_file(j, path, len(j.leaves))
-    need(any(j.notes) or not files, "no checkpoint in it")
     need({n for n in j.purged if j.user[n]} - j.undone <= j.missing <= j.purged, "payloads")
     for size, note in [row for notes in j.notes for row in notes.items()]:
         need(size in ("head", check_note(j, note)), f"row of checkpoint {size}")
@@ -276,6 +275,7 @@ def read_journal(given, files, archives):
     archived = set().union(*(read_archive(j, given, path) for path in archives))
     need(not archives or archived >= j.purged, "a purged record is in no archive given")
     return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
+    need(all(f.seq < j.signed for f in j.of["open"][:1] + j.of["purge"] + j.of["recover"]), "tail")
             f"{len(given)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"])]
 
 # ---- the command ----

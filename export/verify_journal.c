@@ -522,6 +522,32 @@ add_outside(struct check *c, const struct verify_outside *outside, size_t n)
 	return true;
 }
 
+/*
+ * Who can write the file can write behind the last signed checkpoint, but
+ * nothing there that takes away what is before it.
+ */
+static void
+check_tail(struct check *c)
+{
+	const struct verify_control *control = &c->j->control;
+	uint64_t covered = c->points.good;
+
+	for (size_t i = 0; i < control->purges; i++)
+		if (!control->purge[i].later &&
+		    control->purge[i].seq >= covered)
+			verify_report_finding(c->r, VERIFY_PURGES,
+			    verify_at(control->purge[i].seq),
+			    "no signed checkpoint covers this purge record: "
+			    "nothing shows who removed records %s",
+			    control->purge[i].ranges);
+	for (size_t i = 0; i < control->recovers; i++)
+		if (control->recover[i].seq >= covered)
+			verify_report_finding(c->r, VERIFY_EPOCHS,
+			    verify_at(control->recover[i].seq),
+			    "no signed checkpoint covers this recover record: "
+			    "nothing shows who gave the journal its new name");
+}
+
 static void
 say_freshness(struct check *c, const struct verify_walk_result *w)
 {
@@ -538,6 +564,8 @@ say_freshness(struct check *c, const struct verify_walk_result *w)
 		    "unsigned tail: records %" PRIu64 "-%" PRIu64
 		    " are not covered by a signed checkpoint",
 		    covered, w->size - 1);
+	if (c->points.any_signed)
+		check_tail(c);
 	if (c->outside_path == NULL)
 		verify_report_note(c->r,
 		    "no checkpoint from outside given%s: consistent at best, "

@@ -211,6 +211,17 @@ class Journal:
         """Until condition(self) is true; its value."""
         return wait_until(lambda: condition(self), what, timeout)
 
+    def purges_signed(self):
+        """A purge is signed a moment after it was made; in the newest file."""
+        newest = max(self.path.parent.glob("journal*.db"),
+                     key=lambda path: (len(path.name), path.name))
+        with Journal(newest).open() as db:
+            note, newest = db.execute(
+                "SELECT note, (SELECT max(seq) FROM leaf WHERE kind = 131 AND "
+                "kind >= 128) FROM head").fetchone()
+        return newest is None or newest < int(
+            bytes(note or b"\n0\n").split(b"\n")[1])
+
     def check(self):
         """Recomputes every commitment and the tree; raises on a mismatch."""
         with self.open() as db:
@@ -337,6 +348,8 @@ class Chancery:
         return self.run("chancery-export", "-f", self.conf, *args, **kwargs)
 
     def verify(self, *paths, **kwargs):
+        if self.daemon is not None and self.daemon.poll() is None:
+            self.journal.wait(Journal.purges_signed, "a purge is not signed")
         key = ["--key", self.vkey] if self.vkey else []
         return self.run("chancery-verify", *key, *(
             paths or [self.journal.path]), **kwargs)

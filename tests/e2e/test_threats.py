@@ -12,6 +12,8 @@ import re
 import secrets
 import shutil
 import sqlite3
+import subprocess
+import sys
 import unittest
 
 import test_threats_live
@@ -61,6 +63,35 @@ class Administrator(Evidence):
             unguard(db)
             db.execute("DELETE FROM body WHERE id >> 8 = ?", (seq,))
         self.assertReported("record %d.*purge" % seq)
+
+    def test_delete_by_a_purge(self):
+        """By a purge record that he writes himself, or that nobody signed."""
+        f = self.forgery
+        purge = f.find(PURGE, -1)
+        f.checkpoints = {n: t for n, t in f.checkpoints.items() if n <= purge}
+        f.note = f.checkpoints[max(f.checkpoints)]
+        f.write()
+        self.assertReported("record %d: no signed checkpoint covers" % purge)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "export" / "chancery-verify.py"),
+             "--key", self.c.vkey, str(self.copy)], text=True,
+            capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("finding: ValueError('tail')", done.stdout)
+
+    @cell(who, "append at the end", "undetected")
+    def test_append(self):
+        """Until the daemon starts, that nobody signed it is seen."""
+        f, seq = self.forgery, self.whole(POST)[-1]
+        f.leaves.append(f.leaves[seq])
+        for part in range(2):
+            f.bodies[256 * (len(f.leaves) - 1) + part] = \
+                f.bodies[256 * seq + part]
+        f.edit(-1, rb"^leaf/1 \d+", b"leaf/1 %d" % (len(f.leaves) - 1))
+        f.set_time(-1, f.times()[-2] + 1)
+        f.write()
+        self.assertPasses("unsigned tail: records %d-%d" % (
+            len(f.leaves) - 1, len(f.leaves) - 1))
 
     @cell(who, "reorder or insert", "detected")
     def test_reorder(self):

@@ -348,6 +348,21 @@ signed_under_the_wrong_name(void **state)
 	end_story(s);
 }
 
+/* Anybody can write a record: with a key that was announced, and known since. */
+static void
+signed_under_no_new_name(void **state)
+{
+	struct story *s =
+	    new_story(&(struct record){.size = 8, .root = other_root});
+
+	(void)state;
+	s->f.stored_count = 1;
+	s->f.note_size = SEQ;
+	hold_outside(s, 7, other_root);
+	judged(s, BOTH_KEYS, "no signed checkpoint covers this recover record");
+	end_story(s);
+}
+
 int
 main(void)
 {
@@ -357,6 +372,7 @@ main(void)
 	    cmocka_unit_test(without_a_gap),
 	    cmocka_unit_test(records_that_break_the_rules),
 	    cmocka_unit_test(signed_under_the_wrong_name),
+	    cmocka_unit_test(signed_under_no_new_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
