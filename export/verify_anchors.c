@@ -81,22 +81,25 @@ verify_anchors_trust(struct view vkey, const char **why)
 	return true;
 }
 
-static bool
-is_key(const struct verify_witness *w, struct view name, const uint8_t *id)
+/* Of all keys that are known, those given to us first; NULL behind the last. */
+static const struct verify_witness *
+key_at(const struct verify_anchors *a, size_t i)
 {
-	return view_is(name, w->name) && memcmp(w->id, id, 4) == 0;
+	if (i < givens)
+		return &given[i];
+	return i - givens < a->witnesses ? &a->witness[i - givens] : NULL;
 }
 
-static const struct verify_witness *
-find_key(const struct verify_anchors *a, struct view name, const uint8_t *id)
+static bool
+is_known(const struct verify_anchors *a, const struct verify_witness *key)
 {
-	for (size_t i = 0; i < givens; i++)
-		if (is_key(&given[i], name, id))
-			return &given[i];
-	for (size_t i = 0; i < a->witnesses; i++)
-		if (is_key(&a->witness[i], name, id))
-			return &a->witness[i];
-	return NULL;
+	const struct verify_witness *w;
+
+	for (size_t i = 0; (w = key_at(a, i)) != NULL; i++)
+		if (strcmp(w->name, key->name) == 0 &&
+		    memcmp(w->public, key->public, sizeof(w->public)) == 0)
+			return true;
+	return false;
 }
 
 /* ---- records ---- */
@@ -122,7 +125,7 @@ verify_anchors_policy(struct verify_control *c, const struct verify_leaf *l,
 			verify_take_malformed(l, field, r);
 			return;
 		}
-		if (find_key(a, view_text(w.name), w.id) != NULL) {
+		if (is_known(a, &w)) {
 			free(w.name);
 			continue;
 		}
@@ -272,6 +275,36 @@ line_holds(const struct verify_witness *w, const uint8_t *signature,
 	return ok;
 }
 
+/*
+ * The key by which the line holds, or NULL. Name and id alone tell no key:
+ * another with both of them can be found.
+ */
+static const struct verify_witness *
+signer_of(const struct verify_anchors *a, struct view name,
+    const uint8_t blob[BLOB_BYTES], uint64_t at, struct view body, bool *known)
+{
+	const struct verify_witness *w;
+
+	*known = false;
+	for (size_t i = 0; (w = key_at(a, i)) != NULL; i++) {
+		if (!view_is(name, w->name) || memcmp(w->id, blob, 4) != 0)
+			continue;
+		*known = true;
+		if (line_holds(w, blob + 12, at, body))
+			return w;
+	}
+	return NULL;
+}
+
+static bool
+is_given(const struct verify_witness *w)
+{
+	for (size_t i = 0; i < givens; i++)
+		if (w == &given[i])
+			return true;
+	return false;
+}
+
 /* Columns: size, at, line, note of the checkpoint, name. */
 static void
 cosig_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
@@ -285,6 +318,7 @@ cosig_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
 	struct reader in;
 	const char *why;
 	unsigned at_line;
+	bool known;
 
 	if (!split_line(line, &name, blob)) {
 		bad_row(r, size, "a cosignature line is malformed");
@@ -301,18 +335,21 @@ cosig_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
 		bad_row(r, size, "cosigned, but there is no such checkpoint");
 		return;
 	}
-	w = find_key(&c->anchors, name, blob);
-	if (w == NULL)
-		c->anchors.unknown++;
-	else if (!line_holds(w, blob + 12, at, note.body)) {
-		bad_row(r, size, "the cosignature of %s is wrong", w->name);
+	w = signer_of(&c->anchors, name, blob, at, note.body, &known);
+	if (w == NULL && known) {
+		bad_row(r, size, "the cosignature of %.*s is wrong",
+		    (int)name.n, (const char *)name.p);
 		return;
 	}
+	c->anchors.unknown += w == NULL;
 	e = add_evidence(c, size, at, line);
 	if (e == NULL)
 		return;
-	e->judged = w != NULL;
-	memcpy(e->id, blob, sizeof(e->id));
+	if (w != NULL) {
+		e->judged = true;
+		e->given = is_given(w);
+		memcpy(e->public, w->public, sizeof(e->public));
+	}
 	e->name = verify_take_copy(c, name);
 }
 
@@ -468,14 +505,15 @@ static bool
 is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
 {
 	struct view list = view_text(p->witnesses), item;
-	uint8_t id[4];
+	uint8_t key[33];
 
 	while (verify_take_item(&list, &item)) {
 		size_t n = item.n > VKEY_TAIL ? item.n - VKEY_TAIL : 0;
 
 		if (n > 0 && view_is(view_of(item.p, n), e->name) &&
-		    verify_hex(view_of(item.p + n + 1, 8), id, 4) &&
-		    memcmp(id, e->id, sizeof(id)) == 0)
+		    text_get_base64_fixed(
+			view_of(item.p + n + 10, 44), key, sizeof(key)) &&
+		    memcmp(key + 1, e->public, sizeof(e->public)) == 0)
 			return true;
 	}
 	return false;
@@ -492,7 +530,7 @@ is_repeat(const struct verify_anchors *a, size_t i)
 
 		if (before->name != NULL &&
 		    strcmp(before->name, e->name) == 0 &&
-		    memcmp(before->id, e->id, sizeof(e->id)) == 0)
+		    memcmp(before->public, e->public, sizeof(e->public)) == 0)
 			return true;
 	}
 	return false;
@@ -576,18 +614,7 @@ judge_purge(const struct verify_control *c, const struct verify_purge *p,
 		    size);
 }
 
-/* A cosignature that holds by a key that was given to us. */
-static bool
-is_by_given(const struct verify_evidence *e)
-{
-	if (!e->judged || e->name == NULL)
-		return false;
-	for (size_t i = 0; i < givens; i++)
-		if (is_key(&given[i], view_text(e->name), e->id))
-			return true;
-	return false;
-}
-
+/* The newest cosignature that holds by a key that was given to us. */
 static void
 say_newest(const struct verify_anchors *a, struct verify_report *r)
 {
@@ -595,7 +622,7 @@ say_newest(const struct verify_anchors *a, struct verify_report *r)
 		const struct verify_evidence *e = &a->evidence[i];
 		struct buf at;
 
-		if (!is_by_given(e))
+		if (!e->given)
 			continue;
 		buf_init(&at);
 		if (e->at < UINT64_MAX / 1000000)
@@ -617,7 +644,7 @@ verify_anchors_given(
     const struct verify_anchors *a, const struct verify_points *p)
 {
 	for (size_t i = a->evidences; i-- > 0;)
-		if (is_by_given(&a->evidence[i]) &&
+		if (a->evidence[i].given &&
 		    verify_points_met(p, a->evidence[i].size))
 			return &a->evidence[i];
 	return NULL;

@@ -30,10 +30,11 @@ struct verify_witness {
 /* A row of cosig or stamp that is what it says. */
 struct verify_evidence {
 	uint64_t size, at;
-	char *name; /* NULL: a time-stamp */
-	uint8_t id[4];
+	char *name;         /* NULL: a time-stamp */
+	uint8_t public[32]; /* of the witness whose signature holds */
 	uint8_t sha256[32];
-	bool judged; /* its signature is known to hold */
+	bool judged; /* its signature is known to hold, */
+	bool given;  /* by a key that was given to us */
 };
 
 /* A beat that names evidence which the one before it does not. */
