@@ -159,6 +159,36 @@ word(struct scan *s, const char *w)
 	return true;
 }
 
+/* Whether a name with escapes stands for one of those that are kept. */
+static bool
+is_disguised(struct view name)
+{
+	static const char *const kept[] = {"v", "id", "type", "client"};
+	char plain[8];
+	size_t n = 0;
+
+	for (size_t i = 0; i < name.n; i++) {
+		uint8_t c = name.p[i], byte;
+
+		if (n == sizeof(plain) - 1)
+			return false;
+		if (c == '\\') {
+			/* Others than letters are in none of the names. */
+			if (name.n - i < 6 || name.p[i + 1] != 'u' ||
+			    !text_get_hex(view_of(name.p + i + 4, 2), &byte, 1))
+				return false;
+			c = memcmp(name.p + i + 2, "00", 2) == 0 ? byte : 0;
+			i += 5;
+		}
+		plain[n++] = (char)c;
+	}
+	plain[n] = '\0';
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (strcmp(plain, kept[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Keeps a member of the outermost object; false when it came before. */
 static bool
 keep(struct scan *s, struct view name, struct view v)
@@ -166,10 +196,16 @@ keep(struct scan *s, struct view name, struct view v)
 	struct verify_json *out = s->out;
 	struct view *slot = NULL;
 
+	if (memchr(name.p, '\\', name.n) != NULL && is_disguised(name))
+		return fail(s, "escape in the name of a member");
 	switch (name.n) {
 	case 1:
-		if (name.p[0] == 'v')
+		if (name.p[0] == 'v') {
+			if (out->version)
+				return fail(s, "member given twice");
+			out->version = true;
 			out->version_1 = v.n == 1 && v.p[0] == '1';
+		}
 		break;
 	case 2:
 		if (memcmp(name.p, "id", 2) == 0)
@@ -290,4 +326,37 @@ verify_json_scan(struct view text, struct verify_json *out, const char **why)
 		return false;
 	*why = "not UTF-8";
 	return !s.high || text_utf8_valid(text);
+}
+
+/* Eight hexadecimal digits, a dash, and a number. */
+static bool
+is_id(struct view id)
+{
+	uint64_t number;
+
+	for (size_t i = 0; i < 8 && i < id.n; i++)
+		if (!((id.p[i] >= '0' && id.p[i] <= '9') ||
+			(id.p[i] >= 'a' && id.p[i] <= 'f')))
+			return false;
+	return id.n > 9 && id.p[8] == '-' &&
+	    view_to_u64(view_of(id.p + 9, id.n - 9), &number);
+}
+
+const char *
+verify_json_part(const struct verify_leaf *l, unsigned part, struct view data,
+    struct verify_json *out, const char **why)
+{
+	if (!verify_json_scan(data, out, why))
+		return "payload is not one compact JSON object";
+	*why = NULL;
+	if (!out->version_1 &&
+	    (part == 0 || (part == 1 && l->kind == VERIFY_KIND_POST)))
+		return "payload is not of version 1";
+	if (part == 0 && l->known &&
+	    (out->type.p == NULL ||
+		!view_is(out->type, verify_kind_name(l->kind))))
+		return "payload type is not that of the record's kind";
+	if (part == 0 && !is_id(out->id))
+		return "payload has no id, or one of another form";
+	return NULL;
 }

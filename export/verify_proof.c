@@ -266,7 +266,7 @@ check_part(struct judge *j, unsigned i)
 {
 	const struct verify_proof_part *part = &j->p->part[i];
 	struct verify_json json;
-	const char *why;
+	const char *why, *what;
 	uint8_t hash[32];
 
 	verify_report_count(j->r, VERIFY_COMMITMENTS, 1);
@@ -284,16 +284,12 @@ check_part(struct judge *j, unsigned i)
 		return;
 	}
 	verify_report_count(j->r, VERIFY_PAYLOADS, 1);
-	if (!verify_json_scan(buf_view(&part->data), &json, &why))
+	what =
+	    verify_json_part(&j->leaf, i, buf_view(&part->data), &json, &why);
+	if (what != NULL)
 		verify_report_finding(j->r, VERIFY_PAYLOADS,
-		    verify_at_part(j->p->index, i),
-		    "payload is not one compact JSON object: %s", why);
-	else if (i == 0 && j->leaf.known &&
-	    (json.type.p == NULL ||
-		!view_is(json.type, verify_kind_name(j->leaf.kind))))
-		verify_report_finding(j->r, VERIFY_PAYLOADS,
-		    verify_at_part(j->p->index, i),
-		    "payload type is not that of the record's kind");
+		    verify_at_part(j->p->index, i), "%s%s%s", what,
+		    why == NULL ? "" : ": ", why == NULL ? "" : why);
 }
 
 /* A string member as a fact; NULs and what is too long are marked. */

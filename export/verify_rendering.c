@@ -602,6 +602,8 @@ on_conversation_end(struct verify_rendering *v)
 	const struct expected *e = at_hand(v);
 
 	take_step(v, STEPS);
+	if (v->next == v->began)
+		differs(v, here(v), "rendered conversation has no message");
 	if (e != NULL && v->next > v->began &&
 	    v->event[v->next - 1].room == e->room)
 		differs(v, verify_at(e->seq),
@@ -618,8 +620,13 @@ on_messages(struct verify_rendering *v, xmlTextReaderPtr xml)
 static void
 on_one_of(struct verify_rendering *v, xmlTextReaderPtr xml)
 {
+	const struct expected *e = at_hand(v);
+
 	if (v->step != STEP_MESSAGES + 1)
 		differs(v, here(v), "rendered message is out of its place");
+	if (e != NULL && e->room != v->event[v->began].room)
+		differs(
+		    v, here(v), "rendered room is not that of the evidence");
 	on_message(v, xml);
 }
 

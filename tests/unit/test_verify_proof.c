@@ -225,7 +225,9 @@ payloads(void **state)
 	static const struct {
 		const char *envelope, *finding;
 	} all[] = {
-	    {"{\"v\":1,\"type\":\"leave\"}", NULL},
+	    {"{\"v\":1,\"type\":\"leave\",\"id\":\"0a0b0c0d-1\"}", NULL},
+	    {"{\"v\":1,\"type\":\"leave\"}", "payload has no id"},
+	    {"{\"v\":2,\"type\":\"leave\"}", "payload is not of version 1"},
 	    {"{\"v\":1,\"type\":\"join\"}", "payload type is not that"},
 	    {"{\"v\":1}", "payload type is not that"},
 	    {"{\"v\":1", "not one compact JSON object"},
