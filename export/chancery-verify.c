@@ -18,6 +18,7 @@
 #include "export/verify_journal.h"
 #include "export/verify_paths.h"
 #include "export/verify_proof.h"
+#include "export/verify_recover.h"
 
 #define KEY_FILE_MAX 4096
 #define NOTE_FILE_MAX 65536
@@ -289,10 +290,35 @@ read_their_keys(struct work *w)
 			w->trust.chains++;
 }
 
+/* What was given to be compared, and is of none of the journals given. */
+static void
+find_unused(struct work *w, size_t checkpoints)
+{
+	for (size_t i = 0; i < checkpoints; i++) {
+		const struct verify_outside *o = &w->outside[i];
+		size_t k = 0, name;
+
+		/* One without a name could not be read, as is said. */
+		while (k < w->journals &&
+		    w->journal[k].control.origin != NULL &&
+		    !verify_recover_of_origin(
+			&w->journal[k].control, o->origin, &name))
+			k++;
+		if (k < w->journals)
+			continue;
+		verify_report_begin(w->report, o->path, "checkpoint");
+		verify_report_finding(w->report, VERIFY_SIGNATURES,
+		    verify_nowhere(),
+		    "no journal of its name was given: it is compared with "
+		    "nothing");
+	}
+}
+
 static void
 verify_all(struct work *w)
 {
 	const struct verify_key *key = w->trust.given;
+	size_t checkpoints = w->outsides;
 
 	read_their_keys(w);
 	for (size_t i = 0; i < w->paths.count; i++) {
@@ -330,6 +356,7 @@ verify_all(struct work *w)
 		if (w->archives > 0)
 			verify_cross(
 			    &w->journal[i], w->archive, w->archives, w->report);
+	find_unused(w, checkpoints);
 }
 
 static int

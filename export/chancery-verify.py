@@ -39,7 +39,7 @@ def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def unbase64(text):
     need(base64.b64encode(base64.b64decode(text)).decode() == text, "base64 malformed")
     return base64.b64decode(text)
-READ = {**dict.fromkeys("nmid", int), "hash": unbase64}     # of these forms; others are text
+READ = {**dict.fromkeys("nmid", int), "hash": unbase64, "uid": lambda by: int(by[4:])}  # else text
 def parse_leaf(data):   # a record: numbers, commitments to its parts, fields under their names
     *head, flag, rest = HEAD.fullmatch(data.decode("ascii")).groups()
     seq, kind, at, boottime = map(int, head)
@@ -192,6 +192,7 @@ def check_purge(j, f):      # what the policy of that moment asked for was there
            count=sum(j.user[n] for n in taken), leaves=sha(*(j.leaves[n] for n in taken)).hex(),
            ranges=",".join(f"{a}-{b}" if a < b else str(a) for a, b in ends),
            acks=",".join(f"{a.adapter}:{a.seq}" for a in newest),
+           held=f.held if len(j.of["hold"]) > len(j.of["release"]) else 0,
            hold=max([h.seq for h in j.of["hold"][-1:] + j.of["release"][-1:]], default="-"),
            approvals=",".join(str(a.seq) for a in said) or "-")
     j.purged.update(taken)
@@ -274,10 +275,9 @@ def read_journal(given, files, archives):
              f"{key.text}: not the one given, or none was given for a new name")
     archived = set().union(*(read_archive(j, given, path) for path in archives))
     need(not archives or archived >= j.purged, "a purged record is in no archive given")
-    return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
     need(all(f.seq < j.signed for f in j.of["open"][:1] + j.of["purge"] + j.of["recover"]), "tail")
+    return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
             f"{len(given)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"])]
-
 # ---- the command ----
 def main(words):
     parser = argparse.ArgumentParser(description="Exit status: 0 all holds, 1 not, 3 system failed")

@@ -16,6 +16,8 @@
 
 #define FILE_MAX ((size_t)64 << 20)
 #define RECORDS_MAX 1000
+#define US_PER_S 1000000U
+#define HEADING "chancery-purge-certificate/1"
 #define PROOF "c2sp.org/tlog-proof@v1\n"
 
 struct record {
@@ -76,6 +78,15 @@ take_proof(struct certificate *c, struct view text)
 	return true;
 }
 
+static void
+check_version(struct certificate *c, bool known)
+{
+	verify_report_count(c->r, VERIFY_FILE, 1);
+	if (!known)
+		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
+		    "it is no purge certificate of version 1");
+}
+
 /* Proofs in a text begin with their own first line, and end in a blank one. */
 static void
 take_text(struct certificate *c, struct view text)
@@ -83,7 +94,9 @@ take_text(struct certificate *c, struct view text)
 	const uint8_t *at =
 	    memmem(text.p, text.n, "\n" PROOF, sizeof("\n" PROOF) - 1);
 	const uint8_t *end = text.p + text.n;
+	struct view rest = text, line;
 
+	check_version(c, verify_line(&rest, &line) && view_is(line, HEADING));
 	while (at != NULL) {
 		const uint8_t *next;
 		struct view proof;
@@ -105,7 +118,10 @@ take_json(struct certificate *c, struct view text)
 	json_t *o = json_loadb(
 	    (const char *)text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *proofs = json_object_get(o, "proofs"), *s;
+	const char *version =
+	    json_string_value(json_object_get(o, "certificate"));
 
+	check_version(c, version != NULL && strcmp(version, HEADING) == 0);
 	for (size_t i = 0; (s = json_array_get(proofs, i)) != NULL; i++)
 		if (!json_is_string(s) ||
 		    !take_proof(c,
@@ -213,7 +229,7 @@ check_files(struct certificate *c, const struct verify_leaf *ack)
 
 static void
 check_ack(struct certificate *c, const struct verify_leaf *purge,
-    struct view name, struct view seq)
+    const struct verify_leaf *policy, struct view name, struct view seq)
 {
 	const struct verify_leaf *ack =
 	    find(c, seq, VERIFY_KIND_ACK, "acknowledgement");
@@ -227,6 +243,11 @@ check_ack(struct certificate *c, const struct verify_leaf *purge,
 	    number(ack, "last") < number(purge, "last"))
 		verify_report_finding(c->r, VERIFY_PURGES, verify_at(ack->seq),
 		    "this acknowledgement does not release what was purged");
+	else if (purge->at < ack->at ||
+	    (purge->at - ack->at) / US_PER_S < number(policy, "after"))
+		verify_report_finding(c->r, VERIFY_PURGES, verify_at(ack->seq),
+		    "purged before the time had passed that the policy asks "
+		    "for after this acknowledgement");
 	check_files(c, ack);
 	buf_printf(&c->archives,
 	    "%s%.*s: records %" PRIu64 "-%" PRIu64 ", %.*s, sha256 %.*s, "
@@ -254,7 +275,7 @@ check_acks(struct certificate *c, const struct verify_leaf *purge,
 			    "each adapter that the policy requires");
 			return;
 		}
-		check_ack(c, purge, name,
+		check_ack(c, purge, policy, name,
 		    view_of(ack.p + name.n + 1, ack.n - name.n - 1));
 	}
 }
@@ -355,7 +376,9 @@ judge(struct certificate *c)
 	policy = find(c, value(purge, "policy"), VERIFY_KIND_POLICY, "policy");
 	if (policy == NULL)
 		return;
-	if (policy->seq >= purge->seq || view_is(value(policy, "after"), "-1"))
+	if (policy->seq >= purge->seq ||
+	    view_is(value(policy, "after"), "-1") ||
+	    view_is(value(policy, "required"), "-"))
 		finding(c, "the policy did not allow it");
 	check_acks(c, purge, policy);
 	check_approvals(c, purge, policy);

@@ -99,7 +99,7 @@ verify_take_person(
 	uint64_t uid;
 
 	if (by.n <= 4 || memcmp(by.p, "uid:", 4) != 0 ||
-	    !view_to_u64(view_of(by.p + 4, by.n - 4), &uid))
+	    !view_to_u64(view_of(by.p + 4, by.n - 4), &uid) || uid > INT64_MAX)
 		verify_take_malformed(l, field, r);
 }
 

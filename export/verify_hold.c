@@ -119,6 +119,16 @@ persons(const struct verify_control *c, const struct verify_purge *p)
 	return n;
 }
 
+static bool
+any_in_force(const struct verify_control *c, const struct verify_purge *p)
+{
+	for (size_t i = 0; i < c->holds; i++)
+		if (c->hold[i].seq < p->seq &&
+		    (c->hold[i].released == 0 || c->hold[i].released > p->seq))
+			return true;
+	return false;
+}
+
 void
 verify_hold_judge(const struct verify_control *c, const struct verify_purge *p,
     const struct verify_policy *policy, struct verify_report *r)
@@ -129,6 +139,11 @@ verify_hold_judge(const struct verify_control *c, const struct verify_purge *p,
 		    "purge does not name approvals of %" PRIu64
 		    " different persons for all its records: %s",
 		    policy->approvals, p->approvals);
+	if (p->held > 0 && !any_in_force(c, p))
+		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
+		    "purge says that a hold kept %" PRIu64
+		    " events, and none was in force",
+		    p->held);
 }
 
 static bool
@@ -191,6 +206,8 @@ verify_hold_table(
 	    " || COALESCE(',\"user\":\"' || user || '\"', '')"
 	    " || COALESCE(',\"from\":' || since, '')"
 	    " || COALESCE(',\"until\":' || until, '') || '}'"
+	    /* Of a column that goes on behind its string, more would fit. */
+	    " AND instr(COALESCE(room, '') || COALESCE(user, ''), '\"') = 0"
 	    " FROM hold ORDER BY n");
 	uint64_t n, next = 1;
 	int rc;

@@ -46,6 +46,13 @@ class Whole(Evidence):
         self.assertEqual(self.verify("--checkpoint", self.outside,
                                      *self.archives), 0, self.report)
 
+    def test_checkpoint_of_another_journal(self):
+        """It must not be said to hold when nothing was compared with it."""
+        other = self.c.folder / "other.note"
+        other.write_text(re.sub(r"/journal/\w{8}", "/journal/00000000",
+                                self.outside.read_text()))
+        self.assertReported("compared with nothing", "--checkpoint", other)
+
 
 class Administrator(Evidence):
     who = "Database administrator"

@@ -27,6 +27,8 @@ ELSEWHERE = {
         "tests/e2e/test_witness.py: def test_refusals_and_their_reasons",
     ("Operator in collusion", "fork", "detected"):
         "tests/e2e/test_witness.py: def test_refusals_and_their_reasons",
+    ("Operator in collusion", "purge a class too early", "undetected"):
+        "tests/unit/test_verify_purge.c: early_for_its_class",
     ("Holder of a backup", "restore it by mistake", "prevented"):
         "tests/e2e/test_recover.py: "
         "def test_a_copy_is_completed_from_archives_and_the_newer_file",

@@ -30,7 +30,7 @@ static const struct {
 	unsigned kind;
 	const char *fields;
 } records[] = {
-    [1] = {134, "required records,archive\nafter 60\n" POLICY_REST_2},
+    [1] = {134, "required records,archive\nafter 3\n" POLICY_REST_2},
     [4] = {130, ACK("records")},
     [5] = {130, ACK("archive")},
     [6] = {145, "below 4\nby uid:4\n"},
@@ -39,7 +39,7 @@ static const struct {
 	"purge 1\nfirst 2\nlast 3\ncount 2\nranges 2-3\nleaves " SHA
 	"\nacks records:4,archive:5\nheld 0\nhold -\napprovals 6,7\nanchor -\n"
 	"policy 1\n"},
-    [9] = {134, "required records,archive\nafter 60\n" POLICY_REST_2},
+    [9] = {134, "required records,archive\nafter 3\n" POLICY_REST_2},
     [10] = {130, ACK("archive")},
     [11] = {145, "below 5\nby uid:5\n"},
     [12] = {138, "hold 1\nmatter m\nselector " COMMITMENT "\nby uid:4\n"},
@@ -70,6 +70,8 @@ put_fields(struct fix *f, const struct breach *b)
 	    fields, b->to, at + strlen(b->from));
 }
 
+static const char *heading = "chancery-purge-certificate/1";
+
 /* Proofs of the purge and of all others, as text or as JSON. */
 static void
 put_certificate(
@@ -80,7 +82,7 @@ put_certificate(
 	char *text;
 
 	buf_init(&proof);
-	buf_put_text(out, "chancery-purge-certificate/1\n");
+	buf_printf(out, "%s\n", heading);
 	for (uint64_t i = 0; i < f->n; i++) {
 		/* The purge comes first, and itself in the place of 0. */
 		uint64_t seq = i == 0 ? PURGE : i;
@@ -96,8 +98,7 @@ put_certificate(
 			json_stringn((const char *)proof.data, proof.len)),
 		    0);
 	}
-	o = json_pack("{s:s,s:o}", "certificate",
-	    "chancery-purge-certificate/1", "proofs", proofs);
+	o = json_pack("{s:s,s:o}", "certificate", heading, "proofs", proofs);
 	text = json_dumps(o, 0);
 	assert_non_null(text);
 	if (json) {
@@ -182,7 +183,7 @@ run(const struct breach *b)
 		o = judge(buf_view(&text), &key, NULL);
 		if (b->finding == NULL ? run_status(o) != 0
 				       : run_status(o) != 1 ||
-			    !run_found(o, "purges", -1, b->finding)) {
+			    !run_found(o, NULL, -1, b->finding)) {
 			run_print(o);
 			fail_msg("expected: %s",
 			    b->finding == NULL ? "no finding" : b->finding);
@@ -214,7 +215,9 @@ rules(void **state)
 	    "this approval is not of what was purged, or of the same person";
 	static const char number[] = "another number of approvals";
 	static const struct breach breaches[] = {
-	    {1, "after 60", "after -1", NONE, allow},
+	    {1, "after 3", "after -1", NONE, allow},
+	    {1, "after 3", "after 4", NONE, "before the time had passed"},
+	    {1, "required records,archive", "required -", NONE, allow},
 	    {PURGE, "policy 1", "policy 9", NONE, allow},
 	    {PURGE, "policy 1", "policy 4", NONE, "the policy record 4 that"},
 	    {4, "state stored", "state accepted", NONE, release},
@@ -385,6 +388,15 @@ record_of_another_journal(void **state)
 	fix_free(&g);
 }
 
+static void
+version(void **state)
+{
+	(void)state;
+	heading = "chancery-purge-certificate/2";
+	run(&(const struct breach){NONE, NULL, NULL, NONE, "of version 1"});
+	heading = "chancery-purge-certificate/1";
+}
+
 int
 main(void)
 {
@@ -393,6 +405,7 @@ main(void)
 	    cmocka_unit_test(rules),
 	    cmocka_unit_test(files),
 	    cmocka_unit_test(form),
+	    cmocka_unit_test(version),
 	    cmocka_unit_test(record_of_another_journal),
 	};
 

@@ -151,6 +151,21 @@ other_column(struct fix *f)
 	buf_put_text(&f->sql, "UPDATE hold SET until=5;");
 }
 
+/* The keeper would heed the columns, and find no such room. */
+static void
+column_with_more(struct fix *f)
+{
+	fix_hold_on(f, 1, "uid:4",
+	    "{\"v\":1,\"room\":\"ma-chan://x/1\",\"user\":\"sip:a\"}",
+	    "'ma-chan://x/1\",\"user\":\"sip:a',NULL,NULL,NULL");
+}
+
+static void
+approved_by_too_many(struct fix *f)
+{
+	approve(f, 1, "uid:9223372036854775808");
+}
+
 static void
 released_in_table(struct fix *f)
 {
@@ -263,6 +278,8 @@ test_broken(void **in)
 	run_story(released_alone, "control", 6, "who placed it");
 	run_story(other_selector, "tables", 1, "commits to");
 	run_story(other_column, "tables", 1, "commits to");
+	run_story(column_with_more, "tables", 1, "commits to");
+	run_story(approved_by_too_many, "control", 1, "value malformed");
 	run_story(released_in_table, "tables", 1, "commits to");
 	run_story(no_row, "tables", 1, "no row");
 	run_story(row_of_another_record, "tables", 1, "commits to");

@@ -104,6 +104,8 @@ test_words(void **state)
 	    {approvals,
 		{{2, "approvals 0", "approvals 2"},
 		    {PURGE, "approvals -", "approvals 5,5"}}},
+	    {"says that a hold kept 1 events, and none was",
+		{{PURGE, "held 0", "held 1"}}},
 	    {"names an anchor that no policy",
 		{{PURGE, "anchor -", "anchor 8"}}},
 	    {"no checkpoint that covers", {{2, "stamp no", "stamp yes"}}},
@@ -134,6 +136,21 @@ test_words(void **state)
 	}
 }
 
+/* Posts are kept for ten years; of that the journal has but a hash. */
+static void
+early_for_its_class(void **state)
+{
+	static const struct breach law = {NULL,
+	    {{2, "classes -",
+		"classes a80c42c7a7e7c409fc6aa6af68bf1fe5"
+		"4254ba49b0c461b0a7070c0a70be75d9"}}};
+
+	(void)state;
+	breach = &law;
+	run_story(story, NULL, -1, NULL);
+	breach = NULL;
+}
+
 static void
 test_order(void **state)
 {
@@ -147,6 +164,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_words),
 	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(early_for_its_class),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
