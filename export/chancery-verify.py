@@ -84,7 +84,7 @@ def next_key(keys, f):  # adds the one that an open, key or recover record tells
     key, old, clean = parse_key(f.vkey), keys[-1] if keys else None, getattr(f, "clean", "no")
     key.seq, key.next, key.epoch = f.seq, f.next, getattr(f, "epoch", 0)
     key.start = f.seq and f.seq + 1 + (clean == "yes")      # the smallest size that it signs
-    key.announced = old and sha(key.public).hex() == old.next
+    key.announced = old and old.seq < f.seq and sha(key.public).hex() == old.next
     need(f.title != "key" or (clean == "no") == (f.reason == "compromise") and (key.announced and (
          key.name, key.epoch) == (old.name, old.epoch + 1) if old else key.epoch), "not announced")
     need(f.title != "recover" or key.name == f.origin, "the key is not of the new name")

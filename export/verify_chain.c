@@ -216,10 +216,10 @@ take_first(
 	    grow(out, epoch, signs_from(l), &key, t->why);
 }
 
-/* The key is the one announced, and the record's number the next one. */
+/* A later record, of the next epoch, whose key is the one announced. */
 static bool
 goes_on(struct reading *t, const struct verify_chain *out,
-    const struct verify_key *key, const uint8_t announced[32])
+    const struct verify_key *key, uint64_t last, const uint8_t announced[32])
 {
 	const struct verify_chain_epoch *before = &out->epoch[out->count - 1];
 	uint64_t epoch;
@@ -228,7 +228,7 @@ goes_on(struct reading *t, const struct verify_chain *out,
 	*t->why = "not the key record of the next epoch";
 	if (t->leaf.kind != VERIFY_KIND_KEY || !t->leaf.known ||
 	    !verify_leaf_number(&t->leaf, 0, &epoch) ||
-	    epoch != before->epoch + 1 || t->leaf.seq + 1 < before->from ||
+	    epoch != before->epoch + 1 || t->leaf.seq <= last ||
 	    !words_fit(&t->leaf) || strcmp(key->name, before->key.name) != 0)
 		return false;
 	*t->why = "the key is not the one announced before";
@@ -241,12 +241,13 @@ take_link(struct reading *t, struct verify_chain *out)
 {
 	struct verify_chain_epoch before = out->epoch[out->count - 1];
 	uint8_t announced[32];
+	uint64_t last = t->leaf.seq;
 	struct verify_key key;
 	bool clean;
 
 	memcpy(announced, t->next, 32);
 	if (!take_block(t) || !take_key(t, &key) ||
-	    !goes_on(t, out, &key, announced))
+	    !goes_on(t, out, &key, last, announced))
 		return false;
 	clean = is_clean(&t->leaf);
 	*t->why = "the checkpoint does not end with the key record";

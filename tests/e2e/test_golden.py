@@ -58,6 +58,15 @@ class Golden(unittest.TestCase):
             with self.assertRaises(Exception, msg=note):
                 second.read_note(note.encode(), [key])
 
+    def test_chains(self):
+        vectors = json.loads((GOLDEN / "chains.json").read_text("utf-8"))
+        for item in vectors["chains"]:
+            second.read_chain(item["text"], vectors["vkey"])
+        self.assertEqual(len(vectors["bad_chains"]), 7)
+        for item in vectors["bad_chains"]:
+            with self.assertRaises(Exception, msg=item["why"]):
+                second.read_chain(item["text"], vectors["vkey"])
+
     def test_proofs(self):
         for name, least in ("proofs.json", 30), ("later.json", 20):
             self.proofs(json.loads((GOLDEN / name).read_text("utf-8")), least)
