@@ -156,13 +156,16 @@ db_exec(sqlite3 *db, const char *sql)
 
 /*
  * Who may not write the index of the WAL cannot mend a header that was being
- * written, and SQLite does not let the busy handler wait for the writer to have
- * done so. When he died over it, the next writer mends it.
+ * written, nor set a mark where the writer of a new file has set none yet, and
+ * SQLite does not let the busy handler wait for the writer to have done so.
+ * When he died over it, the next writer mends it.
  */
 static bool
 again(int result, unsigned *tries)
 {
-	if (result != SQLITE_READONLY_RECOVERY || *tries == DB_READ_TRIES)
+	if ((result != SQLITE_READONLY_RECOVERY &&
+		result != SQLITE_READONLY_CANTINIT) ||
+	    *tries == DB_READ_TRIES)
 		return false;
 	(*tries)++;
 	(void)sqlite3_sleep(1); /* however long it was */
