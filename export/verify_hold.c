@@ -160,7 +160,7 @@ row_holds(const struct verify_hold *h, sqlite3_stmt *s)
 	if (sqlite3_column_type(s, 2) != SQLITE_NULL &&
 	    (!verify_sql_u64(s, 2, &released) || released == 0))
 		return false;
-	if (released != h->released || sqlite3_column_int(s, 5) != 1)
+	if (released != h->released)
 		return false;
 	if (sqlite3_column_type(s, 3) == SQLITE_NULL &&
 	    sqlite3_column_type(s, 4) == SQLITE_NULL)
@@ -210,28 +210,29 @@ verify_hold_table(
 	    " AND instr(COALESCE(room, '') || COALESCE(user, ''), '\"') = 0"
 	    " FROM hold ORDER BY n");
 	uint64_t n, next = 1;
+	bool found;
 	int rc;
 
 	if (s == NULL)
 		return false;
 	while ((rc = db_step(s)) == SQLITE_ROW) {
 		verify_report_count(r, VERIFY_TABLES, 1);
-		if (!verify_sql_u64(s, 0, &n) || n != next || n > c->holds ||
-		    !row_holds(&c->hold[n - 1], s)) {
+		found = verify_sql_u64(s, 0, &n) && n == next &&
+		    n <= c->holds && row_holds(&c->hold[n - 1], s);
+		if (!found || sqlite3_column_int(s, 5) != 1)
 			verify_report_finding(r, VERIFY_TABLES,
 			    next <= c->holds ? verify_at(c->hold[next - 1].seq)
 					     : verify_nowhere(),
 			    "table hold has a row that is not what the hold "
 			    "record commits to");
-		} else if (sqlite3_column_type(s, 4) == SQLITE_NULL) {
+		if (found && sqlite3_column_type(s, 4) == SQLITE_NULL)
 			verify_report_note(r,
 			    "what hold %" PRIu64
 			    " selects was lost: it held everything since",
 			    n);
-		} else {
+		else if (found)
 			read_selector(
 			    c, &c->hold[n - 1], verify_sql_text(s, 4));
-		}
 		next++;
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */

@@ -538,6 +538,7 @@ check_tail(struct check *c)
 			verify_report_finding(c->r, VERIFY_PURGES,
 			    verify_at(control->purge[i].seq),
 			    "no signed checkpoint covers this purge record: "
+			    "unless the daemon, once it runs, signs one, "
 			    "nothing shows who removed records %s",
 			    control->purge[i].ranges);
 	for (size_t i = 0; i < control->recovers; i++)
@@ -545,6 +546,7 @@ check_tail(struct check *c)
 			verify_report_finding(c->r, VERIFY_EPOCHS,
 			    verify_at(control->recover[i].seq),
 			    "no signed checkpoint covers this recover record: "
+			    "unless the daemon, once it runs, signs one, "
 			    "nothing shows who gave the journal its new name");
 }
 
