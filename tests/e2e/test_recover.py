@@ -1,5 +1,6 @@
 """Lost, rolled back and cloned states: refused with the next step, then mended."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 import unittest
 
 import archives
-from chancery import ROOT, Chancery, program
+from chancery import ROOT, Chancery, program, wait_until
 
 FIRST = ["before the copy %d" % i for i in range(8)]
 LATER = ["after the copy %d" % i for i in range(8)]
@@ -282,10 +283,21 @@ class Incarnation(Case):
             timeout=120)
         return done.returncode, done.stdout + done.stderr
 
+    def applied(self, c, size):
+        """Waits until the chat store has so many records of the journal."""
+        uri = "file:%s?mode=ro" % (c.state / "chat" / "chat.db")
+
+        def has():
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+                found, = db.execute("SELECT applied FROM position").fetchone()
+            return found >= size
+        wait_until(has, "the chat store stays behind")
+
     def cut(self, c, ann):
         """kill -9, and half of the WAL is gone; gives what was signed."""
         wal = c.journal.path.with_name("journal.db-wal")
         self.signed(c)
+        self.applied(c, c.journal.events()[-1]["seq"] + 1)
         ann.drop()
         c.kill()
         size = wal.stat().st_size
