@@ -100,7 +100,7 @@ class FullStorage(unittest.TestCase):
                 client.join(hall)
             ann.post(hall, "before")
             filler = fill(small)
-            accepted = self.until_full(c, ann, hall, small)
+            accepted = self.until_refused(ann, hall)
             self.refusals(c, ann, bob, hall, annex)
             part = cid.part_start(hall)
             self.still_signed_in(c, ann, bob, hall)
@@ -132,27 +132,6 @@ class FullStorage(unittest.TestCase):
             self.assertEqual(final.status, 200)
             accepted.append(text)
         self.fail("storage never became full")
-
-    def until_full(self, c, ann, hall, small):
-        """Posts until even a recovery finds no room; those accepted.
-
-        What a refused post had taken of the log may be enough for less, once
-        the keeper has given it back.
-        """
-        accepted, failures = self.until_refused(ann, hall), 0
-
-        def full():
-            nonlocal failures
-            fill(small)
-            text = "short %d" % len(accepted)
-            failed = sum("journal.db: " in line for line in c.log.lines)
-            if ann.post(hall, text) == 200:
-                accepted.append(text)
-                failures = failed
-            return failed >= failures + 3
-
-        wait_until(full, "there is always room", timeout=60)
-        return accepted
 
     def refusals(self, c, ann, bob, hall, annex):
         for reply in (bob.join(annex), bob.bjoin([annex]), bob.history(hall)):
