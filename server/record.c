@@ -495,6 +495,7 @@ say_hello(struct record *r)
 	struct buf *b;
 
 	r->live = false;
+	tell_state(r); /* who is held from here on is heard of again */
 	r->silent = store_commit(r->store) != 0 || store_sync(r->store) != 0;
 	if (r->silent) {
 		log_error("chat.db cannot be synced");
@@ -606,8 +607,7 @@ check_store(struct record *r)
 		return;
 	set_why(r, view_text("chat.db cannot be written"));
 	r->live = false;
-	if (!uv_is_active((uv_handle_t *)&r->away))
-		wait_for_keeper(r);
+	wait_for_keeper(r);
 	touch(r);
 }
 

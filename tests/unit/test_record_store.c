@@ -12,6 +12,8 @@
 
 #include "chat_double.h"
 
+#include "server/store_db.h"
+
 /* The disk's word, for all libraries of the process. */
 static bool syncs_fail;
 
@@ -176,6 +178,55 @@ test_slow_keeper_while_chat_db_fails(void **state)
 	rig_free(rig);
 }
 
+/*
+ * Both come and go within the time that a keeper may be away: who asked
+ * meanwhile has an answer.
+ */
+static void
+test_chat_db_fails_while_the_journal_is_closed(void **state)
+{
+	struct rig *rig = rig_ready();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+	struct request first, held[2];
+	struct rlimit old, small = {0};
+
+	(void)state;
+	join(rig, ann, OPS);
+	run_for(rig, 400);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	assert_ptr_not_equal(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	post(rig, ann, &first, OPS_URI, "x");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+		if (i == 1) { /* what only chat.db has: it needs no replay */
+			(void)store_add_pending(
+			    rig->store, EVENT_USER, view_text("{}"));
+			(void)store_commit_now(rig->store);
+		}
+		keeper_store_all(rig);
+		run_for(rig, 400);
+		assert_true(store_failed(rig->store));
+		assert_int_equal(record_state(rig->record), RECORD_WAIT);
+		post(rig, ann, &held[i], OPS_URI, "held");
+		assert_int_equal(held[i].status, 0);
+		rig->hello = UINT64_MAX;
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+		run_for(rig, 1300);
+		assert_int_not_equal(rig->hello, UINT64_MAX);
+		for (size_t k = 0; k < rig->count; k++)
+			if (rig->events[k].stored &&
+			    rig->events[k].seq >= rig->hello)
+				keeper_replay(rig, &rig->events[k]);
+		keeper_live(rig, false);
+		assert_int_equal(record_state(rig->record), RECORD_CLOSED);
+		assert_int_equal(held[i].status, 503);
+		run_for(rig, 250); /* it is stored, not yet synced */
+	}
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 /* A purge is heard of once, in order, also over an end of the server. */
 static void
 test_purges_are_followed(void **state)
@@ -209,6 +260,7 @@ main(void)
 	    cmocka_unit_test(test_chat_db_is_misread),
 	    cmocka_unit_test(test_position_is_on_disk),
 	    cmocka_unit_test(test_slow_keeper_while_chat_db_fails),
+	    cmocka_unit_test(test_chat_db_fails_while_the_journal_is_closed),
 	    cmocka_unit_test(test_purges_are_followed),
 	};
 
