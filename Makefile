@@ -240,7 +240,10 @@ install: all
 	    $(DESTDIR)$(LIBEXEC)
 	install -d $(DESTDIR)$(PREFIX)/share/chancery
 	install -m 644 adapters/*.xsd $(DESTDIR)$(PREFIX)/share/chancery
-	install export/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/share/chancery/verify
+	install export/chancery-verify.py export/chancery_*.py \
+	    $(DESTDIR)$(PREFIX)/share/chancery/verify
+	ln -sf ../share/chancery/verify/chancery-verify.py $(DESTDIR)$(PREFIX)/bin
 	for m in man/*.[1-8]; do install -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The second verifier of Chancery: does what a journal, its archives and proofs say hold?
 Written from chancery-journal(5) and chancery-adapter(7), with their names, it shares no line with
-chancery-verify(1), and ends at the first thing that does not hold. Only that one judges what other
-things repeat (tables, tiles, head row, copies), what clocks, refusals and witnesses tell, what a
-payload is as JSON and which holds kept it, how archives are made and read, and certificates.
+chancery-verify(1), and ends at the first thing that does not hold. This file has all that evidence
+rests on, and judges alone with --core; the chapters beside it add what repeats or surrounds it.
 """
-import argparse, base64, collections, functools, hashlib, io, itertools, json, os, pathlib, re, sys
-import sqlite3, subprocess, tarfile, tempfile, types, urllib.parse, xml.etree.ElementTree
+import argparse, base64, collections, functools, hashlib, importlib, itertools, os, pathlib, re
+import sqlite3, subprocess, sys, tempfile, types, urllib.parse
+CHAPTERS = []   # modules; what one has under a name is called at that point, and may add lines
+def more(point, *of):
+    return [line for chapter in CHAPTERS if hasattr(chapter, point)
+            for line in getattr(chapter, point)(sys.modules[__name__], *of) or ()]
 # ---- LEAF, CONTROL RECORDS: the kinds from 128 on, their fields, the forms of the values ----
 CONTROL = """open journal origin vkey next:hex software segment:n note:hex-;
 batch adapter:id batch:n first:n last:n count:n size:n root:hash;
@@ -32,7 +35,7 @@ KINDS = {kind: [word.partition(":")[::2] for word in line.split()]
          for kind, line in enumerate(CONTROL.split(";"), 128)}
 PARTS, OTHER = ("".join(f"(?:p {i} ({HASH})\n" for i in range(8)) + ")?" * 7 + ")",
                 f"(?:[a-z0-9]{{1,32}} {VALUE}\n){{0,64}}")
-HEAD = re.compile(f"leaf/1 ({N}) ({N})\nt ({N}) ({N}) [0-9a-f]{{8}} ([01])\n((?s:.{{0,16384}}))")
+HEAD = re.compile(f"leaf/1 ({N}) ({N})\nt ({N}) ({N}) ([0-9a-f]{{8}}) ([01])\n((?s:.{{0,16384}}))")
 def need(holds, reason):
     if not holds: raise ValueError(reason)
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
@@ -41,13 +44,13 @@ def unbase64(text):
     return base64.b64decode(text)
 READ = {**dict.fromkeys("nmid", int), "hash": unbase64, "uid": lambda by: int(by[4:])}  # else text
 def parse_leaf(data):   # a record: numbers, commitments to its parts, fields under their names
-    *head, flag, rest = HEAD.fullmatch(data.decode("ascii")).groups()
+    *head, bootid, flag, rest = HEAD.fullmatch(data.decode("ascii")).groups()
     seq, kind, at, boottime = map(int, head)
     (title, _), *fields = KINDS.get(kind, [("", "")])
     lines = "".join(f"{name} ({FORMS.get(form, form)})\n" for name, form in fields) or OTHER
     words = re.fullmatch(PARTS if kind < 128 else lines, rest).groups()
     leaf = types.SimpleNamespace(seq=seq, kind=kind, title=title, at=at, boottime=boottime,
-                                 behind=flag == "1", hash=sha(b"\0", data))
+                                 bootid=bootid, behind=flag == "1", hash=sha(b"\0", data))
     leaf.parts = [unbase64(word) for word in words if word] if kind < 128 else []
     for (name, form), word in zip(fields, words):
         setattr(leaf, name, READ.get(form if word != "-" else "", urllib.parse.unquote)(word))
@@ -126,15 +129,15 @@ def read_chain(text, known, keys=()):   # from a known key on, each proved by th
 def read_proof(given, path):    # one record, what it discloses, and all from it to the key
     extra, index, hashes, note = re.fullmatch(PROOF, open(path, "rb").read().decode()).groups()
     data, parts, chain = re.fullmatch(EXTRA, unbase64(extra).decode()).groups()
-    known, = [key for key in given if key.startswith(note.split("\n")[0] + "+")]
+    known, = [key for key in given.key if key.startswith(note.split("\n")[0] + "+")]
     keys = read_chain(unbase64(chain).decode(), known) if chain else [parse_key(known)]
     leaf, words = parse_leaf(unbase64(data)), [line.split(" ") for line in parts.split("\n")[:-1]]
     parts = [(int(i), unbase64(salt), unbase64(part)) for _, i, salt, part in words]
     need(leaf.seq == int(index) and sorted({p[0] for p in parts}) == [p[0] for p in parts], "order")
     prove([leaf], hashes.split(), note.encode(), keys, way_up=True)
     check_parts(leaf, parts, whole=False)
-    return [leaf.hash.hex(), repr(unbase64(data)), *(repr(part.decode()) for _, _, part in parts)]
-
+    return [leaf.hash.hex(), repr(unbase64(data)), *(repr(part.decode()) for _, _, part in parts),
+            *more("proof", given, leaf, parts)]
 # ---- a journal: CONTROL RECORDS, REMOVING PAYLOADS; j.of has those before, by kind ----
 def expect(f, **fields):    # a record says this, and nothing else, in these of its fields
     for name, value in fields.items():
@@ -213,6 +216,7 @@ def read_file(j, path, first):      # its own records, which go on after those o
             f.title == "open") == (f.seq == first) == (j.last.title == "seal"), "place")
         need(f.at > j.last.at and (not f.behind or f.at == j.last.at + 1 or f.seq == 0), "time")
         check_parts(f, parts)
+        more("record", j, f, parts)
         if f.kind > 127: check_control(j, f)
         j.leaves.append(f.hash)
         j.user.append(f.kind < 128)
@@ -220,6 +224,7 @@ def read_file(j, path, first):      # its own records, which go on after those o
         j.last = f
     stray = "SELECT id FROM body WHERE id < ? OR id >= ?"
     need(not db.execute(stray, (first << 8, len(j.leaves) << 8)).fetchone(), "payload of no record")
+    more("file", j, db, path, first)
 def check_note(j, note):    # is of these records, or of such as were declared lost under its name
     name, size, signed = read_note(note, j.keys)
     lost = [f for f in j.of["recover"] if f.old == name]
@@ -229,36 +234,7 @@ def check_note(j, note):    # is of these records, or of such as were declared l
         need(size <= len(j.leaves) and j.root(size) == signed, f"root {size}")
         j.signed = max(j.signed, size)
     return size
-def read_archive(j, given, path):   # gives the records that it has as they were acknowledged
-    side = re.sub("([.]evidence)?[.]xml$", ".evidence.xml", path)
-    data = pathlib.Path(side if os.path.exists(side) else path).read_bytes()
-    if path.endswith(".xml"):
-        e = next(xml.etree.ElementTree.fromstring(data).iter("{urn:chancery:compliance:1}evidence"))
-        h = {**e.attrib, "left": e.get("left").split(), "right": e.get("right").split()}
-        rows = [(r.get("leaf"), [(p.get("salt"), unbase64(p.get("data"))) for p in r]) for r in e]
-    else:
-        tar = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True, check=True).stdout
-        with tarfile.open(fileobj=io.BytesIO(tar)) as tar:
-            files = {m.name.partition("/")[2]: tar.extractfile(m).read() for m in tar if m.isreg()}
-        h = {**json.loads(files["data/proof.json"]), "note": files["data/checkpoint"].decode()}
-        rows = [(e["leaf"], [(p["salt"], p["data"].encode()) for p in e["parts"]])
-                for e in map(json.loads, files["data/records.jsonl"].splitlines())]
-    leaves, note = [parse_leaf(leaf.encode()) for leaf, _ in rows], h["note"].encode()
-    for leaf, (_, parts) in zip(leaves, rows):
-        check_parts(leaf, [(i, unbase64(salt), part) for i, (salt, part) in enumerate(parts)])
-    held, number = range(leaves[0].seq, leaves[-1].seq + 1), int(h["batch"])
-    need([leaf.seq for leaf in leaves] == [*held], "records are missing")
-    prove(leaves, h["left"] + h["right"], note, j.keys or [parse_key(key) for key in given])
-    if not j.leaves: return set()       # an archive alone
-    check_note(j, note)
-    batch, ack = (j.of[kind, h["adapter"]][number - 1:number] for kind in ("batch", "ack"))
-    end = [f.seq for f in j.of["recover"] if f.old == h["origin"]]
-    if end and not (ack and ack[0].seq < end[0]): return set()      # that is lost itself
-    need((batch[0].first, batch[0].last + 1) == (held.start, held.stop), "no such batch")
-    if not ack or ack[0].sha256 == "-": return set()
-    need((ack[0].sha256, ack[0].bytes) == (sha(data).hex(), len(data)), "not as acknowledged")
-    return {*held} if [len(f.parts) for f in leaves] == [len(p) for _, p in rows] else set()
-def read_journal(given, files, archives):
+def read_journal(given, *files):
     j = types.SimpleNamespace(
         leaves=[], user=[], keys=[], notes=[], signed=0, purged=set(), missing=set(), undone=set(),
         of=collections.defaultdict(list), last=types.SimpleNamespace(title="seal", at=0))
@@ -270,27 +246,31 @@ def read_journal(given, files, archives):
     for key in j.keys:
         need(key.epoch == 0 or any(key.seq + 1 in n for n in j.notes)
              or key is j.keys[-1] and j.signed < key.start, "an epoch was not closed")
-        told = {text for text in given if text.startswith(key.name + "+")}
-        need(not given or told & {k.text for k in j.keys} or key.announced and not told,
+        told = {text for text in given.key if text.startswith(key.name + "+")}
+        need(not given.key or told & {k.text for k in j.keys} or key.announced and not told,
              f"{key.text}: not the one given, or none was given for a new name")
-    archived = set().union(*(read_archive(j, given, path) for path in archives))
-    need(not archives or archived >= j.purged, "a purged record is in no archive given")
     need(all(f.seq < j.signed for f in j.of["open"][:1] + j.of["purge"] + j.of["recover"]), "tail")
     return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
-            f"{len(given)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"])]
+            f"{len(given.key)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"]),
+            *more("journal", j, given)]
 # ---- the command ----
 def main(words):
     parser = argparse.ArgumentParser(description="Exit status: 0 all holds, 1 not, 3 system failed")
     parser.add_argument("--key", action="append", default=[], help="once for each name",
         type=lambda key: parse_key(open(key).read().strip() if os.path.exists(key) else key).text)
+    parser.add_argument("--core", action="store_true", help="judge journals and proofs by this file"
+                        " alone, see chancery-verify(1)")
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
+    sys.dont_write_bytecode = True
+    CHAPTERS[:] = [] if "--core" in words else map(importlib.import_module, ["chancery_archives"])
+    more("options", parser)
     given = parser.parse_args(words)
-    todo = [(read_proof, path) for path in given.file if path.endswith(".tlog-proof")]
-    archives = [path for path in given.file if path.endswith((".xml", ".tar.zst"))]
-    journal = sorted({*given.file} - {*archives} - {p for _, p in todo}, key=lambda p: (len(p), p))
-    if journal or archives: todo += [(read_journal, journal, archives)]
+    todo = more("take", given)      # what a chapter judges by itself; it is not in file any more
+    todo += [(read_proof, path) for path in given.file if path.endswith(".tlog-proof")]
+    journal = {path for path in given.file if not path.endswith(".tlog-proof")}
+    if journal: todo += [(read_journal, *sorted(journal, key=lambda path: (len(path), path)))]
     try:
-        for judge, *paths in todo: print("holds:", *paths, *judge(given.key, *paths), sep="\n  ")
+        for judge, *paths in todo: print("holds:", *paths, *judge(given, *paths), sep="\n  ")
         return 0
     except (OSError, MemoryError) as e:
         return print("system failed:", *paths, f"failure: {e}", sep="\n  ") or 3
