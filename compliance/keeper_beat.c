@@ -214,7 +214,7 @@ keeper_report_drops(struct keeper *k)
 	record(k, false);
 }
 
-/* What a server told that is gone will not be told again. */
+/* What waits to be recorded stays, and what is told now comes to it. */
 static void
 keep_left(struct keeper_drops *d)
 {
@@ -260,10 +260,10 @@ keeper_take_drops(struct keeper *k, struct view payload)
 		tell_kept(k);
 		return true;
 	}
-	if (server != d->server) {
+	if (server != d->server || ref != d->ref)
 		keep_left(d);
+	if (server != d->server)
 		d->kept = 0;
-	}
 	memcpy(d->told, told, sizeof told);
 	d->server = server;
 	d->ref = ref;

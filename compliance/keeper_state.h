@@ -68,8 +68,8 @@ enum keeper_refusal {
 /* Waits to be recorded, with the next beat at the latest. */
 struct keeper_drops {
 	struct keeper_drop own[KEEPER_REFUSALS];
-	struct keeper_drop told[WIRE_DROPS_COUNT]; /* by the server */
-	struct keeper_drop left[WIRE_DROPS_COUNT]; /* by those before it */
+	struct keeper_drop told[WIRE_DROPS_COUNT]; /* in the last frame */
+	struct keeper_drop left[WIRE_DROPS_COUNT]; /* in frames before */
 	uint32_t server;   /* which one told last; 0: none */
 	uint64_t ref;      /* and its frame */
 	uint64_t kept;     /* of the same server, the last on record */

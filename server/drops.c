@@ -72,6 +72,15 @@ drops_due(const struct drops *d, bool fresh)
 }
 
 void
+drops_tell_last(struct drops *d, struct ipc *link, uint32_t server)
+{
+	if (!any_waits(d))
+		return;
+	d->ref = 0;
+	drops_tell(d, link, server);
+}
+
+void
 drops_tell(struct drops *d, struct ipc *link, uint32_t server)
 {
 	struct buf *b;

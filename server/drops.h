@@ -45,6 +45,8 @@ bool drops_due(const struct drops *d, bool fresh);
 bool drops_all_told(const struct drops *d);
 /* Sends a frame WIRE_DROPS. server: a number of this process. */
 void drops_tell(struct drops *d, struct ipc *link, uint32_t server);
+/* The same for what waits behind a frame that is not known to be kept. */
+void drops_tell_last(struct drops *d, struct ipc *link, uint32_t server);
 /* The keeper has that frame on record; false: it was never sent. */
 bool drops_kept(struct drops *d, uint64_t ref);
 

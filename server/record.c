@@ -702,8 +702,8 @@ record_refuse_all(struct record *r, const char *why)
 void
 record_flush(struct record *r)
 {
-	if (r->link != NULL && r->live && drops_due(&r->drops, false))
-		drops_tell(&r->drops, r->link, r->boot);
+	if (r->link != NULL && r->live)
+		drops_tell_last(&r->drops, r->link, r->boot);
 	if (r->link != NULL && drops_all_told(&r->drops))
 		ipc_send(r->link, WIRE_BYE, view_of(NULL, 0));
 	if (r->link != NULL)

@@ -439,6 +439,23 @@ put_event(struct buf *b, uint64_t ref, unsigned kind, const char *part0,
 	buf_put_text(b, part1);
 }
 
+/* The server refused three. */
+static inline void
+tell_drops(struct fixture *f, uint32_t server, uint64_t ref)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u32(&b, server);
+	buf_put_u64(&b, ref);
+	buf_put_u8(&b, WIRE_DROP_OVERLOAD);
+	buf_put_u64(&b, 1700000000000001);
+	buf_put_u64(&b, 1700000000000002);
+	buf_put_u64(&b, 3);
+	send_frame(f->server.fd, WIRE_DROPS, buf_view(&b), -1);
+	buf_release(&b);
+}
+
 static inline void
 send_post(struct end *e, uint64_t ref, const char *text)
 {

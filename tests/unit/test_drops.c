@@ -86,12 +86,42 @@ test_refusals_of_a_dead_keeper(void **state)
 	rig_free(rig);
 }
 
+/* An end in good order tells also what came after the last frame. */
+static void
+test_the_last_drops_are_told(void **state)
+{
+	struct rig *rig = rig_ready();
+	struct session *ann = sign_in(rig, "sip:ann@" DOMAIN, "0a1b");
+	struct request r[2];
+	uint64_t first;
+
+	(void)state;
+	join(rig, ann, OPS);
+	keeper_state(rig, false, "no space left");
+	post(rig, ann, &r[0], OPS_URI, "x");
+	run_for(rig, 300);
+	first = rig->drops_ref;
+	assert_int_not_equal(first, 0);
+	post(rig, ann, &r[1], OPS_URI, "x");
+	run_for(rig, 300);
+	assert_int_equal(rig->drops_ref, first);
+	assert_false(rig->bye);
+	chat_stop(rig->chat);
+	keeper_read(rig);
+	assert_true(rig->drops_ref > first);
+	assert_int_equal(rig->drops[WIRE_DROP_STORAGE], 1);
+	assert_true(rig->bye);
+	sign_out(rig, ann, SESSION_BYE);
+	rig_free(rig);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_drops_are_told),
 	    cmocka_unit_test(test_refusals_of_a_dead_keeper),
+	    cmocka_unit_test(test_the_last_drops_are_told),
 	};
 
 	return cmocka_run_group_tests(

@@ -277,22 +277,6 @@ a_lost_link_is_asked_for(void **state)
 	teardown(&f);
 }
 
-static void
-tell_drops(struct fixture *f, uint32_t server, uint64_t ref)
-{
-	struct buf b;
-
-	buf_init(&b);
-	buf_put_u32(&b, server);
-	buf_put_u64(&b, ref);
-	buf_put_u8(&b, WIRE_DROP_OVERLOAD);
-	buf_put_u64(&b, 1);
-	buf_put_u64(&b, 2);
-	buf_put_u64(&b, 3);
-	send_frame(f->server.fd, WIRE_DROPS, buf_view(&b), -1);
-	buf_release(&b);
-}
-
 /* What a server told is no news to the one after it. */
 static void
 drops_are_confirmed_to_who_told_them(void **state)

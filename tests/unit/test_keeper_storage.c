@@ -185,6 +185,26 @@ server_that_is_gone(void **state)
 	teardown(&f);
 }
 
+/* A frame adds to those before it that no record tells of yet. */
+static void
+drops_are_added(void **state)
+{
+	struct fixture f;
+	uint64_t count;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	tell_drops(&f, 7, 1);
+	tell_drops(&f, 7, 1); /* the same again */
+	tell_drops(&f, 7, 2);
+	(void)post(&f.server, 1);
+	stop(&f.keeper, 0);
+	(void)sum(&f, EVENT_DROP, NULL, "count", &count);
+	assert_int_equal(count, 6);
+	teardown(&f);
+}
+
 /* A group that meets the limit half way leaves nothing of itself. */
 static void
 full_disk_within_a_group(void **state)
@@ -233,6 +253,7 @@ main(void)
 	    cmocka_unit_test(full_disk_within_a_group),
 	    cmocka_unit_test(late_before_a_full_disk),
 	    cmocka_unit_test(server_that_is_gone),
+	    cmocka_unit_test(drops_are_added),
 	};
 
 	crypto_init();
