@@ -113,10 +113,15 @@ expire_runs(struct adapter_link *l)
 	    [STAGE_CUTTING] = "the keeper does not answer",
 	    [STAGE_RECORDING] = "the keeper does not answer",
 	};
+	const struct keeper_state *keeper = keeper_link_state(l->env->keeper);
 	const char *why = (size_t)l->stage < sizeof reasons / sizeof reasons[0]
 	    ? reasons[l->stage]
 	    : NULL;
 
+	/* Then nothing is signed either. */
+	if (l->stage == STAGE_IDLE && !keeper->writable &&
+	    keeper->why[0] != '\0')
+		why = keeper->why;
 	for (const struct adapter_run *r = l->runs; why != NULL && r;
 	     r = r->next)
 		if (r->deadline <= adapter_link_now(l)) {

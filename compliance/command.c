@@ -11,6 +11,9 @@
 #include "compliance/engine_state.h"
 #include "compliance/leaf.h"
 
+#define SERVER_MS 30000
+#define STATUS_MS 5000 /* a status is wanted when something hangs */
+
 /* ---- what the status tells ---- */
 
 static json_t *
@@ -223,7 +226,7 @@ run_status(struct engine *e, struct control_request *r, const json_t *args)
 	server_link_ask(e->server,
 	    view_text("{\"cmd\":\"status.server\",\"args\":{},"
 		      "\"by\":\"engine\"}"),
-	    on_server_status, wait);
+	    STATUS_MS, on_server_status, wait);
 }
 
 /* A run under way; lives until its last call. */
@@ -326,7 +329,8 @@ forward(struct engine *e, struct control_request *r, const char *command,
 	if (text == NULL)
 		control_reply_failure(r, "out of memory");
 	else
-		server_link_ask(e->server, view_text(text), on_server_reply, r);
+		server_link_ask(
+		    e->server, view_text(text), SERVER_MS, on_server_reply, r);
 	free(text);
 }
 

@@ -14,7 +14,6 @@
 #include "compliance/engine_state.h"
 
 #define OPEN_RETRY_MS 100
-#define SERVER_TIMEOUT_MS 30000
 #define BACKOFF_MS 1000
 #define BACKOFF_MAX_MS (5 * 60 * 1000)
 #define PURGE_POLL_MS 200
@@ -204,7 +203,7 @@ static void
 make_parts(struct engine *e)
 {
 	e->keeper = keeper_link_new(&e->loop, on_keeper_up, e);
-	e->server = server_link_new(&e->loop, SERVER_TIMEOUT_MS);
+	e->server = server_link_new(&e->loop);
 	e->purger_env = (struct purger_env){
 	    .loop = &e->loop,
 	    .journal = e->journal,

@@ -18,6 +18,7 @@
 #define STOP_MS 2000   /* for the last signature */
 #define WAL_PAGES 1000 /* between checkpoints */
 #define OPEN_FILES 64
+#define SILENT_MS 2000 /* then the log tells that the server says nothing */
 
 /* ---- what the peers are told ---- */
 
@@ -27,6 +28,11 @@ keeper_writable(const struct keeper *k)
 	return k->in_service && !k->doomed && k->ahead == 0 && !k->roll.late &&
 	    journal_writable(k->journal);
 }
+
+static const char server_silent[] =
+    "the chat server has not told what it holds, and nothing is recorded "
+    "before. Next: when this lasts, see what it last wrote into the log, and "
+    "kill its process (chanceryd -R server): it is started again";
 
 static void
 explain_ahead(struct keeper *k)
@@ -61,7 +67,7 @@ explain(struct keeper *k)
 	else if (!k->in_service && k->signing.why[0] != '\0')
 		why = k->signing.why;
 	else if (!k->in_service && k->signing.compared && !k->applied_known)
-		why = "the chat server has not told what it holds";
+		why = server_silent;
 	else if (!k->in_service)
 		why = "the signer has not come up yet";
 	(void)snprintf(k->why, sizeof k->why, "%s", why);
@@ -80,6 +86,16 @@ send_state(struct keeper *k, struct keeper_peer *p)
 	ipc_end(p->link);
 }
 
+/* At each start that is so for a moment. */
+static void
+on_silent(uv_timer_t *timer)
+{
+	const struct keeper *k = timer->data;
+
+	if (strcmp(k->why, server_silent) == 0)
+		log_warn("no records are taken: %s", k->why);
+}
+
 void
 keeper_update(struct keeper *k)
 {
@@ -92,6 +108,8 @@ keeper_update(struct keeper *k)
 	k->announced = keeper_writable(k);
 	if (k->announced)
 		log_info("records are taken");
+	else if (strcmp(k->why, server_silent) == 0)
+		(void)uv_timer_start(&k->silent_timer, on_silent, SILENT_MS, 0);
 	else
 		log_warn("no records are taken: %s", k->why);
 	send_state(k, &k->server);
@@ -594,7 +612,7 @@ init_loop(struct keeper *k)
 	    &k->rest_timer, &k->beat_timer, &k->late_timer, &k->drop_timer,
 	    &k->replay_timer, &k->truncate_timer, &k->stop_timer,
 	    &k->roll_timer, &k->publish_timer, &k->turn_timer, &k->settle_timer,
-	    &k->next_timer};
+	    &k->next_timer, &k->silent_timer};
 
 	if (uv_loop_init(&k->loop) != 0)
 		log_fatal("no event loop");

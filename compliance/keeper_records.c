@@ -178,8 +178,10 @@ keeper_enter_service(struct keeper *k)
 
 	/* The chat store is asked, too, before anything is added. */
 	if (k->in_service || !k->signing.compared || !k->applied_known ||
-	    k->ahead > 0 || keeper_rolling(k))
+	    k->ahead > 0 || keeper_rolling(k)) {
+		keeper_update(k);
 		return;
+	}
 	if (keeper_open_file(k) != 0) {
 		keeper_storage_failed(k);
 		return;

@@ -201,7 +201,7 @@ struct keeper {
 	uv_timer_t turn_timer;
 	uv_timer_t recover_timer, note_timer, rest_timer, beat_timer,
 	    late_timer, drop_timer, replay_timer, truncate_timer, stop_timer,
-	    roll_timer, publish_timer, settle_timer, next_timer;
+	    roll_timer, publish_timer, settle_timer, next_timer, silent_timer;
 };
 
 /* ---- keeper.c ---- */

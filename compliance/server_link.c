@@ -20,9 +20,8 @@ struct request {
 struct server_link {
 	uv_loop_t *loop;
 	uv_timer_t timer; /* runs while requests wait */
-	uint64_t timeout_ms;
 	struct ipc *ipc;
-	struct request *requests; /* oldest first */
+	struct request *requests; /* the first to be given up first */
 	uint64_t last_ref;
 };
 
@@ -125,14 +124,13 @@ on_closed(void *arg, const char *why)
 }
 
 struct server_link *
-server_link_new(uv_loop_t *loop, uint64_t timeout_ms)
+server_link_new(uv_loop_t *loop)
 {
 	struct server_link *s = calloc(1, sizeof *s);
 
 	if (s == NULL)
 		return NULL;
 	s->loop = loop;
-	s->timeout_ms = timeout_ms;
 	(void)uv_timer_init(loop, &s->timer); /* always 0 */
 	s->timer.data = s;
 	return s;
@@ -155,8 +153,8 @@ server_link_up(const struct server_link *s)
 }
 
 void
-server_link_ask(
-    struct server_link *s, struct view request, server_reply_cb *cb, void *arg)
+server_link_ask(struct server_link *s, struct view request, uint64_t wait_ms,
+    server_reply_cb *cb, void *arg)
 {
 	struct request *r = s->ipc != NULL ? calloc(1, sizeof *r) : NULL;
 	struct request **end = &s->requests;
@@ -169,11 +167,12 @@ server_link_ask(
 		return;
 	}
 	r->ref = ++s->last_ref;
-	r->deadline = uv_now(s->loop) + s->timeout_ms;
+	r->deadline = uv_now(s->loop) + wait_ms;
 	r->cb = cb;
 	r->arg = arg;
-	while (*end != NULL)
+	while (*end != NULL && (*end)->deadline <= r->deadline)
 		end = &(*end)->next;
+	r->next = *end;
 	*end = r;
 	b = ipc_begin(s->ipc, WIRE_JSON);
 	buf_put_u64(b, r->ref);

@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+import signal
 import socket
 import unittest
+from concurrent import futures
 
 import archives
-from chancery import Chancery
+from chancery import Chancery, wait_until
 
 UIDS = {"server": 61001, "keeper": 61002, "signer": 61003, "engine": 61004,
         "adapter:xml": 61005, "adapter:tarball": 61005}
@@ -159,6 +161,77 @@ class Roles(unittest.TestCase):
         for role, pid in roles.items():
             if not role.startswith("adapter:"):
                 self.assertEqual(os.readlink("/proc/%d/exe" % pid), daemon)
+
+
+class SilentServer(unittest.TestCase):
+    """
+    The keeper records nothing before the server has told what it holds. One
+    that says nothing, because it hangs, is told of, and nothing is lost.
+    """
+
+    REASON = r"the chat server has not told what it holds.*Next: .*kill its"
+
+    def test_batches_wait_for_the_server(self):
+        with Chancery(adapters=archives.adapters(None)) as c:
+            c.init().add_users("ann")
+            hall = c.add_room("Hall")
+            c.start()
+            self.posts = []
+            for end in (signal.SIGCONT, signal.SIGKILL):
+                with self.subTest(end=end.name):
+                    self.hang(c, hall, end)
+            c.stop()
+            self.assertEqual(c.journal.posts(), self.posts)
+            c.journal.check()
+            c.verify()
+
+    def hang(self, c, hall, end):
+        ann = c.sign_in("ann")
+        ann.join(hall)
+        self.posts.append("before %s" % end.name)
+        self.assertEqual(ann.post(hall, self.posts[-1]), 200)
+        server, keeper = (c.roles()[r] for r in ("server", "keeper"))
+        mark = len(c.log.lines)
+        os.kill(server, signal.SIGSTOP)
+        os.kill(keeper, signal.SIGKILL)
+        c.log.wait("^keeper: warning: no records are taken: " + self.REASON,
+                   since=mark)
+        size = c.journal.size()
+        waiting = ann.post_start(hall, "waits for %s" % end.name)
+        if end == signal.SIGCONT:
+            self.told(c)
+        self.assertEqual(c.journal.size(), size)
+        self.assertEqual(waiting.status, 0)
+        os.kill(server, end)
+        c.log.wait("^keeper: info: records are taken", since=mark)
+        if end == signal.SIGCONT:
+            self.assertEqual(waiting.wait().status, 200)
+            self.posts.append("waits for SIGCONT")
+        else:
+            c.log.wait("^server: info: journal open", since=mark)
+        wait_until(lambda: self.archived(c) == self.posts,
+                   "the archives lack posts")
+
+    def told(self, c):
+        """Both commands wait for a while, so at the same time."""
+        with futures.ThreadPoolExecutor() as pool:
+            status = pool.submit(c.cli, "status")
+            run = pool.submit(c.cli, "adapter", "run", "records", check=False)
+        self.assertRegex(status.result().stdout,
+                         r"writable +NO: " + self.REASON)
+        self.assertIn("failure              the server does not answer",
+                      status.result().stdout)
+        self.assertEqual(run.result().returncode, 1)
+        self.assertRegex(run.result().stderr,
+                         "^chancery: records: .*" + self.REASON)
+
+    @staticmethod
+    def archived(c):
+        c.cli("adapter", "run", "records")
+        found = {}
+        for path in archives.files(c.folder / "out" / "xml", ".xml"):
+            found.update(archives.xml_records(path))
+        return archives.texts(found)
 
 
 if __name__ == "__main__":

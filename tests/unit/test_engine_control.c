@@ -430,6 +430,7 @@ test_bind(void **state)
 /* ---- the link to the server ---- */
 
 struct server_probe {
+	uint64_t wait_ms;
 	uv_loop_t loop;
 	struct server_link *link;
 	struct ipc *end; /* the server's side */
@@ -502,7 +503,8 @@ reply(struct server_probe *p, uint64_t ref, const char *text)
 static void
 ask(struct server_probe *p)
 {
-	server_link_ask(p->link, view_text("{\"q\":1}"), on_server_reply, p);
+	server_link_ask(
+	    p->link, view_text("{\"q\":1}"), p->wait_ms, on_server_reply, p);
 }
 
 static void
@@ -512,8 +514,9 @@ test_server_link(void **state)
 
 	(void)state;
 	memset(&p, 0, sizeof p);
+	p.wait_ms = 100;
 	assert_int_equal(uv_loop_init(&p.loop), 0);
-	p.link = server_link_new(&p.loop, 100);
+	p.link = server_link_new(&p.loop);
 	ask(&p);
 	assert_int_equal(p.replies, 1);
 	assert_string_equal(p.why, "the server is not running");
@@ -546,10 +549,20 @@ test_server_link(void **state)
 	reply(&p, p.refs[4], "well again");
 	turn_until(&p, &p.replies, 6);
 	assert_string_equal(p.text, "well again");
+	/* Who waits for less is told before. */
+	p.wait_ms = 60000;
+	ask(&p);
+	p.wait_ms = 50;
+	ask(&p);
+	turn_until(&p, &p.replies, 7);
+	assert_string_equal(p.why, "the server does not answer");
+	reply(&p, p.refs[5], "the other");
+	turn_until(&p, &p.replies, 8);
+	assert_string_equal(p.text, "the other");
 	/* A malformed frame ends the link. */
 	ask(&p);
 	ipc_send(p.end, WIRE_RECEIPT, view_text("12345678"));
-	turn_until(&p, &p.replies, 7);
+	turn_until(&p, &p.replies, 9);
 	assert_non_null(strstr(p.why, "malformed"));
 	assert_false(server_link_up(p.link));
 	server_link_free(p.link);
