@@ -156,9 +156,10 @@ db_exec(sqlite3 *db, const char *sql)
 
 /*
  * Who may not write the index of the WAL cannot mend a header that was being
- * written, nor set a mark where the writer of a new file has set none yet, and
- * SQLite does not let the busy handler wait for the writer to have done so.
- * When he died over it, the next writer mends it.
+ * written, nor set a mark of its own when all are beyond the header it has
+ * read, because the writer has committed and begun anew meanwhile. SQLite does
+ * not let the busy handler wait then. When the writer died over it, the next
+ * one mends it.
  */
 static bool
 again(int result, unsigned *tries)

@@ -16,9 +16,14 @@
 
 #define NOBODY 65534
 #define POSTS 300
+/* Of the readers' marks in the index, behind its header's two copies. */
+#define MARKS_AT 104
+#define MARKS 4
 
 static uint8_t *header;      /* of the index; two copies that must agree */
 static unsigned naps, mends; /* taken; after so many it is whole again */
+static void (*mend)(void);
+static uint32_t marks[MARKS];
 
 int __wrap_sqlite3_sleep(int ms);
 
@@ -27,8 +32,14 @@ __wrap_sqlite3_sleep(int ms)
 {
 	(void)ms;
 	if (++naps == mends)
-		header[8] ^= 1;
+		mend();
 	return ms;
+}
+
+static void
+flip_header(void)
+{
+	header[8] ^= 1;
 }
 
 static void
@@ -36,7 +47,31 @@ break_header(unsigned until)
 {
 	naps = 0;
 	mends = until;
-	header[8] ^= 1;
+	mend = flip_header;
+	flip_header();
+}
+
+static void
+restore_marks(void)
+{
+	memcpy(header + MARKS_AT, marks, sizeof marks);
+}
+
+/*
+ * A reader that has just read the header may find all marks beyond it: the
+ * keeper has committed and begun anew meanwhile, and moved its own.
+ */
+static void
+move_marks(unsigned until)
+{
+	const uint32_t beyond[MARKS] = {
+	    1000000, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+
+	naps = 0;
+	mends = until;
+	mend = restore_marks;
+	memcpy(marks, header + MARKS_AT, sizeof marks);
+	memcpy(header + MARKS_AT, beyond, sizeof beyond);
 }
 
 /* The keeper: has the journal open until it is let go. */
@@ -194,12 +229,40 @@ test_index_that_stays_broken(void **state)
 	rig_end(&rig);
 }
 
+static void
+test_readers_wait_for_a_mark(void **state)
+{
+	struct scan_cursor cursor;
+	struct scan *s;
+	struct rig rig;
+	char why[256];
+
+	(void)state;
+	rig_init(&rig);
+	move_marks(3);
+	s = scan_open(rig.f.path, false, why, sizeof why);
+	if (s == NULL)
+		fail_msg("%s", why);
+	assert_int_equal(naps, 3);
+	move_marks(1);
+	assert_int_equal(scan_size(s), POSTS);
+	assert_int_equal(naps, 1);
+	move_marks(UINT32_MAX);
+	assert_int_equal(scan_cursor(s, "records", &cursor), -1);
+	assert_int_equal(naps, DB_READ_TRIES);
+	restore_marks();
+	assert_int_equal(scan_cursor(s, "records", &cursor), 0);
+	scan_close(s);
+	rig_end(&rig);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_readers_wait_for_the_index),
 	    cmocka_unit_test(test_index_that_stays_broken),
+	    cmocka_unit_test(test_readers_wait_for_a_mark),
 	};
 
 	crypto_init();
