@@ -226,7 +226,7 @@ goes_on(struct reading *t, const struct verify_chain *out,
 	uint8_t digest[32];
 
 	*t->why = "not the key record of the next epoch";
-	if (t->leaf.kind != VERIFY_KIND_KEY || !t->leaf.known ||
+	if (t->leaf.kind != VERIFY_KIND_KEY ||
 	    !verify_leaf_number(&t->leaf, 0, &epoch) ||
 	    epoch != before->epoch + 1 || t->leaf.seq <= last ||
 	    !words_fit(&t->leaf) || strcmp(key->name, before->key.name) != 0)

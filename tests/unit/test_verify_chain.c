@@ -225,12 +225,44 @@ links(void **state)
 	verify_chain_release(&chain);
 }
 
+/* Where a chain may begin, and from which size on its key signs. */
+static void
+beginnings(void **state)
+{
+	static const struct {
+		struct step step[BLOCKS_MAX];
+		uint64_t epoch, from;
+	} all[] = {
+	    {{{OPEN, 0, 0, 0, NULL, NULL, 1, 0, NULL}}, 0, 0},
+	    {{{RECOVER, 4, 0, 0, "compromise", NULL, 5, 0, NULL}}, 0, 5},
+	    {{{KEY, 4, 7, 0, "demand", "yes", 6, 0, NULL}}, 7, 6},
+	    {{{KEY, 4, 7, 0, "compromise", "no", 5, 0, NULL}}, 7, 5},
+	    /* Only a clean change ends with its record. */
+	    {{GENESIS, LINK(4, 1, "compromise", "no", 7, 1)}, 0, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct verify_chain chain;
+		const char *why;
+		unsigned line;
+
+		if (!read_chain(all[i].step, &chain, &line, &why))
+			fail_msg("row %zu: line %u: %s", i, line, why);
+		assert_int_equal(chain.epoch[0].epoch, all[i].epoch);
+		assert_int_equal(chain.epoch[0].from, all[i].from);
+		verify_chain_release(&chain);
+	}
+}
+
 static void
 broken_links(void **state)
 {
 	static const char record[] = "not the key record of the next epoch",
 			  close[] = "the checkpoint does not end with the key "
-				    "record";
+				    "record",
+			  first[] = "does not begin with a record that can "
+				    "begin a chain";
 	static const struct {
 		struct step step[BLOCKS_MAX];
 		const char *why;
@@ -255,6 +287,20 @@ broken_links(void **state)
 	    {{GENESIS, LINK(4, 1, "daily", "yes", 6, 0)}, close},
 	    {{GENESIS, LINK(4, 1, "daily", "yes", 6, 1)}, close},
 	    {{GENESIS, CLEAN, LINK(7, 2, "demand", "yes", 9, 1)}, close},
+	    /* words that do not go together, with what each would allow */
+	    {{GENESIS, LINK(4, 1, "daily", "no", 5, 1)}, record},
+	    {{GENESIS, LINK(4, 1, "compromise", "yes", 5, 0)}, record},
+	    {{GENESIS, LINK(4, 1, "boredom", "yes", 5, 0)}, record},
+	    {{GENESIS, LINK(4, 1, "boredom", "no", 5, 1)}, record},
+	    /* the first */
+	    {{{KEY, 4, 0, 0, "daily", "yes", 6, 0, NULL}}, first},
+	    {{{KEY, 4, 1, 0, "daily", "no", 6, 0, NULL}}, first},
+	    {{{NAMELESS, 4, 1, 0, "daily", "yes", 6, 0, NULL}}, first},
+	    {{{OPEN, 1, 0, 0, NULL, NULL, 3, 0, NULL}}, first},
+	    {{{OPEN, 0, 0, 1, NULL, NULL, 3, 0, NULL}},
+		"begins with another key than the one given"},
+	    {{{KEY, 4, 1, 0, "daily", "yes", 5, 0, NULL}},
+		"the checkpoint is of an epoch before"},
 	};
 
 	(void)state;
@@ -314,6 +360,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(links),
+	    cmocka_unit_test(beginnings),
 	    cmocka_unit_test(broken_links),
 	    cmocka_unit_test(vectors),
 	};
