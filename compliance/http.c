@@ -1,6 +1,7 @@
 #include "compliance/http.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ struct exchange {
 	CURL *easy;
 	struct curl_slist *headers;
 	struct buf request, answer;
+	bool long_answer;
 	char error[CURL_ERROR_SIZE];
 	http_answer_cb *cb;
 	void *arg;
@@ -44,6 +46,9 @@ finish(struct http *h, CURL *easy, CURLcode result)
 		(void)curl_easy_getinfo(
 		    easy, CURLINFO_RESPONSE_CODE, &status); /* 0 tells */
 	(void)curl_multi_remove_handle(h->multi, easy);     /* it is there */
+	if (x->long_answer) /* libcurl tells only that we took no more */
+		(void)snprintf(x->error, sizeof x->error,
+		    "the answer is longer than %d bytes", HTTP_BODY_MAX);
 	if (status > 0)
 		x->cb(x->arg, (unsigned)status, buf_view(&x->answer));
 	else
@@ -157,7 +162,8 @@ on_bytes(char *data, size_t one, size_t n, void *arg)
 	struct exchange *x = arg;
 
 	(void)one; /* always 1 */
-	if (x->answer.len + n > HTTP_BODY_MAX)
+	x->long_answer = x->answer.len + n > HTTP_BODY_MAX;
+	if (x->long_answer)
 		return 0;
 	buf_put(&x->answer, data, n);
 	return x->answer.failed ? 0 : n;
