@@ -452,7 +452,7 @@ check_user(const struct conf *c, const char *name, struct buf *errors)
 	gid_t gid;
 
 	if (process_user(name, &uid, &gid) != 0)
-		why = errno == ENOENT ? "no such user" : strerror(errno);
+		why = process_user_error();
 	else if (uid == 0)
 		why = "must not be root";
 	if (why != NULL && c->users_line > 0)

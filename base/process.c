@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -40,6 +41,15 @@ process_user(const char *name, uid_t *uid, gid_t *gid)
 	*uid = entry->pw_uid;
 	*gid = entry->pw_gid;
 	return 0;
+}
+
+const char *
+process_user_error(void)
+{
+	return errno == ENOENT
+	    ? "no such user; make it, as by useradd --system --user-group, or "
+	      "name another one: see users in chancery.conf(5)"
+	    : strerror(errno);
 }
 
 static int

@@ -8,6 +8,8 @@
 
 /* uid and gid of a user name, or of "#1234" as a number for both. */
 int process_user(const char *name, uid_t *uid, gid_t *gid);
+/* Why it failed, by errno, and what a person can do. */
+const char *process_user_error(void);
 /*
  * Gives up all rights that the role does not need: when root, becomes user
  * (no supplementary groups); always no-new-privs, no core dumps, umask 077,

@@ -253,7 +253,7 @@ admit_officers(struct engine *e, const char *path)
 	for (size_t i = 0; i < conf->officer_count; i++)
 		if (process_user(conf->officers[i], &uids[i], &gid) != 0)
 			log_fatal("officer %s: %s", conf->officers[i],
-			    strerror(errno));
+			    process_user_error());
 	/* Who may do what is told by the peer's user id, not by the mode. */
 	if (conf->officer_count > 0 && chmod(path, 0666) != 0)
 		log_fatal("%s: %s", path, strerror(errno));
@@ -278,7 +278,8 @@ make_control(struct engine *e)
 	if (stat(e->conf->state_dir, &st) != 0)
 		log_fatal("%s: %s", e->conf->state_dir, strerror(errno));
 	if (uid == 0 && process_user(e->conf->user_engine, &uid, &gid) != 0)
-		log_fatal("user %s: %s", e->conf->user_engine, strerror(errno));
+		log_fatal(
+		    "user %s: %s", e->conf->user_engine, process_user_error());
 	fd = control_bind(path, uid, gid, why, sizeof why);
 	if (fd < 0)
 		log_fatal("%s", why);

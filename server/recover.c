@@ -40,7 +40,8 @@ recover_give(struct recover *r, const char *path, const char *user,
 		mode &= 0700;
 	else if (process_user(user, &uid, &gid) != 0 ||
 	    (group_of != NULL && process_user(group_of, &ignored, &gid) != 0))
-		return recover_say(r, -1, "user %s: %s", user, strerror(errno));
+		return recover_say(
+		    r, -1, "user %s: %s", user, process_user_error());
 	/* After the owner: chown takes the set-group-ID bit away. */
 	if ((geteuid() == 0 && lchown(path, uid, gid) != 0) ||
 	    chmod(path, mode) != 0)

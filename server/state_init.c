@@ -166,8 +166,8 @@ user_of(const struct init *in, const char *name, uid_t *uid, gid_t *gid)
 {
 	if (process_user(name, uid, gid) == 0)
 		return 0;
-	(void)snprintf(in->why, in->why_len, "user %s: %s", name,
-	    errno == ENOENT ? "no such user" : strerror(errno));
+	(void)snprintf(
+	    in->why, in->why_len, "user %s: %s", name, process_user_error());
 	return -1;
 }
 

@@ -256,7 +256,9 @@ test_users(void **state)
 	assert_int_equal(conf_check_system(c, &errors), geteuid() != 0);
 	if (geteuid() == 0)
 		assert_string_equal(buf_text(&errors),
-		    PATH ":5: user no-such: no such user\n" PATH
+		    PATH ":5: user no-such: no such user; make it, as by "
+			 "useradd --system --user-group, or name another one: "
+			 "see users in chancery.conf(5)\n" PATH
 			 ":5: user root: must not be root\n");
 	else
 		assert_int_equal(errors.len, 0);
