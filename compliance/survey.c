@@ -16,6 +16,8 @@
 
 #define STEP_RECORDS 2000
 #define GROUPS_MAX 256
+#define REASONS_MAX 16 /* more than there are */
+#define OTHERS "others"
 
 /* Reaches besides those of the times. */
 enum extra {
@@ -35,7 +37,7 @@ struct survey {
 	uint64_t *end;
 	size_t times;
 	uint64_t next, size;
-	struct survey_group group[GROUPS_MAX];
+	struct survey_group group[GROUPS_MAX + REASONS_MAX];
 	size_t groups;
 	struct plan_ranges found;
 	bool more;
@@ -74,17 +76,29 @@ finish(struct survey *s, const char *failure)
 	uv_close((uv_handle_t *)&s->timer, on_closed);
 }
 
-static void
-count(struct survey *s, const struct scan_record *r, const char *reason,
-    const char *detail)
+static struct survey_group *
+find_group(struct survey *s, const char *reason, const char *detail)
 {
 	struct survey_group *g = s->group;
 
 	while (g < s->group + s->groups &&
 	    (g->reason != reason || strcmp(g->detail, detail) != 0))
 		g++;
-	if (g == s->group + GROUPS_MAX)
-		g--; /* what does not fit is with the last */
+	return g;
+}
+
+static void
+count(struct survey *s, const struct scan_record *r, const char *reason,
+    const char *detail)
+{
+	struct survey_group *g = find_group(s, reason, detail);
+
+	/* There is room for what has none, as that which goes. */
+	if (g == s->group + s->groups && s->groups >= GROUPS_MAX &&
+	    detail[0] != '\0') {
+		detail = OTHERS;
+		g = find_group(s, reason, detail);
+	}
 	if (g == s->group + s->groups) {
 		s->groups++;
 		g->reason = reason;

@@ -5,6 +5,7 @@
 #include "compliance/leaf.h"
 #include "compliance/purger.h"
 #include "compliance/scan.h"
+#include "compliance/survey.h"
 
 /* The purger against a journal that purges for real. */
 
@@ -380,6 +381,95 @@ test_second_life(void **state)
 	probe_end(&p);
 }
 
+/* ---- what would go ---- */
+
+#define CLASSES 300
+#define TOLD 256 /* reasons with their details */
+
+struct told {
+	bool done;
+	size_t classes; /* with a record of their own */
+	uint64_t others, goes;
+};
+
+static void
+on_survey(void *arg, const struct survey_result *result, const char *failure)
+{
+	struct told *t = arg;
+
+	assert_null(failure);
+	t->done = true;
+	for (size_t i = 0; i < result->groups; i++) {
+		const struct survey_group *g = &result->group[i];
+
+		if (g->reason == NULL) {
+			t->goes = g->records;
+			continue;
+		}
+		assert_string_equal(g->reason, "kept for ever");
+		if (strcmp(g->detail, "others") == 0)
+			t->others = g->records;
+		else
+			t->classes += g->records == 1;
+	}
+}
+
+static bool
+is_told(void *arg)
+{
+	const struct told *t = arg;
+
+	return t->done;
+}
+
+static void
+post_to(struct fixture *f, unsigned room)
+{
+	struct journal_event e = {.kind = EVENT_POST, .parts = 1};
+	char envelope[64];
+
+	(void)snprintf(
+	    envelope, sizeof envelope, "{\"v\":1,\"room\":\"class-%u\"}", room);
+	e.part[0] = view_text(envelope);
+	assert_int_equal(journal_append(f->journal, &e, 1), 0);
+}
+
+/* The rest is counted together, reason by reason, and what goes by itself. */
+static void
+test_more_reasons_than_are_told(void **state)
+{
+	static struct conf_retention classes[CLASSES];
+	static char names[CLASSES][16];
+	static char *rooms[CLASSES];
+	struct told told = {0};
+	struct probe p;
+	uint64_t last;
+
+	(void)state;
+	probe_init(&p, 1, 0);
+	for (unsigned i = 0; i < CLASSES; i++) {
+		(void)snprintf(names[i], sizeof names[i], "class-%u", i);
+		rooms[i] = names[i];
+		classes[i] = (struct conf_retention){.name = names[i],
+		    .rooms = &rooms[i],
+		    .room_count = 1,
+		    .after_s = -1};
+		post_to(&p.f, i);
+	}
+	p.conf.retentions = classes;
+	p.conf.retention_count = CLASSES;
+	fixture_posts(&p.f, 5, 10);
+	last = journal_size(p.f.journal) - 1;
+	batch(&p, "a", 1, 0, last);
+	ack(&p, "a", 1, 0, last, "stored");
+	survey_start(&p.f.loop, &p.conf, p.f.journal_path, on_survey, &told);
+	assert_true(fixture_run(&p.f, is_told, &told, FIXTURE_WAIT_MS));
+	assert_int_equal(told.classes, TOLD);
+	assert_int_equal(told.others, CLASSES - TOLD);
+	assert_int_equal(told.goes, 5);
+	fixture_end(&p.f);
+}
+
 int
 main(void)
 {
@@ -394,6 +484,7 @@ main(void)
 	    cmocka_unit_test(test_waits_for_the_signature),
 	    cmocka_unit_test(test_refused_and_lost),
 	    cmocka_unit_test(test_second_life),
+	    cmocka_unit_test(test_more_reasons_than_are_told),
 	};
 
 	log_init("test_engine_purge", LOG_LEVEL_ERROR);
