@@ -16,13 +16,16 @@
 #include "compliance/survey.h"
 
 #define RANGES_SHOWN 1000
+#define KNOWN_MS 5000 /* for the server to tell whether it knows a user */
 #define SURVEYS_MAX 4 /* at a time */
 
 /* A request that the keeper works on. */
 struct wait {
 	struct engine *engine;
 	struct control_request *request;
-	bool hold; /* its number is to be told */
+	bool hold;      /* its number is to be told */
+	char *user;     /* of a hold, or NULL */
+	json_t *result; /* waits for what the server knows of the user */
 };
 
 static void
@@ -51,6 +54,54 @@ hold_of(struct engine *e, uint64_t seq)
 }
 
 static void
+warn(json_t *result, const char *user, const char *what, const char *why)
+{
+	set(result, "warning",
+	    json_sprintf("the user %s %s%s: the hold is placed and keeps what "
+			 "names this user; \"chancery user list\" tells who "
+			 "there is",
+		user, what, why));
+}
+
+static void
+on_known(void *arg, struct view text, const char *why)
+{
+	struct wait *w = arg;
+	json_t *reply = why != NULL ? NULL
+				    : json_loadb((const char *)text.p, text.n,
+					  JSON_REJECT_DUPLICATES, NULL);
+	const json_t *known =
+	    json_object_get(json_object_get(reply, "result"), "known");
+
+	if (json_is_false(known))
+		warn(w->result, w->user, "is not known", "");
+	else if (!json_is_true(known))
+		warn(w->result, w->user, "could not be looked for: ",
+		    why != NULL ? why : "the server's answer is malformed");
+	control_reply(w->request, w->result);
+	json_decref(reply);
+	free(w->user);
+	free(w);
+}
+
+/* A person may be gone by now: what names them is held all the same. */
+static void
+look_for_user(struct wait *w)
+{
+	json_t *request = json_pack("{s:s,s:{s:s},s:s}", "cmd", "user.known",
+	    "args", "uri", w->user, "by", "engine");
+	char *text = json_dumps(request, JSON_COMPACT);
+
+	json_decref(request);
+	if (text == NULL)
+		on_known(w, view_of(NULL, 0), "out of memory");
+	else
+		server_link_ask(
+		    w->engine->server, view_text(text), KNOWN_MS, on_known, w);
+	free(text);
+}
+
+static void
 on_recorded(void *arg, enum keeper_answer a, struct view why)
 {
 	struct wait *w = arg;
@@ -63,8 +114,13 @@ on_recorded(void *arg, enum keeper_answer a, struct view why)
 		if (w->hold)
 			set(o, "hold",
 			    json_integer((json_int_t)hold_of(w->engine, seq)));
-		control_reply(w->request, o);
 		purger_kick(w->engine->purger);
+		if (w->user != NULL) {
+			w->result = o;
+			look_for_user(w);
+			return;
+		}
+		control_reply(w->request, o);
 		break;
 	case KEEPER_REFUSED:
 		control_reply_error(
@@ -76,6 +132,7 @@ on_recorded(void *arg, enum keeper_answer a, struct view why)
 		    "tells");
 		break;
 	}
+	free(w->user);
 	free(w);
 }
 
@@ -88,7 +145,7 @@ new_wait(struct engine *e, struct control_request *r, bool hold)
 		control_reply_failure(r, "out of memory");
 		return NULL;
 	}
-	*w = (struct wait){e, r, hold};
+	*w = (struct wait){.engine = e, .request = r, .hold = hold};
 	return w;
 }
 
@@ -97,6 +154,7 @@ static void
 not_sent(struct wait *w)
 {
 	control_reply_failure(w->request, "the keeper is not running");
+	free(w->user);
 	free(w);
 }
 
@@ -182,6 +240,8 @@ place_hold(struct engine *e, struct control_request *r, const char *matter,
 	buf_init(&text);
 	hold_put_selector(&text, s);
 	w = new_wait(e, r, true);
+	if (w != NULL && s->user.n > 0)
+		w->user = view_dup(s->user);
 	if (w != NULL &&
 	    !keeper_link_hold(e->keeper, (uint32_t)control_request_uid(r),
 		view_text(matter), buf_view(&text), on_recorded, w))

@@ -181,6 +181,21 @@ user_list(struct admin *a, const struct request_args *r)
 	return NULL;
 }
 
+static json_t *
+user_known(struct admin *a, const struct request_args *r)
+{
+	const char *uri = text_arg(r, "uri", true);
+	struct store_user u;
+	bool known;
+
+	if (uri == NULL)
+		return NULL;
+	known = store_user_get(a->store, uri, &u);
+	if (known)
+		store_user_release(&u);
+	return json_pack("{s:b}", "known", known);
+}
+
 static void
 list_room(void *arg, const struct store_room *r, unsigned members)
 {
@@ -231,6 +246,7 @@ static const struct {
 	bool changes;
 } commands[] = {
     {"user.add", user_add, true},
+    {"user.known", user_known, false},
     {"user.list", user_list, false},
     {"room.add", room_add, true},
     {"room.list", room_list, false},

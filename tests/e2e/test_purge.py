@@ -229,13 +229,25 @@ class Purge(unittest.TestCase):
                       done.stdout)
         (out / named).write_bytes(data)
 
+    def of_nobody(self, c):
+        """A slip of the pen, or a person who is gone: who asks is told."""
+        words = "the user sip:bbo@%s is not known: the hold is placed" % DOMAIN
+        done = c.cli("hold", "add", "--matter", "m", "--user", "bbo")
+        self.assertIn("hold 3 placed", done.stdout)
+        self.assertIn("chancery: hold: warning: " + words, done.stderr)
+        reply = c.cli_json("hold", "add", "--matter", "m", "--user", "bbo")
+        self.assertEqual(reply["hold"], 4)
+        self.assertIn(words, reply["warning"])
+        self.assertEqual(len(c.cli_json("hold", "list")), 4)
+
     def test_hold_by_user_and_time(self):
         with Chancery() as c:
             self.start(c, purge="after-s = 0")
             c.start()
             c.cli("hold", "add", "--matter", "m", "--user", "bob")
-            c.cli("hold", "add", "--matter", "m", "--user",
-                  "sip:ann@" + DOMAIN, "--until", "2001-01-01")
+            done = c.cli("hold", "add", "--matter", "m", "--user",
+                         "sip:ann@" + DOMAIN, "--until", "2001-01-01")
+            self.assertEqual(done.stderr, "")
             self.talk(c, "ann")
             self.talk(c, "bob", who="bob")
             self.store(c)
@@ -254,6 +266,7 @@ class Purge(unittest.TestCase):
                 self.assertEqual(done.returncode, status, done.stderr)
                 self.assertIn(wrong[-2].strip("-") + ": ", done.stderr)
             self.assertEqual(len(c.cli_json("hold", "list")), 2)
+            self.of_nobody(c)
             self.assertEqual(c.cli("hold", "add", check=False).returncode, 2)
             done = c.cli("hold", "release", "9", check=False)
             self.assertEqual(done.returncode, 1)
