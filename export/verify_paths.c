@@ -10,12 +10,26 @@
 
 #include "export/verify_files.h"
 
+/* The beginning of a JSON object with this member first. */
+static bool
+is_certificate(struct view head)
+{
+	static const char name[] = "\"certificate\"";
+	size_t at = head.n > 0 && head.p[0] == '{';
+
+	while (
+	    at > 0 && at < head.n && memchr(" \t\r\n", head.p[at], 4) != NULL)
+		at++;
+	return at > 0 && head.n - at >= sizeof(name) - 1 &&
+	    memcmp(head.p + at, name, sizeof(name) - 1) == 0;
+}
+
 static enum verify_type
 type_of_content(const char *path)
 {
 	static const char database[] = "SQLite format 3";
 	static const char zstd[] = "\x28\xb5\x2f\xfd";
-	char head[16] = "";
+	char head[64] = "";
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t n;
 
@@ -33,7 +47,7 @@ type_of_content(const char *path)
 		return VERIFY_TYPE_PROOF;
 	if (n >= 16 &&
 	    (memcmp(head, "chancery-purge-c", 16) == 0 ||
-		memcmp(head, "{\n \"certificate\"", 16) == 0))
+		is_certificate(view_of(head, (size_t)n))))
 		return VERIFY_TYPE_CERTIFICATE;
 	return VERIFY_TYPE_UNKNOWN;
 }

@@ -13,6 +13,7 @@
 #include "export/verify_json.h"
 #include "export/verify_leaf.h"
 #include "export/verify_line.h"
+#include "export/verify_values.h"
 
 #define FILE_MAX ((size_t)64 << 20)
 #define HASH_TEXT 44
@@ -243,6 +244,8 @@ check_leaf(struct judge *j)
 	else if (j->leaf.seq != p->index)
 		verify_report_finding(j->r, VERIFY_SYNTAX, verify_at(p->index),
 		    "leaf text is of record %" PRIu64, j->leaf.seq);
+	else
+		verify_values(&j->leaf, j->r);
 	if (!j->noted) {
 		verify_report_skip(
 		    j->r, VERIFY_PROOF, "there is no signed root");

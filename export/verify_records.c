@@ -8,6 +8,7 @@
 #include "base/text.h"
 
 #include "export/verify_json.h"
+#include "export/verify_values.h"
 
 void
 verify_header_init(struct verify_header *h)
@@ -249,6 +250,7 @@ check_leaf(struct verify_records *s, const struct verify_record *rec)
 		    verify_at_line(rec->seq, line), "leaf text: %s", why);
 		return false;
 	}
+	verify_values(l, s->report);
 	if (l->seq != rec->seq || l->kind != rec->kind)
 		verify_report_finding(s->report, VERIFY_DERIVED,
 		    verify_at(rec->seq),

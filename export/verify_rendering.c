@@ -391,9 +391,10 @@ mark_attributes(struct verify_rendering *v, xmlTextReaderPtr xml,
 		xmlChar *value =
 		    xmlTextReaderGetAttribute(xml, BAD_CAST names[i]);
 
-		found += value != NULL;
-		mark_text(
-		    v, view_text(value == NULL ? "" : (const char *)value));
+		if (value == NULL) /* is not the same as an empty one */
+			continue;
+		found++;
+		mark_text(v, view_text((const char *)value));
 		xmlFree(value);
 	}
 	return found;

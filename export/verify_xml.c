@@ -440,8 +440,17 @@ rendering_path(struct xml *x, const char *path)
 		return NULL;
 	}
 	if (!verify_hash_file(file, sha256, &bytes)) {
-		verify_report_finding(x->r, VERIFY_MANIFEST, verify_nowhere(),
-		    "rendering %s: %s", x->rendering_name, strerror(errno));
+		if (errno == ENOENT) { /* it may be moved away */
+			verify_report_skip(x->r, VERIFY_RENDERING,
+			    "the rendering is not beside its evidence");
+			verify_report_note(x->r,
+			    "rendering %s is not here and was not compared",
+			    x->rendering_name);
+		} else {
+			verify_report_finding(x->r, VERIFY_MANIFEST,
+			    verify_nowhere(), "rendering %s: %s",
+			    x->rendering_name, strerror(errno));
+		}
 		free(file);
 		return NULL;
 	}
@@ -458,12 +467,12 @@ check_rendering(struct xml *x, const char *path)
 {
 	char *file = NULL;
 
-	verify_rendering_ready(x->rendering);
 	if (x->rendering_name != NULL) {
 		file = rendering_path(x, path);
 		if (file == NULL)
 			return;
 	}
+	verify_rendering_ready(x->rendering);
 	if (read_through(x, file != NULL ? file : path, on_rendering_node))
 		verify_rendering_finish(x->rendering);
 	free(file);
