@@ -126,8 +126,8 @@ def read_chain(text, known, keys=()):   # from a known key on, each proved by th
         size = prove([leaf], (left + right).split(), unbase64(note), before if clean else keys)
         need(keys[0].text == known and (not clean or size == leaf.seq + 1), "key chain")
     return keys
-def read_proof(given, path):    # one record, what it discloses, and all from it to the key
-    extra, index, hashes, note = re.fullmatch(PROOF, open(path, "rb").read().decode()).groups()
+def judge_proof(given, text):   # one record, what it discloses, and all from it to the key
+    extra, index, hashes, note = re.fullmatch(PROOF, text).groups()
     data, parts, chain = re.fullmatch(EXTRA, unbase64(extra).decode()).groups()
     known, = [key for key in given.key if key.startswith(note.split("\n")[0] + "+")]
     keys = read_chain(unbase64(chain).decode(), known) if chain else [parse_key(known)]
@@ -136,8 +136,11 @@ def read_proof(given, path):    # one record, what it discloses, and all from it
     need(leaf.seq == int(index) and sorted({p[0] for p in parts}) == [p[0] for p in parts], "order")
     prove([leaf], hashes.split(), note.encode(), keys, way_up=True)
     check_parts(leaf, parts, whole=False)
-    return [leaf.hash.hex(), repr(unbase64(data)), *(repr(part.decode()) for _, _, part in parts),
-            *more("proof", given, leaf, parts)]
+    more("proof", given, leaf, parts)
+    return leaf, parts, keys, unbase64(data)
+def read_proof(given, path):
+    leaf, parts, _, data = judge_proof(given, open(path, "rb").read().decode())
+    return [leaf.hash.hex(), repr(data), *(repr(part.decode()) for _, _, part in parts)]
 # ---- a journal: CONTROL RECORDS, REMOVING PAYLOADS; j.of has those before, by kind ----
 def expect(f, **fields):    # a record says this, and nothing else, in these of its fields
     for name, value in fields.items():
@@ -262,7 +265,8 @@ def main(words):
                         " alone, see chancery-verify(1)")
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
     sys.dont_write_bytecode = True
-    CHAPTERS[:] = [] if "--core" in words else map(importlib.import_module, ["chancery_archives"])
+    CHAPTERS[:] = [] if "--core" in words else map(importlib.import_module, [
+        "chancery_certificates", "chancery_archives"])
     more("options", parser)
     given = parser.parse_args(words)
     todo = more("take", given)      # what a chapter judges by itself; it is not in file any more

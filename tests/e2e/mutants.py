@@ -321,15 +321,6 @@ def value(chance, form, size):
         "A" * 42 + "B=", "f" * 64, "F" * 64, "f" * 63, "%41", "%C3%A9"))
 
 
-def evidence_of(data):
-    """Where the evidence begins and ends: the rendering before it is judged by
-    the first verifier only, that of a side-car by its hash."""
-    at = re.search(rb"<\w*:?evidence", data)
-    if at is None:
-        return 0, len(data)
-    return at.start(), data.rindex(b"evidence>") + len(b"evidence>")
-
-
 def remake_manifests(files):
     top = min(files).split("/")[0] + "/"
     inner = {n[len(top):]: d for n, d in files.items() if "manifest" not in n}

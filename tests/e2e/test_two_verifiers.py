@@ -23,8 +23,7 @@ import unittest
 
 import mutants
 from chancery import Chancery, program, wait_until
-from mutants import (TABLES, Forger, Signer, edit, evidence_of, flip,
-                     leaf_hash, unguard)
+from mutants import TABLES, Forger, Signer, edit, flip, leaf_hash, unguard
 from second import SECOND, second
 
 SEED = int(os.environ.get("CHANCERY_SEED", "20261122"))
@@ -39,10 +38,9 @@ ADAPTERS = "".join(
 
 # What only the first verifier judges: its check, what its findings say, and
 # why the second does without; it is what chancery-verify(1) says of it.
-REPEATS, WITNESSES, MAKING = (
+REPEATS, WITNESSES = (
     "tables, tiles, head row and copies repeat what the second reads",
-    "what witnesses and authorities said",
-    "how an archive without its journal is made, and what people read in it")
+    "what witnesses and authorities said")
 FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
     ("tables", "", REPEATS), ("tiles", "", REPEATS), ("head", "", REPEATS),
     ("file", "cannot be read through|application id|malformed|table|index",
@@ -56,11 +54,6 @@ FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
     ("anchors", "", WITNESSES),
     ("purges", "had cosigned|without a time-stamp", WITNESSES),
 ))
-# And of an archive without its journal, which would know the file's digest.
-ALONE = (*FIRST_ONLY, *((check, re.compile(said), MAKING)
-                        for check, said in (
-    ("file", ""), ("manifest", ""), ("rendering", ""), ("derived", ""),
-    ("sequence", ""), ("completeness", "marked as purged"), ("key", ""))))
 # Rows that only repeat, but by which the first finds files and records; what
 # else it finds then may follow from this.
 LOST = re.compile("table meta|not the one that its name says|head row|"
@@ -116,11 +109,11 @@ class Judges(unittest.TestCase):
         self.tally.update({why for why in found if why})
         return None not in found
 
-    def mutate(self, family, make, *beside, of=FIRST_ONLY):
+    def mutate(self, family, make, *beside, of=FIRST_ONLY, count=COUNT):
         """make(chance) changes copies and gives their paths, and a key if it
         is another; both judge them."""
         self.tally, self.disagreements = collections.Counter(), []
-        for i in range(COUNT):
+        for i in range(count):
             seed = "%d/%s/%d" % (SEED, family, i)
             paths, key = make(random.Random(seed)), None
             if isinstance(paths, tuple):
@@ -625,74 +618,6 @@ class TwoVerifiers(Judges):
             return path, forger.signer.vkey
         tally = self.mutate("proofs", make)
         self.assertGreater(tally[1], COUNT // 2)
-
-    def change_archives(self, sources):
-        """A way to change one of them: gives the changed copy, and which."""
-        def make(chance):
-            source = chance.choice(sources)
-            for old in self.folder.glob("copy/*"):
-                old.unlink()
-            path = self.folder / "copy" / source.name
-            path.parent.mkdir(exist_ok=True)
-            for beside in source.parent.glob(
-                    source.name.split(".evidence")[0].rpartition(".xml")[0]
-                    + "*.xml"):
-                shutil.copy(beside, path.parent)
-            data = source.read_bytes()
-            if source.suffix == ".zst" and chance.randrange(3):
-                data = mutants.entries(chance, data)
-            elif source.suffix == ".zst":
-                data = flip(chance, data)
-            else:
-                at, end = evidence_of(data)
-                if chance.randrange(2):
-                    inner = edit(chance, data[at:end].decode()).encode()
-                else:
-                    inner = flip(chance, data[at:end])
-                data = data[:at] + inner + data[end:]
-            path.write_bytes(data)
-            return path, source
-        return make
-
-    def test_archives(self):
-        # the other half of a side-car is only for people
-        sources = [p for p in self.archives
-                   if not p.with_suffix(".evidence.xml").exists()]
-        change = self.change_archives(sources)
-
-        def make(chance):
-            path, source = change(chance)
-            return [path, *(p for p in sources if p != source)]
-        self.assertGreater(self.mutate("archives", make, self.source)[1],
-                           COUNT // 2)
-
-    def test_archives_alone(self):
-        """Without the journal, which knows the digests of the files."""
-        sources = [p for p in self.archives
-                   if not p.with_suffix(".evidence.xml").exists()]
-        for source in sources:
-            for judge in (self.first, self.second):
-                status, said = judge(source)
-                self.assertEqual(status, 0, said)
-        change = self.change_archives(sources)
-        tally = self.mutate("alone", lambda chance: [change(chance)[0]],
-                            of=ALONE)
-        self.assertGreater(tally[1], COUNT // 2)
-
-    def test_rendering(self):
-        """What people read in an archive is judged by the first, and by the
-        second with the journal, which knows the file's digest."""
-        source = next(p for p in self.archives if p.suffix == ".xml"
-                      and b"<c:evidence" in p.read_bytes()
-                      and b'="Text ' in p.read_bytes())
-        folder = self.folder / "rendering"
-        folder.mkdir()
-        path = folder / source.name
-        path.write_bytes(source.read_bytes().replace(b"Text ", b"Test ", 1))
-        self.assertEqual(self.first(path)[0], 1)
-        self.assertEqual(self.second(path)[0], 0)
-        for judge in (self.first, self.second):
-            self.assertEqual(judge(path, self.source)[0], 1)
 
 
 class Segments(Judges):
