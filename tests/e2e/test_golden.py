@@ -3,6 +3,7 @@
 import base64
 import json
 import tempfile
+import types
 import unittest
 from pathlib import Path
 
@@ -76,7 +77,8 @@ class Golden(unittest.TestCase):
 
         def read(text):
             path.write_text(text, "utf-8")
-            return second.read_proof([vectors["vkey"]], str(path))
+            return second.read_proof(
+                types.SimpleNamespace(key=[vectors["vkey"]]), str(path))
         for item in vectors["proofs"]:
             said = read(item["text"])
             self.assertIn("leaf/1 %d " % item["seq"], said[1])

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 import unittest
 
 from chancery import ROOT, Chancery, program
@@ -208,7 +209,8 @@ class Proofs(unittest.TestCase):
             path.write_bytes(turned)
             paths.append(path)
             try:
-                second.read_proof([self.c.vkey], str(path))
+                second.read_proof(types.SimpleNamespace(
+                    key=[self.c.vkey]), str(path))
                 taken.append(bit)
             except Exception:
                 pass
