@@ -158,6 +158,33 @@ class TwoArchives(Archived):
         tally = self.mutate(family, make, of=())
         self.assertGreater(tally[1], COUNT // 4)
 
+    def test_found_by_trying(self):
+        """What the first once took for whole, or for broken."""
+        source = next(p for p in self.archives if "strict" in str(p))
+        path, key = self.copied(source), self.key_of(source)
+        rendering = path.with_name(path.name.replace(".evidence", ""))
+        rendering.unlink()
+        self.both(0, path, key=key)
+        forger = ArchiveForger(
+            next(p for p in self.archives if "records-00000001" in p.name),
+            Signer(self.folder, self.c.vkey.split("+")[0]))
+        path = self.copied(forger.source)
+        for old, new, status in (
+                ("required records,", "required records,", 0),
+                ("approvals 1", "approvals 3", 1), ("stamp no", "stamp x", 1),
+                ("quorum 1", "quorum 01", 1), ("after 0", "after -0", 1),
+                ("after 0", "after -1", 0), ("classes -", "classes x", 1)):
+            events = copy.deepcopy(forger.events)
+            policy, = [e for e in events if int(e["kind"]) == 134]
+            self.assertIn(old, policy["leaf"])
+            policy["leaf"] = policy["leaf"].replace(old, new)
+            forger.write(path, events)
+            self.both(status, path, key=forger.signer.vkey)
+        path = self.folder / "compact"
+        path.write_text(json.dumps(json.loads(
+            self.certificates[1].read_text("utf-8"))), "utf-8")
+        self.both(0, path)
+
     def test_documents(self):
         self.alone("documents", ".xml", self.change_documents)
 
