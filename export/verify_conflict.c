@@ -1,5 +1,7 @@
 #include "export/verify_conflict.h"
 
+#include <string.h>
+
 #include "base/text.h"
 
 #include "export/verify_clock.h"
@@ -29,10 +31,27 @@ is_signed(const struct verify_epochs *e, const struct verify_note *note)
 	return false;
 }
 
+/* Whether it shows another history is told by the roots of the records. */
+static const char *
+take_signed(struct verify_control *c, const struct verify_leaf *l,
+    const struct verify_note *note, bool proof)
+{
+	struct verify_conflict k = {
+	    .seq = l->seq, .size = note->size, .proof = proof};
+
+	if (note->size > c->newest_hold)
+		return proof ? NULL
+			     : "its checkpoint proves what it calls a claim";
+	memcpy(k.root, note->root, 32);
+	if (verify_take_room(c, &c->conflict, c->conflicts, sizeof(k)))
+		c->conflict[c->conflicts++] = k;
+	return NULL;
+}
+
 /* What is wrong with the note, for a record that says proof or does not. */
 static const char *
-note_breach(const struct verify_control *c, const struct verify_leaf *l,
-    uint64_t size, bool proof)
+take_note(struct verify_control *c, const struct verify_leaf *l, uint64_t size,
+    bool proof)
 {
 	const char *name =
 	    c->recovers == 0 ? c->origin : c->recover[c->recovers - 1].origin;
@@ -49,13 +68,26 @@ note_breach(const struct verify_control *c, const struct verify_leaf *l,
 	    !verify_note_parse(buf_view(&text), &note, &line, &why) ||
 	    (name != NULL && !view_is(note.origin, name)))
 		breach = "its note is no checkpoint of this journal";
-	else if (proof && (note.size != size || !is_signed(&c->epochs, &note)))
+	else if (note.size != size)
+		breach = "its note is of another size";
+	else if (is_signed(&c->epochs, &note))
+		breach = take_signed(c, l, &note, proof);
+	else if (proof)
 		breach = "it says proof, and no key of the journal signed its "
 			 "checkpoint";
-	else if (!proof && note.size > l->seq && is_signed(&c->epochs, &note))
-		breach = "its checkpoint proves what it calls a claim";
 	buf_release(&text);
 	return breach;
+}
+
+/* Between the two there may be a record of the clock. */
+static bool
+is_just_before(const struct verify_control *c, const struct verify_leaf *l)
+{
+	uint64_t between = l->seq - c->newest_hold - 1;
+
+	return between == 0 ||
+	    (between == 1 &&
+		(c->newest_clock == l->seq - 1 || l->seq < c->from));
 }
 
 void
@@ -70,11 +102,13 @@ verify_conflict_take(struct verify_control *c, const struct verify_leaf *l,
 	    !verify_leaf_number(l, SIZE, &size))
 		return;
 	if (hold == 0 || hold != c->holds ||
-	    c->hold[hold - 1].seq != c->newest_hold)
+	    c->hold[hold - 1].seq != c->newest_hold || !is_just_before(c, l))
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "conflict record: its hold is not the one placed just "
 		    "before it");
-	breach = note_breach(c, l, size, view_is(l->field[PROOF].value, "yes"));
+	else
+		c->hold[hold - 1].conflict = l->seq;
+	breach = take_note(c, l, size, view_is(l->field[PROOF].value, "yes"));
 	if (breach != NULL)
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "conflict record: %s", breach);

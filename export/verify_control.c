@@ -59,7 +59,8 @@ verify_take_decoded(struct verify_control *c, struct view token)
 	char *copy = NULL;
 
 	buf_init(&b);
-	if (text_get_token(token, &b))
+	if (text_get_token(token, &b) &&
+	    (b.len == 0 || memchr(b.data, 0, b.len) == NULL))
 		copy = view_dup(view_of(b.len == 0 ? token.p : b.data, b.len));
 	if (copy == NULL)
 		copy = verify_take_copy(c, token);
@@ -352,6 +353,8 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 
 	c->leaves++;
 	c->seq_sum += l->seq;
+	if (l->kind == VERIFY_KIND_CLOCK)
+		c->newest_clock = l->seq;
 	verify_report_count(r, VERIFY_CONTROL, 1);
 	if (i < sizeof(take) / sizeof(take[0]) && take[i] != NULL)
 		take[i](c, l, r);
@@ -408,6 +411,7 @@ verify_control_release(struct verify_control *c)
 	verify_hold_free(c);
 	verify_anchors_release(&c->anchors);
 	free(c->adapter);
+	free(c->conflict);
 	free(c->segment);
 	free(c->origin);
 	free(c->vkey);

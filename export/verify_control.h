@@ -65,12 +65,21 @@ struct verify_span {
 struct verify_hold {
 	uint64_t seq;
 	uint64_t released; /* by this record; 0: not yet */
+	uint64_t conflict; /* placed for this conflict record; 0: for none */
 	uint8_t commitment[32];
 	char *by;
 	/* What it selects, by the row that it commits to. */
 	bool known;
 	char *room, *user;    /* NULL: all */
 	uint64_t from, until; /* until 0: without end */
+};
+
+/* A conflict record with a checkpoint of which there were records, signed by
+ * a key of the journal: proof when these give another root. */
+struct verify_conflict {
+	uint64_t seq, size;
+	bool proof;
+	uint8_t root[32];
 };
 
 struct verify_approve {
@@ -110,7 +119,10 @@ struct verify_control {
 	size_t recovers;
 	struct verify_hold *hold; /* hold n is hold[n - 1] */
 	size_t holds;
-	uint64_t newest_hold; /* newest hold or release record; 0: none */
+	uint64_t newest_hold;  /* newest hold or release record; 0: none */
+	uint64_t newest_clock; /* newest clock record; 0: none */
+	struct verify_conflict *conflict;
+	size_t conflicts;
 	struct verify_approve *approve;
 	size_t approves;
 	uint64_t leaves;  /* control records seen, */

@@ -233,6 +233,13 @@ verify_hold_table(
 		else if (found)
 			read_selector(
 			    c, &c->hold[n - 1], verify_sql_text(s, 4));
+		if (found && c->hold[n - 1].conflict > 0 &&
+		    sqlite3_column_type(s, 4) != SQLITE_NULL &&
+		    !view_is(verify_sql_text(s, 4), "{\"v\":1}"))
+			verify_report_finding(r, VERIFY_CONTROL,
+			    verify_at(c->hold[n - 1].conflict),
+			    "conflict record: its hold does not keep "
+			    "everything");
 		next++;
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */

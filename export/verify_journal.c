@@ -496,6 +496,26 @@ add_recovers(struct check *c)
 	return true;
 }
 
+/* What witnesses showed, where it must agree with the records, or not. */
+static bool
+add_conflicts(struct check *c)
+{
+	const struct verify_control *control = &c->j->control;
+
+	for (size_t i = 0; i < control->conflicts; i++) {
+		const struct verify_conflict *k = &control->conflict[i];
+		struct verify_point p = {.size = k->size,
+		    .source =
+			k->proof ? VERIFY_SOURCE_PROOF : VERIFY_SOURCE_CLAIM,
+		    .ref = k->seq};
+
+		memcpy(p.root, k->root, 32);
+		if (!add_point(c, p))
+			return false;
+	}
+	return true;
+}
+
 static bool
 add_outside(struct check *c, const struct verify_outside *outside, size_t n)
 {
@@ -668,7 +688,7 @@ check_all(struct check *c, const struct verify_outside *outside, size_t n)
 	choose_key(c);
 	verify_recover_keys(&c->j->control, c->all_given, c->r);
 	if (!read_files(c) || !add_batches(c) || !add_recovers(c) ||
-	    !add_outside(c, outside, n))
+	    !add_conflicts(c) || !add_outside(c, outside, n))
 		return false;
 	verify_points_sort(&c->points);
 	if (!verify_walk(&in, &result, &c->db))

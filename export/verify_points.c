@@ -12,6 +12,8 @@ static const char *const sources[] = {
     [VERIFY_SOURCE_HEAD] = "the head row",
     [VERIFY_SOURCE_BATCH] = "this batch record",
     [VERIFY_SOURCE_RECOVER] = "this recover record",
+    [VERIFY_SOURCE_CLAIM] = "the signed checkpoint of this claim",
+    [VERIFY_SOURCE_PROOF] = "the checkpoint of this conflict record",
     [VERIFY_SOURCE_OUTSIDE] = "the checkpoint from outside",
 };
 
@@ -95,8 +97,8 @@ verify_points_leap(struct verify_points *p, uint64_t size)
 static struct verify_place
 place_of(const struct verify_points *p, const struct verify_point *point)
 {
-	if (point->source == VERIFY_SOURCE_BATCH ||
-	    point->source == VERIFY_SOURCE_RECOVER)
+	if (point->source >= VERIFY_SOURCE_BATCH &&
+	    point->source <= VERIFY_SOURCE_PROOF)
 		return verify_at(point->ref);
 	if (point->size == 0 || p->agreed >= point->size)
 		return verify_nowhere();
@@ -139,6 +141,14 @@ verify_points_check(struct verify_points *p, const struct verify_tree *records,
 							: VERIFY_ROOTS,
 		    1);
 		point->met = memcmp(root, point->root, 32) == 0;
+		if (point->source == VERIFY_SOURCE_PROOF) {
+			if (point->met)
+				verify_report_finding(r, VERIFY_CONTROL,
+				    place_of(p, point),
+				    "conflict record: what it calls proof is "
+				    "of this very history");
+			continue;
+		}
 		if (!point->met) {
 			differs(p, point,
 			    tiles != NULL &&

@@ -20,6 +20,8 @@ enum verify_source {
 	VERIFY_SOURCE_HEAD,       /* head row itself: not signed */
 	VERIFY_SOURCE_BATCH,      /* batch record: ref = its number */
 	VERIFY_SOURCE_RECOVER,    /* recover record: ref = its number */
+	VERIFY_SOURCE_CLAIM,      /* conflict record: ref = its number */
+	VERIFY_SOURCE_PROOF,      /* the same; its root must be another */
 	VERIFY_SOURCE_OUTSIDE,    /* note from elsewhere: ref = its index */
 };
 

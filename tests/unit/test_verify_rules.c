@@ -412,101 +412,6 @@ failed_at_a_time(struct fix *f)
 }
 
 static void
-hold(struct fix *f, unsigned n)
-{
-	fix_hold_on(f, n, "uid:4", "{\"v\":1}", "NULL,NULL,NULL,NULL");
-}
-
-/* seed: of the key that signed the note, 0: there is none. */
-static void
-conflict(struct fix *f, unsigned hold, const char *proof, uint64_t size,
-    uint8_t seed)
-{
-	struct buf note, base64;
-	struct fix other;
-
-	buf_init(&note);
-	buf_init(&base64);
-	if (seed > 0) {
-		fix_init(&other, seed);
-		for (unsigned i = 0; i < 9; i++)
-			fix_post(&other, "of another history");
-		fix_note(&other, 9, &note);
-		fix_free(&other);
-		text_put_base64(&base64, note.data, note.len);
-	} else {
-		buf_put_u8(&base64, '-');
-	}
-	fix_control(f, 146,
-	    "witness w\nsize %" PRIu64 "\nproof %s\nhold %u\nnote %s\n", size,
-	    proof, hold, buf_text(&base64));
-	buf_release(&note);
-	buf_release(&base64);
-}
-
-static void
-conflicts(struct fix *f)
-{
-	hold(f, 1);
-	conflict(f, 1, "yes", 9, 7);
-	hold(f, 2);
-	conflict(f, 2, "no", 9, 0);
-	hold(f, 3);
-	conflict(f, 3, "no", 9, 8);
-}
-
-static void
-conflict_of_an_old_hold(struct fix *f)
-{
-	hold(f, 1);
-	hold(f, 2);
-	conflict(f, 1, "no", 9, 0);
-}
-
-static void
-conflict_after_the_release(struct fix *f)
-{
-	hold(f, 1);
-	fix_release(f, 1, "uid:4");
-	conflict(f, 1, "no", 9, 0);
-}
-
-static void
-conflict_without_proof(struct fix *f)
-{
-	hold(f, 1);
-	conflict(f, 1, "yes", 9, 0);
-}
-
-static void
-conflict_of_another_key(struct fix *f)
-{
-	hold(f, 1);
-	conflict(f, 1, "yes", 9, 8);
-}
-
-static void
-conflict_of_another_size(struct fix *f)
-{
-	hold(f, 1);
-	conflict(f, 1, "yes", 8, 7);
-}
-
-static void
-conflict_played_down(struct fix *f)
-{
-	hold(f, 1);
-	conflict(f, 1, "no", 9, 7);
-}
-
-static void
-conflict_of_no_note(struct fix *f)
-{
-	hold(f, 1);
-	fix_control(f, 146, "witness w\nsize 9\nproof no\nhold 1\nnote eA==\n");
-}
-
-static void
 without_id(struct fix *f)
 {
 	fix_event(f, 2, "{\"v\":1,\"type\":\"leave\"}", NULL);
@@ -709,7 +614,6 @@ test_rule_kept(void **in)
 {
 	(void)in;
 	run_story(purge_sound, NULL, -1, NULL);
-	run_story(conflicts, NULL, -1, NULL);
 	run_story(anchors_of_nothing, NULL, -1, NULL);
 	run_story(acks_of_less, NULL, -1, NULL);
 }
@@ -755,13 +659,6 @@ test_stories(void **in)
 	run_story(policy_of_no_names, "control", 1, "malformed");
 	run_story(policy_of_no_names, "control", 2, "malformed");
 	run_story(failed_at_a_time, "control", 1, "malformed");
-	run_story(conflict_of_an_old_hold, "control", 3, "its hold");
-	run_story(conflict_after_the_release, "control", 3, "its hold");
-	run_story(conflict_without_proof, "control", 2, "shows none");
-	run_story(conflict_of_another_key, "control", 2, "no key of the");
-	run_story(conflict_of_another_size, "control", 2, "no key of the");
-	run_story(conflict_played_down, "control", 2, "calls a claim");
-	run_story(conflict_of_no_note, "control", 2, "no checkpoint");
 	run_story(without_id, "payloads", 1, "no id");
 	run_story(another_id, "payloads", 1, "another form");
 	run_story(content_of_version_2, "payloads", 1, "version 1");
