@@ -75,7 +75,7 @@ read_key(struct work *w, const char *text)
 	if (!ok) {
 		buf_init(&file);
 		if (file_read(text, KEY_FILE_MAX, &file) == 0)
-			ok = verify_key_parse(buf_view(&file), key, &why);
+			ok = verify_key_line(buf_view(&file), key, &why);
 		else if (strchr(text, '+') == NULL)
 			why = "neither a key nor a file that can be read";
 		buf_release(&file);

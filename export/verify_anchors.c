@@ -13,13 +13,13 @@
 #include "export/verify_note.h"
 #include "export/verify_sql.h"
 #include "export/verify_take.h"
+#include "export/verify_token.h"
 
 #define COSIGNATURE 0x04
 #define VKEY_TAIL (1 + 8 + 1 + 44) /* "+id+base64" behind the name */
 #define BLOB_BYTES (4 + 8 + 64)    /* id, time, signature */
 #define BLOB_TEXT 104
 #define GIVEN_MAX 64
-#define DER_SEQUENCE 0x30
 
 /* Places of the fields. */
 enum {
@@ -46,13 +46,11 @@ parse_witness(struct view text, struct verify_witness *out, const char **why)
 	struct view name;
 
 	*why = "it is no key of a witness";
-	if (text.n > 0 && text.p[text.n - 1] == '\n')
-		text.n--;
 	if (text.n <= VKEY_TAIL)
 		return false;
 	name = view_of(text.p, text.n - VKEY_TAIL);
-	if (name.n > VERIFY_NAME_MAX || name.p[name.n] != '+' ||
-	    name.p[name.n + 9] != '+' || memchr(name.p, '+', name.n) != NULL ||
+	if (!verify_name_valid(name) || name.p[name.n] != '+' ||
+	    name.p[name.n + 9] != '+' ||
 	    !verify_hex(view_of(name.p + name.n + 1, 8), out->id, 4) ||
 	    !text_get_base64_fixed(
 		view_of(name.p + name.n + 10, 44), blob, sizeof(blob)) ||
@@ -114,6 +112,8 @@ verify_anchors_policy(struct verify_control *c, const struct verify_leaf *l,
 
 	if (view_is(list, "-"))
 		list.n = 0;
+	else if (list.p[list.n - 1] == ',')
+		verify_take_malformed(l, field, r);
 	p->witnesses = verify_take_decoded(c, list);
 	if (p->witnesses == NULL)
 		return;
@@ -253,7 +253,7 @@ split_line(struct view line, struct view *name, uint8_t blob[BLOB_BYTES])
 	    line.p[line.n - 1] != '\n' || line.p[line.n - 2 - BLOB_TEXT] != ' ')
 		return false;
 	*name = view_of(line.p + n, line.n - n - 2 - BLOB_TEXT);
-	return memchr(name->p, ' ', name->n) == NULL &&
+	return verify_name_valid(*name) &&
 	    text_get_base64_fixed(
 		view_of(line.p + line.n - 1 - BLOB_TEXT, BLOB_TEXT), blob,
 		BLOB_BYTES);
@@ -361,7 +361,8 @@ stamp_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
 	struct view token = verify_sql_blob(s, 2);
 	struct view note = verify_sql_blob(s, 3);
 	struct verify_evidence *e;
-	uint8_t hash[32];
+	uint8_t hash[32], stamped[32];
+	uint64_t when;
 
 	if (note.n == 0) {
 		bad_row(
@@ -369,11 +370,13 @@ stamp_row(struct verify_control *c, sqlite3_stmt *s, uint64_t size, uint64_t at,
 		return;
 	}
 	crypto_sha256(note.p, note.n, hash);
-	if (token.n < 2 || token.p[0] != DER_SEQUENCE ||
-	    memmem(token.p, token.n, hash, sizeof(hash)) == NULL) {
+	if (!verify_token_read(token, stamped, &when) ||
+	    memcmp(stamped, hash, sizeof(hash)) != 0) {
 		bad_row(r, size, "its time-stamp is not of this checkpoint");
 		return;
 	}
+	if (when != at)
+		bad_row(r, size, "its time-stamp tells another time");
 	e = add_evidence(c, size, at, token);
 	if (e != NULL)
 		e->judged = true;
@@ -464,8 +467,31 @@ is_told(const struct verify_anchors *a, const struct verify_told *t)
 static int
 by_sha256(const void *a, const void *b)
 {
-	return memcmp(((const struct verify_evidence *)a)->sha256,
-	    ((const struct verify_evidence *)b)->sha256, 32);
+	const struct verify_evidence *x = a, *y = b;
+
+	int order = memcmp(x->sha256, y->sha256, 32);
+
+	return order != 0 ? order : by_size(a, b);
+}
+
+/* In order of digests, and of sizes under one; NULL when there is none. */
+static const struct verify_evidence *
+smallest_of(const struct verify_anchors *a, const uint8_t sha256[32])
+{
+	size_t low = 0, high = a->evidences;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (memcmp(a->evidence[middle].sha256, sha256, 32) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < a->evidences &&
+		memcmp(a->evidence[low].sha256, sha256, 32) == 0
+	    ? &a->evidence[low]
+	    : NULL;
 }
 
 /*
@@ -480,13 +506,8 @@ judge_beats(
 
 	for (size_t i = 0; i < a->nameds; i++) {
 		const struct verify_beat *n = &a->named[i];
-		struct verify_evidence key = {0};
-		const struct verify_evidence *e = NULL;
+		const struct verify_evidence *e = smallest_of(a, n->sha256);
 
-		memcpy(key.sha256, n->sha256, sizeof(key.sha256));
-		if (a->evidences > 0)
-			e = bsearch(&key, a->evidence, a->evidences, sizeof(*e),
-			    by_sha256);
 		earlier = earlier && e == NULL;
 		if (earlier) {
 			++*unseen;
@@ -500,7 +521,7 @@ judge_beats(
 	}
 }
 
-/* Whether the policy names the witness of that evidence. */
+/* Whether the policy names the key of that evidence. */
 static bool
 is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
 {
@@ -510,7 +531,7 @@ is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
 	while (verify_take_item(&list, &item)) {
 		size_t n = item.n > VKEY_TAIL ? item.n - VKEY_TAIL : 0;
 
-		if (n > 0 && view_is(view_of(item.p, n), e->name) &&
+		if (n > 0 &&
 		    text_get_base64_fixed(
 			view_of(item.p + n + 10, 44), key, sizeof(key)) &&
 		    memcmp(key + 1, e->public, sizeof(e->public)) == 0)
@@ -519,7 +540,7 @@ is_of_policy(const struct verify_policy *p, const struct verify_evidence *e)
 	return false;
 }
 
-/* Of rows that two files of the journal share, the second. */
+/* Of rows of one key, whatever its names, and whatever files: not the first. */
 static bool
 is_repeat(const struct verify_anchors *a, size_t i)
 {
@@ -528,8 +549,7 @@ is_repeat(const struct verify_anchors *a, size_t i)
 	for (size_t k = i; k-- > 0 && a->evidence[k].size == e->size;) {
 		const struct verify_evidence *before = &a->evidence[k];
 
-		if (before->name != NULL &&
-		    strcmp(before->name, e->name) == 0 &&
+		if (before->name != NULL && before->judged &&
 		    memcmp(before->public, e->public, sizeof(e->public)) == 0)
 			return true;
 	}

@@ -30,6 +30,12 @@ static const struct copied {
 	" OR (level > 0 AND level < 7 AND idx < ?1 >> 8 * (level + 1))"
 	" ORDER BY level, idx",
 	3, false},
+    {"cosignature",
+	"SELECT name, line, at FROM cosig WHERE size = ?1 ORDER BY name",
+	"SELECT name, line, at FROM cosig WHERE size <= ?1 ORDER BY name", 3,
+	false},
+    {"time-stamp", "SELECT token, at FROM stamp WHERE size = ?1",
+	"SELECT token, at FROM stamp WHERE size <= ?1 ORDER BY size", 2, false},
 };
 
 static sqlite3_stmt *

@@ -30,9 +30,8 @@ key_id(const char *name, const uint8_t public[32], uint8_t out[4])
 	memcpy(out, hash, 4);
 }
 
-/* A key name: no space, no control, no plus; bounded. */
-static bool
-name_valid(struct view v)
+bool
+verify_name_valid(struct view v)
 {
 	if (v.n == 0 || v.n > VERIFY_NAME_MAX || !text_utf8_valid(v))
 		return false;
@@ -49,8 +48,6 @@ verify_key_parse(struct view text, struct verify_key *out, const char **why)
 	struct view name, id, key;
 	uint8_t bytes[33], stated[4];
 
-	if (text.n > 0 && text.p[text.n - 1] == '\n')
-		text.n--;
 	out->more = NULL;
 	*why = "key has no \"+\" after its name";
 	plus = memchr(text.p, '+', text.n);
@@ -58,7 +55,7 @@ verify_key_parse(struct view text, struct verify_key *out, const char **why)
 		return false;
 	name = view_of(text.p, (size_t)(plus - text.p));
 	*why = "key has a malformed name";
-	if (!name_valid(name))
+	if (!verify_name_valid(name))
 		return false;
 	*why = "key has a wrong length";
 	if (text.n - name.n != 1 + ID_TEXT + 1 + PUBLIC_TEXT ||
@@ -77,6 +74,14 @@ verify_key_parse(struct view text, struct verify_key *out, const char **why)
 	key_id(out->name, out->public, out->id);
 	*why = "key id is not that of name and key";
 	return memcmp(out->id, stated, 4) == 0;
+}
+
+bool
+verify_key_line(struct view text, struct verify_key *out, const char **why)
+{
+	if (text.n > 0 && text.p[text.n - 1] == '\n')
+		text.n--;
+	return verify_key_parse(text, out, why);
 }
 
 const struct verify_key *
@@ -109,7 +114,7 @@ split_signature(struct view line, struct view *name, struct view *blob)
 		return false;
 	*name = view_of(line.p, (size_t)(space - line.p));
 	*blob = view_of(space + 1, line.n - name->n - 1);
-	return name_valid(*name) && blob->n >= 8;
+	return verify_name_valid(*name) && blob->n >= 8;
 }
 
 static bool
@@ -136,7 +141,7 @@ verify_note_parse(
 	*line = 1;
 	*why = "origin malformed";
 	if (text.n > NOTE_MAX || !verify_line(&rest, &out->origin) ||
-	    !name_valid(out->origin))
+	    !verify_name_valid(out->origin))
 		return false;
 	*line = 2;
 	*why = "tree size malformed";

@@ -25,8 +25,13 @@ struct verify_note {
 	struct view signatures;
 };
 
-/* "name+hash+base64"; false with the reason. A final newline is allowed. */
+/* A key's name: UTF-8 without space, control and plus; bounded. */
+bool verify_name_valid(struct view name);
+/* "name+hash+base64"; false with the reason. */
 bool verify_key_parse(
+    struct view text, struct verify_key *out, const char **why);
+/* The same of a file: a final newline is allowed. */
+bool verify_key_line(
     struct view text, struct verify_key *out, const char **why);
 /* The given key of that name, or else the first one. */
 const struct verify_key *verify_key_of(

@@ -1,4 +1,5 @@
 #include "tests/unit/journal_fixture.h"
+#include "tests/unit/token_fixture.h"
 #include "tests/unit/verify_once.h"
 #include "tests/unit/verify_run.h"
 
@@ -486,8 +487,8 @@ anchor(struct fixture *f)
 {
 	static const uint8_t seed[CRYPTO_SEED_LEN] = {7};
 	struct crypto_key *key = crypto_key_new(seed);
-	uint8_t public[CRYPTO_PUBLIC_LEN], token[2 + 32] = {0x30, 32};
-	struct buf text, line, vkey;
+	uint8_t public[CRYPTO_PUBLIC_LEN], hash[32];
+	struct buf text, line, vkey, token;
 	struct journal_evidence e = {.size = journal_size(f->j), .at = 77};
 	struct note note;
 	const char *why;
@@ -505,10 +506,13 @@ anchor(struct fixture *f)
 	e.name = view_text(WITNESS);
 	e.bytes = buf_view(&line);
 	store(f, "witness", &e);
-	crypto_sha256(text.data, text.len, token + 2);
+	crypto_sha256(text.data, text.len, hash);
+	buf_init(&token);
+	token_put(&token, hash, 77);
 	e.name = view_text("");
-	e.bytes = view_of(token, sizeof token);
+	e.bytes = buf_view(&token);
 	store(f, "stamp", &e);
+	buf_release(&token);
 	buf_release(&vkey);
 	buf_release(&line);
 	buf_release(&text);

@@ -1,6 +1,7 @@
 /* Cosignatures, time-stamps and what names them, sound but for one thing. */
 
 #include "export/verify_anchors.h"
+#include "tests/unit/token_fixture.h"
 #include "tests/unit/verify_story.h"
 
 #define TIME 1795335000
@@ -93,7 +94,6 @@ put_line(struct buf *out, const struct fix *f, const struct witness *w,
 	buf_release(&message);
 }
 
-/* As much of a token as anybody here looks at: the hash is in it. */
 static void
 put_token(struct buf *out, const struct fix *f)
 {
@@ -103,9 +103,7 @@ put_token(struct buf *out, const struct fix *f)
 	buf_init(&note);
 	fix_note(f, SIZE, &note);
 	crypto_sha256(note.data, note.len, hash);
-	buf_put_u8(out, 0x30);
-	buf_put_u8(out, sizeof(hash));
-	buf_put(out, hash, sizeof(hash));
+	token_put(out, hash, STAMPED);
 	buf_release(&note);
 }
 
@@ -279,10 +277,16 @@ test_breaches(void **state)
 	    {ANCHORS, -1, MALFORMED, .sql = LINE("'example '", "'examplex'")},
 	    {ANCHORS, -1, MALFORMED,
 		.sql = LINE("'.'", "' '") "UPDATE cosig SET name='a example';"},
+	    {ANCHORS, -1, MALFORMED,
+		.sql = LINE("'.'", "'+'") "UPDATE cosig SET name='a+example';"},
 	    {ANCHORS, -1, "size 5: cosigned, but there is no such checkpoint",
 		.sql = "UPDATE cosig SET size=5;"},
 	    {ANCHORS, -1, ROW("its time-stamp is not of this checkpoint"),
 		.sql = "UPDATE stamp SET token=x'3000';"},
+	    {ANCHORS, -1, ROW("its time-stamp is not of this checkpoint"),
+		.longer = true},
+	    {ANCHORS, -1, ROW("its time-stamp tells another time"),
+		.sql = "UPDATE stamp SET at=at+1;"},
 	    {ANCHORS, -1, "size 5: time-stamped, but there is no such",
 		.sql = "UPDATE stamp SET size=5;"},
 	    {ANCHORS, -1, "size 0: a row has no size or no time",
