@@ -42,7 +42,8 @@ def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def unbase64(text):
     need(base64.b64encode(base64.b64decode(text)).decode() == text, "base64 malformed")
     return base64.b64decode(text)
-READ = {**dict.fromkeys("nmid", int), "hash": unbase64, "uid": lambda by: int(by[4:])}  # else text
+READ = {**dict.fromkeys("nmid", int), "hash": unbase64, "uid": lambda by: int(by[4:])}
+unquote = functools.partial(urllib.parse.unquote, errors="surrogateescape")     # all others
 def parse_leaf(data):   # a record: numbers, commitments to its parts, fields under their names
     *head, bootid, flag, rest = HEAD.fullmatch(data.decode("ascii")).groups()
     seq, kind, at, boottime = map(int, head)
@@ -53,7 +54,7 @@ def parse_leaf(data):   # a record: numbers, commitments to its parts, fields un
                                  bootid=bootid, behind=flag == "1", hash=sha(b"\0", data))
     leaf.parts = [unbase64(word) for word in words if word] if kind < 128 else []
     for (name, form), word in zip(fields, words):
-        setattr(leaf, name, READ.get(form if word != "-" else "", urllib.parse.unquote)(word))
+        setattr(leaf, name, READ.get(form if word != "-" else "", unquote)(word))
     need(0 < kind < 256 and seq < 2**55 and all(
         abs(n) < 2**63 for n in vars(leaf).values() if type(n) is int), "a number is too large")
     return leaf
@@ -246,6 +247,7 @@ def read_journal(given, *files):
     need({n for n in j.purged if j.user[n]} - j.undone <= j.missing <= j.purged, "payloads")
     for size, note in [row for notes in j.notes for row in notes.items()]:
         need(size in ("head", check_note(j, note)), f"row of checkpoint {size}")
+    lines = more("journal", j, given)
     for key in j.keys:
         need(key.epoch == 0 or any(key.seq + 1 in n for n in j.notes)
              or key is j.keys[-1] and j.signed < key.start, "an epoch was not closed")
@@ -255,7 +257,7 @@ def read_journal(given, *files):
     need(all(f.seq < j.signed for f in j.of["open"][:1] + j.of["purge"] + j.of["recover"]), "tail")
     return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
             f"{len(given.key)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"]),
-            *more("journal", j, given)]
+            *lines]
 # ---- the command ----
 def main(words):
     parser = argparse.ArgumentParser(description="Exit status: 0 all holds, 1 not, 3 system failed")
@@ -266,7 +268,7 @@ def main(words):
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
     sys.dont_write_bytecode = True
     CHAPTERS[:] = [] if "--core" in words else map(importlib.import_module, [
-        "chancery_certificates", "chancery_archives"])
+        "chancery_anchors", "chancery_certificates", "chancery_archives"])
     more("options", parser)
     given = parser.parse_args(words)
     todo = more("take", given)      # what a chapter judges by itself; it is not in file any more
