@@ -7,6 +7,7 @@ import subprocess
 import unittest
 
 from chancery import ROOT, Chancery, Rsyslog
+from second import SECOND
 
 FAST = "anchors { interval-s = 1 }\n"
 
@@ -113,6 +114,13 @@ class SyslogAnchor(unittest.TestCase):
             done = c.verify(cut, "--checkpoint", note, check=False)
             self.assertEqual(done.returncode, 1, done.stdout)
             self.assertIn("its end is missing", done.stdout)
+            for words, status in ((["--checkpoint", note, c.journal.path], 0),
+                                  (["--checkpoint", note, cut], 1),
+                                  ([cut], 0)):
+                self.assertEqual(subprocess.run(
+                    ["python3", str(SECOND), "--key", c.vkey,
+                     *map(str, words)], capture_output=True,
+                    timeout=60).returncode, status, words)
 
     def test_a_lost_collector_is_recorded(self):
         """Down: alarm and a record, the chat goes on; back: a record."""

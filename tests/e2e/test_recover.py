@@ -395,9 +395,10 @@ class Incarnation(Case):
             files = [c.journal.path, *archives.files(tar, ".tar.zst"),
                      *archives.files(c.folder / "out" / "xml", ".xml")]
             for keys in ([c.vkey], [c.vkey, told["vkey"]], []):
-                status, said = self.second(c, keys, files)
-                self.assertEqual(status, 0, said)
-                self.assertIn("gap, declared", said)
+                for more in [], ["--checkpoint", outside]:
+                    status, said = self.second(c, keys, [*more, *files])
+                    self.assertEqual(status, 0, said)
+                    self.assertIn("gap, declared", said)
             # without any key, too, it tells of the gap
             c.vkey = None
             self.assertIn(gap, c.verify().stdout)

@@ -2,7 +2,9 @@
 story that a real daemon recorded, copied for each attack."""
 
 import contextlib
+import io
 import os
+import pathlib
 import re
 import secrets
 import sqlite3
@@ -11,6 +13,7 @@ import unittest
 
 from chancery import ROOT, Chancery, program, wait_until
 from forge import Forgery, Key, Tree
+from second import second
 
 PAGE = ROOT / "man" / "chancery-threats.7"
 ADAPTERS = "".join(
@@ -156,7 +159,19 @@ class Evidence(unittest.TestCase):
              *map(str, more), str(self.copy)], text=True,
             capture_output=True, timeout=120)
         self.report = done.stdout + done.stderr
+        self.second(done.returncode, more)
         return done.returncode
+
+    def second(self, status, more):
+        """The other verifier says the same; it takes files only."""
+        words = [str(file) for word in more for file in (
+            sorted(p for p in word.rglob("*") if p.is_file())
+            if isinstance(word, pathlib.Path) and word.is_dir() else [word])]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            found = second.main(["--key", self.c.vkey, *words,
+                                 str(self.copy)])
+        self.assertEqual(found, status, said.getvalue() + self.report)
 
     def assertReported(self, words, *more):
         self.assertEqual(self.verify(*more), 1, self.report)
