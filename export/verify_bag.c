@@ -263,6 +263,19 @@ check_manifest(struct bag *bag, const char *name)
 		finding(bag, VERIFY_MANIFEST, "manifest does not end", name);
 }
 
+static bool
+is_known(const char *path)
+{
+	static const char *const known[] = {"bagit.txt", "bag-info.txt",
+	    "manifest-sha256.txt", "tagmanifest-sha256.txt", RECORDS,
+	    "data/proof.json", "data/checkpoint", "data/vkey"};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(path, known[i]) == 0)
+			return true;
+	return strncmp(path, "data/tile/0/", 12) == 0;
+}
+
 static void
 check_manifests(struct bag *bag)
 {
@@ -275,6 +288,10 @@ check_manifests(struct bag *bag)
 		if (strcmp(bag->file[i - 1].path, bag->file[i].path) == 0)
 			finding(bag, VERIFY_MANIFEST, "file is there twice",
 			    bag->file[i].path);
+	for (size_t i = 0; i < bag->files; i++)
+		if (!is_known(bag->file[i].path))
+			finding(bag, VERIFY_MANIFEST,
+			    "is no file of an archive", bag->file[i].path);
 	check_manifest(bag, "manifest-sha256.txt");
 	check_manifest(bag, "tagmanifest-sha256.txt");
 	for (size_t i = 0; i < bag->files; i++)

@@ -380,6 +380,8 @@ judge(struct certificate *c)
 	    view_is(value(policy, "after"), "-1") ||
 	    view_is(value(policy, "required"), "-"))
 		finding(c, "the policy did not allow it");
+	if (c->sources == 0)
+		verify_purged_stated(purge, c->r);
 	check_acks(c, purge, policy);
 	check_approvals(c, purge, policy);
 	say_holds(c, purge);

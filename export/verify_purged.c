@@ -109,3 +109,21 @@ done:
 	crypto_hash_free(s.leaves);
 	verify_purge_release(&control);
 }
+
+void
+verify_purged_stated(const struct verify_leaf *purge, struct verify_report *r)
+{
+	struct verify_control control = {.from = 0};
+	uint64_t records = 0;
+
+	if (verify_purge_read(&control, purge, r)) {
+		for (size_t i = 0; i < control.spans; i++)
+			records +=
+			    control.span[i].last - control.span[i].first + 1;
+		if (control.purge[0].count > records)
+			verify_report_finding(r, VERIFY_PURGES,
+			    verify_at(purge->seq),
+			    "purge says more events than its ranges have");
+	}
+	verify_purge_release(&control);
+}

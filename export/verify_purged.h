@@ -16,5 +16,8 @@
 void verify_purged(const struct verify_leaf *purge,
     const struct verify_archive *const *archives, size_t count,
     struct verify_report *r);
+/* Without archives: what it states of its ranges can be. */
+void verify_purged_stated(
+    const struct verify_leaf *purge, struct verify_report *r);
 
 #endif

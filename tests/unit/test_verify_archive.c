@@ -306,7 +306,7 @@ test_together(void **in)
 	/* A bag of the same batch, sound in itself, but not the file stored. */
 	snprintf(path, sizeof(path), "%s/again.tar.zst", s->folder);
 	fix_bag_make(&s->f, &s->batch, &bag);
-	buf_put_text(fix_bag_file(&bag, "data/extra"), "more");
+	buf_put_text(fix_bag_file(&bag, "data/proof.json"), "\n");
 	fix_bag_seal(&s->f, &s->batch, &bag);
 	fix_bag_write(&bag, path);
 	holds(run_archives(s, s->f.vkey, path, NULL, false));
