@@ -176,13 +176,13 @@ verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
 	if (of < 0 && v[1] != 0 &&
 	    view_is(l->field[ANCHOR_STATE].value, "failed"))
 		verify_take_malformed(l, ANCHOR_TIME, r);
-	if (of < 0)
-		return;
 	if (v[0] > l->seq) {
 		verify_report_finding(r, VERIFY_ANCHORS, verify_at(l->seq),
 		    "anchor record of a checkpoint that covers itself");
 		return;
 	}
+	if (of < 0)
+		return;
 	t.size = v[0];
 	t.time = v[1];
 	(void)verify_hex(
@@ -686,7 +686,7 @@ verify_anchors_judge(struct verify_control *c, struct verify_report *r)
 		qsort(a->evidence, a->evidences, sizeof(*a->evidence), by_size);
 	for (size_t i = 0; i < a->tolds; i++) {
 		verify_report_count(r, VERIFY_ANCHORS, 1);
-		if (a->told[i].size > c->from && !is_told(a, &a->told[i]))
+		if (!is_earlier(c, a->told[i].size) && !is_told(a, &a->told[i]))
 			verify_report_finding(r, VERIFY_ANCHORS,
 			    verify_at(a->told[i].seq),
 			    "what this anchor record tells of is not there");

@@ -303,6 +303,8 @@ test_breaches(void **state)
 		.edit = {WITNESSED, "000\n", "001\n"}},
 	    {ANCHORS, WITNESSED, NOT_THERE,
 		.edit = {WITNESSED, "a.example", "b.example"}},
+	    {ANCHORS, WITNESSED, NOT_THERE,
+		.edit = {WITNESSED, "size 6", "size 0"}},
 	    {ANCHORS, WITNESSED, "of a checkpoint that covers itself",
 		.edit = {WITNESSED, "size 6", "size 7"}},
 	    {"control", WITNESSED, "value malformed",

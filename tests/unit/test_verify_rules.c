@@ -412,6 +412,14 @@ failed_at_a_time(struct fix *f)
 }
 
 static void
+failed_of_more(struct fix *f)
+{
+	fix_control(f, 141,
+	    "what witness\nname w\nstate failed\nsize 2\ntime 0\n"
+	    "sha256 -\n");
+}
+
+static void
 without_id(struct fix *f)
 {
 	fix_event(f, 2, "{\"v\":1,\"type\":\"leave\"}", NULL);
@@ -659,6 +667,7 @@ test_stories(void **in)
 	run_story(policy_of_no_names, "control", 1, "malformed");
 	run_story(policy_of_no_names, "control", 2, "malformed");
 	run_story(failed_at_a_time, "control", 1, "malformed");
+	run_story(failed_of_more, "anchors", 1, "covers itself");
 	run_story(without_id, "payloads", 1, "no id");
 	run_story(another_id, "payloads", 1, "another form");
 	run_story(content_of_version_2, "payloads", 1, "version 1");
