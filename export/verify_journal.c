@@ -76,11 +76,24 @@ sql_failed(struct check *c)
 
 /* Ordinary ones: what a view shows may be something else another time. */
 static const char tables_sql[] =
-    "SELECT COUNT(*) FROM pragma_table_list WHERE schema = 'main'"
-    " AND type = 'table' AND strict = 1 AND (name, ncol) IN (VALUES"
-    " ('meta', 2), ('leaf', 4), ('body', 3), ('tile', 3), ('head', 4),"
-    " ('checkpoint', 2), ('cosig', 4), ('stamp', 3), ('batch', 5),"
-    " ('ack', 4), ('hold', 9), ('purge_range', 4))";
+    "SELECT COUNT(*) FROM pragma_table_list AS t WHERE schema = 'main'"
+    " AND type = 'table' AND strict = 1 AND (name, (SELECT"
+    "  group_concat(name || ' ' || type) FROM pragma_table_xinfo(t.name)))"
+    " IN (VALUES"
+    " ('meta', 'name TEXT,value TEXT'),"
+    " ('leaf', 'seq INTEGER,at INTEGER,kind INTEGER,bytes BLOB'),"
+    " ('body', 'id INTEGER,salt BLOB,data BLOB'),"
+    " ('tile', 'level INTEGER,idx INTEGER,data BLOB'),"
+    " ('head', 'id INTEGER,size INTEGER,root BLOB,note BLOB'),"
+    " ('checkpoint', 'size INTEGER,note BLOB'),"
+    " ('cosig', 'size INTEGER,name TEXT,line BLOB,at INTEGER'),"
+    " ('stamp', 'size INTEGER,at INTEGER,token BLOB'),"
+    " ('batch', 'adapter TEXT,n INTEGER,first INTEGER,last INTEGER,"
+    "seq INTEGER'),"
+    " ('ack', 'adapter TEXT,n INTEGER,state TEXT,seq INTEGER'),"
+    " ('hold', 'n INTEGER,seq INTEGER,released INTEGER,salt BLOB,"
+    "selector TEXT,room TEXT,user TEXT,since INTEGER,until INTEGER'),"
+    " ('purge_range', 'first INTEGER,last INTEGER,n INTEGER,seq INTEGER'))";
 
 static void
 check_file(struct check *c)

@@ -69,6 +69,11 @@ test_rows(void **state)
 	    {"DROP TABLE stamp; CREATE TABLE stamp(size INTEGER PRIMARY KEY,"
 	     "at INTEGER,token BLOB)",
 		"file", -1, "tables are not as"},
+	    {"DROP TABLE stamp; CREATE TABLE stamp(size INTEGER PRIMARY KEY,"
+	     "at INTEGER,token TEXT) STRICT",
+		"file", -1, "tables are not as"},
+	    {"ALTER TABLE leaf RENAME COLUMN at TO time", "file", -1,
+		"tables are not as"},
 	};
 
 	(void)state;
