@@ -147,20 +147,20 @@ verify_hold_judge(const struct verify_control *c, const struct verify_purge *p,
 }
 
 static bool
-row_holds(const struct verify_hold *h, sqlite3_stmt *s)
+row_holds(const struct verify_hold *h, uint64_t end, sqlite3_stmt *s)
 {
 	struct view salt = verify_sql_blob(s, 3);
 	struct view selector = verify_sql_text(s, 4);
 	uint64_t seq, released = 0;
 	uint8_t hash[32];
 
-	if (!verify_sql_u64(s, 1, &seq) || seq != h->seq)
+	if (!verify_sql_u64(s, 1, &seq) || seq != h->seq || seq >= end)
 		return false;
 	/* The triggers ask for NULL: 0 would set a live hold aside. */
 	if (sqlite3_column_type(s, 2) != SQLITE_NULL &&
 	    (!verify_sql_u64(s, 2, &released) || released == 0))
 		return false;
-	if (released != h->released)
+	if (released != (h->released < end ? h->released : 0))
 		return false;
 	if (sqlite3_column_type(s, 3) == SQLITE_NULL &&
 	    sqlite3_column_type(s, 4) == SQLITE_NULL)
@@ -196,8 +196,8 @@ read_selector(struct verify_control *c, struct verify_hold *h, struct view text)
 }
 
 bool
-verify_hold_table(
-    struct verify_control *c, sqlite3 *db, struct verify_report *r)
+verify_hold_table(struct verify_control *c, sqlite3 *db, uint64_t end,
+    struct verify_report *r)
 {
 	sqlite3_stmt *s = db_prepare(db,
 	    "SELECT n, seq, released, salt, selector,"
@@ -218,32 +218,35 @@ verify_hold_table(
 	while ((rc = db_step(s)) == SQLITE_ROW) {
 		verify_report_count(r, VERIFY_TABLES, 1);
 		found = verify_sql_u64(s, 0, &n) && n == next &&
-		    n <= c->holds && row_holds(&c->hold[n - 1], s);
+		    n <= c->holds && row_holds(&c->hold[n - 1], end, s);
 		if (!found || sqlite3_column_int(s, 5) != 1)
 			verify_report_finding(r, VERIFY_TABLES,
 			    next <= c->holds ? verify_at(c->hold[next - 1].seq)
 					     : verify_nowhere(),
 			    "table hold has a row that is not what the hold "
 			    "record commits to");
-		if (found && sqlite3_column_type(s, 4) == SQLITE_NULL)
+		next++;
+		if (!found || end != UINT64_MAX)
+			continue;
+		if (sqlite3_column_type(s, 4) == SQLITE_NULL)
 			verify_report_note(r,
 			    "what hold %" PRIu64
 			    " selects was lost: it held everything since",
 			    n);
-		else if (found)
+		else
 			read_selector(
 			    c, &c->hold[n - 1], verify_sql_text(s, 4));
-		if (found && c->hold[n - 1].conflict > 0 &&
+		if (c->hold[n - 1].conflict > 0 &&
 		    sqlite3_column_type(s, 4) != SQLITE_NULL &&
 		    !view_is(verify_sql_text(s, 4), "{\"v\":1}"))
 			verify_report_finding(r, VERIFY_CONTROL,
 			    verify_at(c->hold[n - 1].conflict),
 			    "conflict record: its hold does not keep "
 			    "everything");
-		next++;
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */
-	if (rc == SQLITE_DONE && next <= c->holds)
+	if (rc == SQLITE_DONE && next <= c->holds &&
+	    c->hold[next - 1].seq < end)
 		verify_report_finding(r, VERIFY_TABLES,
 		    verify_at(c->hold[next - 1].seq),
 		    "table hold has no row for this record");
