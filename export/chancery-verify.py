@@ -15,7 +15,7 @@ CONTROL = """open journal origin vkey next:hex software segment:n note:hex-;
 batch adapter:id batch:n first:n last:n count:n size:n root:hash;
 ack adapter:id batch:n first:n last:n state:stored location sha256:hex- bytes:n readback:yes;
 purge purge:n first:n last:n count:n ranges leaves:hex acks held:n hold:m approvals anchor:m
-    policy:n; incident what since:n until:n refused:n;
+    policy:n; incident what:storage|server since:n until:n refused:n;
 beat every:n events:n queue:n sync:yes error:n tai:n anchor:hex-;
 policy required after:m approvals:d quorum:n witnesses stamp:yes classes:hex-;
 key epoch:n vkey next:hex reason:start|daily|demand|compromise clean:yes;
@@ -23,8 +23,10 @@ seal segment:n first:n count:n; clock old:i new:i sync:yes error:n tai:n;
 hold hold:n matter selector:hash by:uid; release hold:n by:uid;
 recover old size:n root:hash origin vkey next:hex- reason:lost|signer|fork|compromise by:uid;
 anchor what:witness|stamp|syslog name state:ok|failed size:n time:n sha256:hex-;
-late since:n until:n count:n; drop what since:n until:n count:n; audit first:n last:n since:n
-    result:whole|broken; approve below:n by:uid; conflict witness size:n proof:yes hold:n note"""
+late since:n until:n count:n;
+drop what:overload|keeper|storage|chat|password|unready|large since:n until:n count:n;
+audit first:n last:n since:n result:whole|broken; approve below:n by:uid;
+conflict witness size:n proof:yes hold:n note"""
 N, HASH = "(?:0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 VALUE = ("(?:[A-Za-z0-9._:/+=@,-]|%(?!2[B-F]|3[0-9AD]|4[0-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9A])"
          "[0-9A-F]{2})+")      # a byte that may stand for itself does
@@ -62,6 +64,7 @@ def check_parts(leaf, parts, whole=True):   # it commits to these payloads (numb
     need(not whole or [p[0] for p in parts] in ([], [*range(len(leaf.parts))]), "parts are missing")
     need(all(len(salt) == 32 and sha(b"part/1\n", salt, data) == leaf.parts[i]
              for i, salt, data in parts), f"record {leaf.seq}: commitment")
+    more("payloads", leaf, parts)
 # ---- TREE: RFC 6962, section 2.1 ----
 def root(low, high, leaves, known, first=0, outside=(), way_up=False):
     """Over the records from low to before high, from the hashes of leaves from `first` on, and
@@ -268,7 +271,7 @@ def main(words):
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
     sys.dont_write_bytecode = True
     CHAPTERS[:] = [] if "--core" in words else map(importlib.import_module, [
-        "chancery_anchors", "chancery_certificates", "chancery_archives"])
+        "chancery_anchors", "chancery_certificates", "chancery_archives", "chancery_tables"])
     more("options", parser)
     given = parser.parse_args(words)
     todo = more("take", given)      # what a chapter judges by itself; it is not in file any more

@@ -1,7 +1,5 @@
 """Two verifiers, written apart, judge the same evidence and must agree.
 
-What the second leaves to the first is in FIRST_ONLY, each with its reason:
-there the first must find something and the second nothing.
 Every mutation is made from a seed; a disagreement prints it. CHANCERY_SEED
 and CHANCERY_MUTATIONS (of each family) repeat or widen a run.
 """
@@ -10,7 +8,6 @@ import base64
 import collections
 import contextlib
 import io
-import json
 import os
 import random
 import re
@@ -36,24 +33,6 @@ ADAPTERS = "".join(
         ("vault", "tarball", "vault", "")))
 
 
-# What only the first verifier judges: its check, what its findings say, and
-# why the second does without; it is what chancery-verify(1) says of it.
-REPEATS = "tables, tiles, head row and copies repeat what the second reads"
-FIRST_ONLY = tuple((check, re.compile(said), why) for check, said, why in (
-    ("tables", "", REPEATS), ("tiles", "", REPEATS), ("head", "", REPEATS),
-    ("file", "cannot be read through|application id|malformed|table|index",
-     "pages, columns and names of what repeats"),
-    ("payloads", "", "what a payload is as JSON: the leaf has its hash"),
-    ("time", "clock (record|was)", "whether each step of the clock was told"),
-    ("control", "(incident|drop) record: value malformed",
-     "the words for what was refused"),
-))
-# Rows that only repeat, but by which the first finds files and records; what
-# else it finds then may follow from this.
-LOST = re.compile("table meta|not the one that its name says|head row|"
-                  "index of control records")
-
-
 class Judges(unittest.TestCase):
     """Both verifiers, and changes that they are asked about."""
 
@@ -71,11 +50,10 @@ class Judges(unittest.TestCase):
                                   *map(str, paths)])
         return status, out.getvalue()
 
-    def agree(self, what, *paths, key=None, of=FIRST_ONLY):
+    def agree(self, what, *paths, key=None):
         a, b = self.first(*paths, key=key), self.second(*paths, key=key)
         self.tally[a[0]] += 1
-        if a[0] == b[0] or (a[0], b[0]) == (1, 0) and self.left(
-                key, *paths, of=of):
+        if a[0] == b[0]:
             return
         kept = tempfile.mkdtemp(prefix="chancery-disagree-")
         for path in paths:
@@ -85,25 +63,7 @@ class Judges(unittest.TestCase):
         self.disagreements.append("%s: %d and %d, kept in %s\n%s\n%s" % (
             what, a[0], b[0], kept, tail(a[1]), tail(b[1])))
 
-    def left(self, key, *paths, of=FIRST_ONLY):
-        """Whether all that the first finds is of what is left to it."""
-        done = self.c.run("chancery-verify", "--json", "--key",
-                          key or self.c.vkey, *paths, check=False)
-        findings = [f for file in json.loads(done.stdout)["files"]
-                    for f in file["findings"]]
-        said = "\n".join(f["reason"] for f in findings)
-        if LOST.search(said):
-            self.tally["rows by which the first finds its way"] += 1
-            return True
-        found = []
-        for f in findings:
-            why = [why for check, reason, why in of if
-                   check == f["check"] and reason.search(f["reason"])]
-            found.append(why[0] if why else None)
-        self.tally.update({why for why in found if why})
-        return None not in found
-
-    def mutate(self, family, make, *beside, of=FIRST_ONLY, count=COUNT):
+    def mutate(self, family, make, *beside, count=COUNT):
         """make(chance) changes copies and gives their paths, and a key if it
         is another; both judge them."""
         self.tally, self.disagreements = collections.Counter(), []
@@ -114,7 +74,7 @@ class Judges(unittest.TestCase):
                 paths, key = paths
             if not isinstance(paths, list):
                 paths = [paths]
-            self.agree("seed %s" % seed, *paths, *beside, key=key, of=of)
+            self.agree("seed %s" % seed, *paths, *beside, key=key)
         print("# %s: exit statuses %s" % (family, dict(self.tally)),
               file=sys.stderr)
         self.assertEqual(len(self.disagreements), 0, "\n\n".join(
@@ -547,30 +507,6 @@ class TwoVerifiers(Judges):
                 db.execute(sql)
             for judge in (self.first, self.second):
                 self.assertEqual(judge(path, key=forger.signer.vkey)[0], 1)
-
-    def test_left_to_the_first(self):
-        """It finds what the second, by its manual, does not look at."""
-        forger = Forger(self.source, self.folder)
-        size = len(forger.leaves)
-        at = int(forger.leaves[-1].split()[4])
-        self.tally = collections.Counter()
-        cases = [(self.changed, sql, None) for sql in (
-            "DELETE FROM ack", "DELETE FROM tile",
-            "UPDATE head SET size = size + 1")]
-
-        def forged(text):
-            path = self.folder / "journal.db"
-            forger.write([*forger.leaves, text.encode()], path)
-            return path
-        head = "leaf/1 %d %%d\nt %d 5 5f0c1e9a 0\n" % (size, at + 1)
-        cases += [(forged, head % kind + fields, forger.signer.vkey)
-                  for kind, fields in (
-            (137, "old 1\nnew 2\nsync no\nerror 1\ntai 0\n"),)]
-        for make, how, key in cases:
-            path = make(how)
-            self.assertEqual(self.first(path, key=key)[0], 1, how)
-            self.assertTrue(self.left(key, path), how)
-            self.assertEqual(self.second(path, key=key)[0], 0, how)
 
     def test_mutated_proofs(self):
         """As files, and within their extra data."""
