@@ -16,7 +16,7 @@ LIBS_compliance = jansson
 LIBS_anchor = libcurl libcrypto
 LIBS_server = libosip2 gnutls libxml-2.0 jansson
 LIBS_adapters = jansson libxml-2.0 libarchive
-LIBS_export = jansson libxml-2.0 libarchive
+LIBS_export = jansson libxml-2.0 libarchive libcrypto
 
 CFLAGS_dev = -O2 -g -Werror
 CFLAGS_asan = -O1 -g -Werror -fsanitize=address,undefined \

@@ -5,7 +5,7 @@ tell of them (anchor, beat, conflict), and which of them a policy asks for befor
 came by another way than the files: checkpoints, keys of witnesses and a key chain, see
 chancery-verify(1).
 """
-import collections, datetime, pathlib, re, sys, types
+import collections, datetime, pathlib, re, subprocess, sys, types
 import chancery_certificates
 
 LINE = "\u2014 (%s) ([A-Za-z0-9+/]{102}==)\n"
@@ -59,38 +59,18 @@ def cosigned(core, line, note, witnesses):      # keys of these that made it; a 
     core.need(good or not keys, f"cosignature of {name}: signature")
     return good
 
-def der(core, data, tags, more=False):  # values of these kinds (and others, if more), and no rest
-    found = []
-    while data:
-        size, at = data[1], 2
-        if size > 127:          # the length of the length, which is as short as can be
-            at, size = size - 126, int.from_bytes(data[2:size - 126])
-            core.need(size > 127 and data[2] > 0 and at <= 6, "DER: a length")
-        core.need(at + size <= len(data), "DER: its end is missing")
-        found.append((data[0], data[at:at + size]))
-        data = data[at + size:]
-    core.need(bytes(tag for tag, _ in found)[:None if not more else len(tags)] == tags, "DER")
-    return [content for _, content in found]
-
-OID, SEQUENCE, OCTETS = b"\6", b"\x30", b"\4"
-SIGNED, INFO, SHA256 = (bytes.fromhex(oid) for oid in (
-    "2a864886f70d010702", "2a864886f70d0109100104", "608648016503040201"))
-
 def read_token(core, token):        # RFC 3161: the hash that was stamped, and the second
-    def only(data, tag): return der(core, data, tag)[0]
-    def of_type(data, oid):         # what the identifier before it says
-        found, content = der(core, data, OID + b"\xa0")
-        core.need(found == oid, "token: of another type")
-        return content
-    data = only(of_type(only(token, SEQUENCE), SIGNED), SEQUENCE)
-    data = of_type(der(core, data, b"\2\x31" + SEQUENCE, more=True)[2], INFO)
-    _, _, imprint, _, at, *_ = der(core, only(only(data, OCTETS), SEQUENCE),
-                                   b"\2" + OID + SEQUENCE + b"\2\x18", more=True)
-    algorithm, digest = der(core, imprint, SEQUENCE + OCTETS)
-    core.need(der(core, algorithm, OID, more=True)[0] == SHA256, "token: another hash")
-    core.need(re.fullmatch(rb"[0-9]{14}([.][0-9]+)?Z", at), "token: its time")
-    at = datetime.datetime.strptime(at.decode()[:14] + "+0000", "%Y%m%d%H%M%S%z")
-    return digest, int(at.timestamp())
+    def ask(*words):
+        return subprocess.run(["openssl", "ts", "-reply", "-token_in", "-in", "/dev/stdin", *words],
+                              input=token, capture_output=True, check=True).stdout
+    core.need(ask("-token_out") == token, "token: not DER")
+    said = ask("-token_out", "-text").decode()
+    digest = bytes.fromhex("".join(re.findall("(?m)^    [0-9a-f]{3}0 - (.{47})", said)
+                                   ).replace("-", " "))
+    at = re.search("(?m)^Time stamp: (.{15})(?:[.][0-9]+)? ([0-9]{4}) GMT$", said).groups()
+    at = datetime.datetime.strptime(" ".join([*at, "+0000"]), "%b %d %H:%M:%S %Y %z").timestamp()
+    core.need("\nHash Algorithm: sha256\n" in said and at >= 0, "token: another hash, or time")
+    return digest, int(at)
 
 # ---- TABLES, SEGMENTS ----
 def file(core, j, db, path, first): # rows are of a checkpoint there; earlier ones were copied
