@@ -96,7 +96,6 @@ def journal(core, j, given):    # the rows of a purge are in its own file and in
                 if f.seq < end or first <= a < end: told.add((a, b, f.purge, f.seq))
                 if f.seq >= end and a in j.undone: late.add((a, b, f.purge, f.seq))
         core.need(found in (told, told - late), "table purge_range: not what the records tell")
-        left = found if late <= found else told - late
 
 # ---- CLOCK: each step of it is told by a clock record ----
 def record(core, j, f, parts):

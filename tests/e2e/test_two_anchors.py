@@ -615,14 +615,15 @@ class Files(Judges):
         self.assertGreater(self.mutate("files", make, count=HALF)[1], 0)
 
     def test_copies(self):
-        """A copy that is not there, or of something that was not said."""
+        """A copy that is not there, or of something that was not said. What
+        comes after the roll is in the newer file alone."""
         name = "witness.example/three"
         line = OwnWitness(name).line(b"x\n\n", 5)
         with contextlib.closing(sqlite3.connect(self.put()[1])) as db:
             first, = db.execute("SELECT value FROM meta WHERE name = 'first'"
                                 ).fetchone()
         first = int(first)
-        for rows, status in ((((0, first),), 1), (((1, first),), 1),
+        for rows, status in ((((0, first),), 1), (((1, first),), 0),
                              (((1, 2),), 1), (((0, first), (1, first)), 0)):
             paths = self.put()
             for file, size in rows:
