@@ -105,8 +105,8 @@ step_copies(const struct copied *what, sqlite3_stmt *theirs, int x,
 	do {
 		y = db_step(copies);
 		verify_report_count(r, VERIFY_TABLES, y == SQLITE_ROW);
-	} while (what->grows && y == SQLITE_ROW &&
-	    !same_column(theirs, copies, 0));
+	} while (
+	    what->grows && y == SQLITE_ROW && !same_column(theirs, copies, 0));
 	return y;
 }
 
