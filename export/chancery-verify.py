@@ -6,10 +6,9 @@ rests on, and judges alone with --core; the chapters beside it add what repeats 
 """
 import argparse, base64, collections, functools, hashlib, importlib, itertools, os, pathlib, re
 import sqlite3, subprocess, sys, tempfile, types, urllib.parse
-CHAPTERS = []   # modules; what one has under a name is called at that point, and may add lines
-def more(point, *of):
-    return [line for chapter in CHAPTERS if hasattr(chapter, point)
-            for line in getattr(chapter, point)(sys.modules[__name__], *of) or ()]
+POINTS = collections.defaultdict(list)      # what chapters have under the name of a point
+def more(point, *of):   # calls all of it there; it may add lines to what is said
+    return [line for add in POINTS[point] for line in add(sys.modules[__name__], *of) or ()]
 # ---- LEAF, CONTROL RECORDS: the kinds from 128 on, their fields, the forms of the values ----
 CONTROL = """open journal origin vkey next:hex software segment:n note:hex-;
 batch adapter:id batch:n first:n last:n count:n size:n root:hash;
@@ -270,8 +269,10 @@ def main(words):
                         " alone, see chancery-verify(1)")
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
     sys.dont_write_bytecode = True
-    CHAPTERS[:] = [] if "--core" in words else map(importlib.import_module, [
-        "chancery_anchors", "chancery_certificates", "chancery_archives", "chancery_tables"])
+    POINTS.clear()
+    for chapter in [] if "--core" in words else map(importlib.import_module, [
+            "chancery_anchors", "chancery_certificates", "chancery_archives", "chancery_tables"]):
+        for point, add in vars(chapter).items(): POINTS[point].append(add)
     more("options", parser)
     given = parser.parse_args(words)
     todo = more("take", given)      # what a chapter judges by itself; it is not in file any more

@@ -115,8 +115,10 @@ def verifiers(table, build, middle, long_, events):
     table.add("chancery-verify, {:,} events".format(MIDDLE), c, "1/s",
               raw=("reading the file", read))
     python, read = verify_rates(table, second, other, MIDDLE, 1)
+    core, read = verify_rates(table, [*second, "--core"], other, MIDDLE, 1)
     table.add("chancery-verify.py, {:,} events".format(MIDDLE), python, "1/s",
               raw=("chancery-verify", c))
+    table.add("the same with --core", core, "1/s", raw=("with all", python))
 
 
 def purge(table, long_, events, cut):
