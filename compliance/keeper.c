@@ -18,7 +18,7 @@
 #define STOP_MS 2000   /* for the last signature */
 #define WAL_PAGES 1000 /* between checkpoints */
 #define OPEN_FILES 64
-#define SILENT_MS 2000 /* then the log tells that the server says nothing */
+#define SILENT_MS 2000 /* then the log tells which peer says nothing */
 
 /* ---- what the peers are told ---- */
 
@@ -29,6 +29,7 @@ keeper_writable(const struct keeper *k)
 	    journal_writable(k->journal);
 }
 
+static const char signer_silent[] = "the signer has not come up yet";
 static const char server_silent[] =
     "the chat server has not told what it holds, and nothing is recorded "
     "before. Next: when this lasts, see what it last wrote into the log, and "
@@ -69,7 +70,7 @@ explain(struct keeper *k)
 	else if (!k->in_service && k->signing.compared && !k->applied_known)
 		why = server_silent;
 	else if (!k->in_service)
-		why = "the signer has not come up yet";
+		why = signer_silent;
 	(void)snprintf(k->why, sizeof k->why, "%s", why);
 }
 
@@ -87,12 +88,19 @@ send_state(struct keeper *k, struct keeper_peer *p)
 }
 
 /* At each start that is so for a moment. */
+static bool
+is_waiting(const struct keeper *k)
+{
+	return strcmp(k->why, server_silent) == 0 ||
+	    strcmp(k->why, signer_silent) == 0;
+}
+
 static void
 on_silent(uv_timer_t *timer)
 {
 	const struct keeper *k = timer->data;
 
-	if (strcmp(k->why, server_silent) == 0)
+	if (is_waiting(k))
 		log_warn("no records are taken: %s", k->why);
 }
 
@@ -108,7 +116,7 @@ keeper_update(struct keeper *k)
 	k->announced = keeper_writable(k);
 	if (k->announced)
 		log_info("records are taken");
-	else if (strcmp(k->why, server_silent) == 0)
+	else if (is_waiting(k))
 		(void)uv_timer_start(&k->silent_timer, on_silent, SILENT_MS, 0);
 	else
 		log_warn("no records are taken: %s", k->why);
