@@ -95,6 +95,8 @@ def tiles(leaves):          # those that begin among the leaves, by their names
 def check_bag(core, files, h, leaves):
     data = {n: content for n, content in files.items() if n.startswith("data/")}
     tags = {n: content for n, content in files.items() if n not in data}
+    core.need({*tags} == {"bagit.txt", "bag-info.txt", "manifest-sha256.txt",
+                          "tagmanifest-sha256.txt"}, "other files")
     for manifest, listed in ("manifest-sha256.txt", data), ("tagmanifest-sha256.txt", tags):
         lines = re.findall("(?m)^([0-9a-f]{64})  (.+)\n", tags.pop(manifest).decode())
         core.need("".join(f"{a}  {b}\n" for a, b in lines).encode() == files[manifest] and sorted(
@@ -103,10 +105,11 @@ def check_bag(core, files, h, leaves):
     core.need({*data} - {n for n, _ in tiles(leaves)} == {
         "data/records.jsonl", "data/proof.json", "data/checkpoint", "data/vkey"}, "other files")
     core.need(all(data[name] == content for name, content in tiles(leaves)), "tiles")
+    info = files["bag-info.txt"].decode()
+    oxum = f"\nPayload-Oxum: {sum(map(len, data.values()))}.{len(data)}\n"
     core.need(files["bagit.txt"] == b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
-              and {f"External-Identifier: {h.id}",
-                   f"Payload-Oxum: {sum(map(len, data.values()))}.{len(data)}"}
-              <= {*files["bag-info.txt"].decode().split("\n")}, "bagit.txt or bag-info.txt")
+              and oxum in info and f"\nExternal-Identifier: {h.id}\n" in info,
+              "bagit.txt or bag-info.txt")
 
 def from_bag(core, data):
     files = unpack(core, data)

@@ -180,6 +180,15 @@ class TwoArchives(Archived):
             policy["leaf"] = policy["leaf"].replace(old, new)
             forger.write(path, events)
             self.both(status, path, key=forger.signer.vkey)
+        source = next(p for p in self.archives if "vault" in str(p))
+        path, files = self.copied(source), archive_mutants.read_bag(
+            source.read_bytes())
+        top = min(files).partition("/")[0]
+        for name, status in (("bagit.txt", 0), ("bag-info.txtx", 1)):
+            files.setdefault("%s/%s" % (top, name), b"")
+            mutants.remake_manifests(files)
+            path.write_bytes(archive_mutants.write_bag(files))
+            self.both(status, path, key=self.key_of(source))
         path = self.folder / "compact"
         path.write_text(json.dumps(json.loads(
             self.certificates[1].read_text("utf-8"))), "utf-8")
