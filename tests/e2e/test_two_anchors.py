@@ -579,9 +579,10 @@ class Files(Judges):
             with journal.open() as db:
                 first, = db.execute("SELECT value FROM meta WHERE name = "
                                     "'first'").fetchone()
-                return all(db.execute("SELECT max(size) FROM " + table
-                                      ).fetchone()[0] or 0 > int(first)
-                           for table in ("cosig", "stamp"))
+                newest = [db.execute("SELECT max(size) FROM " + table
+                                     ).fetchone()[0]
+                          for table in ("cosig", "stamp")]
+                return all((size or 0) > int(first) for size in newest)
         c.journal.wait(said, "nothing was said of the second file", 60)
         c.stop()
         cls.folder = c.folder / "mutants"
