@@ -95,20 +95,35 @@ static const char tables_sql[] =
     "selector TEXT,room TEXT,user TEXT,since INTEGER,until INTEGER'),"
     " ('purge_range', 'first INTEGER,last INTEGER,n INTEGER,seq INTEGER'))";
 
-static void
+/* One that none of these settings and counts can be tells of failure. */
+static bool
+read_int(struct check *c, const char *sql, sqlite3_int64 *out)
+{
+	*out = db_int(c->db, sql, INT64_MIN);
+	return *out != INT64_MIN;
+}
+
+static bool
 check_file(struct check *c)
 {
+	sqlite3_int64 id, version, tables;
+
 	verify_report_count(c->r, VERIFY_FILE, 1);
-	if (db_int(c->db, "PRAGMA application_id", 0) != APPLICATION_ID)
+	if (!read_int(c, "PRAGMA application_id", &id) ||
+	    !read_int(c, "PRAGMA user_version", &version) ||
+	    !read_int(c, tables_sql, &tables))
+		return sql_failed(c);
+	if (id != APPLICATION_ID)
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
 		    "application id is not that of a Chancery journal");
-	if (db_int(c->db, "PRAGMA user_version", 0) != SCHEMA_VERSION)
+	if (version != SCHEMA_VERSION)
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
 		    "schema version is not %d", SCHEMA_VERSION);
-	if (db_int(c->db, tables_sql, 0) != TABLES)
+	if (tables != TABLES)
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
 		    "its %d tables are not as chancery-journal(5) has them",
 		    TABLES);
+	return true;
 }
 
 /*
@@ -724,7 +739,8 @@ begin(struct check *c)
 {
 	for (size_t i = 0; i < c->files.count; i++) {
 		c->db = c->files.file[i].db;
-		check_file(c);
+		if (!check_file(c))
+			return false;
 		if (db_seal(c->db, true) != 0 || db_exec(c->db, "BEGIN") != 0)
 			return sql_failed(c);
 	}

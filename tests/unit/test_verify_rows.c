@@ -85,11 +85,41 @@ test_rows(void **state)
 	}
 }
 
+/* Whoever else has the file: that is nothing about what is in it. */
+static void
+test_locked(void **state)
+{
+	char folder[] = "/tmp/verify.XXXXXX", path[160];
+	sqlite3 *other;
+	struct fix f;
+	json_t *o;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/story.db", folder);
+	fix_init(&f, 7);
+	fix_open(&f);
+	f.note_size = f.n;
+	fix_write(&f, path);
+	assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+	fix_run(other,
+	    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; UPDATE head SET id=1");
+	o = run_journal(path, f.vkey, NULL, 0);
+	assert_int_equal(run_status(o), 3);
+	assert_false(run_found(o, NULL, -1, NULL));
+	json_decref(o);
+	sqlite3_close(other);
+	unlink(path);
+	rmdir(folder);
+	fix_free(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_rows),
+	    cmocka_unit_test(test_locked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
