@@ -169,8 +169,11 @@ check_clock(struct verify_clock *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
 	int64_t offset = (int64_t)l->at - (int64_t)l->boot;
-	bool begins = c->known && memcmp(c->boot_id, l->boot_id, 8) != 0;
+	bool begins;
 
+	if (l->seq == 0)
+		c->known = true; /* of no boot */
+	begins = c->known && memcmp(c->boot_id, l->boot_id, 8) != 0;
 	if (l->kind == VERIFY_KIND_OPEN || l->kind == VERIFY_KIND_SEAL)
 		return;
 	if (!c->known || begins)

@@ -57,6 +57,8 @@ step(struct fix *f, int64_t at, int64_t boot, unsigned flags, int64_t old,
 	    OFFSET + old, OFFSET + new);
 }
 
+static bool held_from_start; /* the record after the first is */
+
 /* check: NULL for none, "" for any; words: of the finding, or of an observation. */
 static void
 check_story(void (*story)(struct fix *), const char *check, int64_t seq,
@@ -71,7 +73,8 @@ check_story(void (*story)(struct fix *), const char *check, int64_t seq,
 	snprintf(path, sizeof(path), "%s/story.db", folder);
 	fix_init(&f, 7);
 	fix_open(&f);
-	late(&f, 1000, 1000, BOOT, 0);
+	if (!held_from_start)
+		late(&f, 1000, 1000, BOOT, 0);
 	story(&f);
 	f.note_size = f.n;
 	fix_write(&f, path);
@@ -223,6 +226,32 @@ test_clock(void **in)
 	check_story(another_boot_unsaid, "time", 2, "no clock record says so");
 	check_story(another_boot_with_a_step, "time", 2, "first record of a");
 	check_story(minus_nothing, "control", 2, "value malformed");
+}
+
+/* The open record is at 0; what comes after it is held back. */
+static void
+start_behind(struct fix *f)
+{
+	record(
+	    f, 137, 1, 0, BOOT, 1, "old -3\nnew -3\nsync no\nerror 1\ntai 0\n");
+	late(f, 2, 1 * S, BOOT, 1);
+}
+
+static void
+start_behind_unsaid(struct fix *f)
+{
+	late(f, 1, 1, BOOT, 1);
+}
+
+static void
+test_start(void **in)
+{
+	(void)in;
+	held_from_start = true;
+	check_story(drifts, NULL, -1, NULL);
+	check_story(start_behind, NULL, 1, "behind the record before");
+	check_story(start_behind_unsaid, "time", 1, "no clock record says so");
+	held_from_start = false;
 }
 
 /* ---- beats ---- */
@@ -396,6 +425,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_clock),
+	    cmocka_unit_test(test_start),
 	    cmocka_unit_test(test_beats),
 	};
 
