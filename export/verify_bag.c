@@ -354,6 +354,18 @@ text_of(const struct bag *bag, const char *path)
 	return f == NULL ? NULL : view_dup(buf_view(&f->content));
 }
 
+/* What its only line says. */
+static char *
+line_of(const struct bag *bag, const char *path)
+{
+	char *text = text_of(bag, path);
+	size_t n = text == NULL ? 0 : strlen(text);
+
+	if (n > 0 && text[n - 1] == '\n')
+		text[n - 1] = '\0';
+	return text;
+}
+
 static char *
 string_member(const json_t *o, const char *name)
 {
@@ -413,7 +425,7 @@ read_header(struct bag *bag, struct verify_header *h)
 	h->id = string_member(o, "id");
 	h->root = string_member(o, "root");
 	h->note = text_of(bag, "data/checkpoint");
-	h->vkey = text_of(bag, "data/vkey");
+	h->vkey = line_of(bag, "data/vkey");
 	ok = number_member(o, "version", &version) && version == 1 &&
 	    number_member(o, "batch", &h->batch) &&
 	    number_member(o, "first", &h->first) &&

@@ -52,7 +52,7 @@ choose_key(struct verify_records *s, const struct verify_trust *trust)
 	if (own == NULL)
 		verify_report_finding(s->report, VERIFY_KEY, verify_nowhere(),
 		    "the archive states no key");
-	else if (!verify_key_line(view_text(own), &key, &why))
+	else if (!verify_key_parse(view_text(own), &key, &why))
 		verify_report_finding(
 		    s->report, VERIFY_KEY, verify_nowhere(), "%s", why);
 	else

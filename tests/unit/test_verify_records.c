@@ -162,6 +162,16 @@ drop_text(char **text)
 	*text = NULL;
 }
 
+static void
+add_newline(char **text)
+{
+	size_t n = strlen(*text);
+
+	*text = realloc(*text, n + 2);
+	assert_non_null(*text);
+	memcpy(*text + n, "\n", 2);
+}
+
 /* Epoch 0 with the key of the archive, epoch 1 with another. */
 static void
 add_chain(struct archive_of *a, uint64_t from)
@@ -197,6 +207,9 @@ test_key(void **state)
 	expect(&a, "key", -1, "another key than the one given");
 	begin(&a, NULL, false);
 	a.header.vkey[0] = '\0';
+	expect(&a, "key", -1, NULL);
+	begin(&a, NULL, false);
+	add_newline(&a.header.vkey);
 	expect(&a, "key", -1, NULL);
 	begin(&a, NULL, false);
 	drop_text(&a.header.vkey);
