@@ -16,7 +16,7 @@ ack adapter:id batch:n first:n last:n state:stored location sha256:hex- bytes:n 
 purge purge:n first:n last:n count:n ranges leaves:hex acks held:n hold:m approvals anchor:m
     policy:n; incident what:storage|server since:n until:n refused:n;
 beat every:n events:n queue:n sync:yes error:n tai:n anchor:hex-;
-policy required after:m approvals:d quorum:n witnesses stamp:yes classes:hex-;
+policy required after:a approvals:d quorum:n witnesses stamp:yes classes:hex-;
 key epoch:n vkey next:hex reason:start|daily|demand|compromise clean:yes;
 seal segment:n first:n count:n; clock old:i new:i sync:yes error:n tai:n;
 hold hold:n matter selector:hash by:uid; release hold:n by:uid;
@@ -29,9 +29,9 @@ conflict witness size:n proof:yes hold:n note"""
 N, HASH = "(?:0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 VALUE = ("(?:[A-Za-z0-9._:/+=@,-]|%(?!2[B-F]|3[0-9AD]|4[0-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9A])"
          "[0-9A-F]{2})+")      # a byte that may stand for itself does
-FORMS = {"": VALUE, "n": N, "m": f"{N}|-1?", "i": "0|-?[1-9][0-9]{0,18}", "id": "[a-z0-9-]{1,32}",
-         "hash": HASH, "hex": "[0-9a-f]{64}", "hex-": "[0-9a-f]{64}|-", "yes": "yes|no",
-         "uid": f"uid:{N}", "stored": "sent|accepted|stored", "d": "[012]"}
+FORMS = {"": VALUE, "n": N, "m": f"{N}|-", "a": f"{N}|-1", "i": "0|-?[1-9][0-9]{0,18}",
+         "id": "[a-z0-9-]{1,32}", "hash": HASH, "hex": "[0-9a-f]{64}", "hex-": "[0-9a-f]{64}|-",
+         "yes": "yes|no", "uid": f"uid:{N}", "stored": "sent|accepted|stored", "d": "[012]"}
 KINDS = {kind: [word.partition(":")[::2] for word in line.split()]
          for kind, line in enumerate(CONTROL.split(";"), 128)}
 PARTS, OTHER = ("".join(f"(?:p {i} ({HASH})\n" for i in range(8)) + ")?" * 7 + ")",
@@ -43,7 +43,7 @@ def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def unbase64(text):
     need(base64.b64encode(base64.b64decode(text)).decode() == text, "base64 malformed")
     return base64.b64decode(text)
-READ = {**dict.fromkeys("nmid", int), "hash": unbase64, "uid": lambda by: int(by[4:])}
+READ = {**dict.fromkeys("nmaid", int), "hash": unbase64, "uid": lambda by: int(by[4:])}
 unquote = functools.partial(urllib.parse.unquote, errors="surrogateescape")     # all others
 def parse_leaf(data):   # a record: numbers, commitments to its parts, fields under their names
     *head, bootid, flag, rest = HEAD.fullmatch(data.decode("ascii")).groups()
@@ -217,7 +217,8 @@ def read_file(j, path, first):      # its own records, which go on after those o
     rows = db.execute("SELECT seq, at, kind, bytes, id & 255, salt, data FROM leaf LEFT JOIN body "
         "ON id BETWEEN seq << 8 AND seq << 8 | 255 WHERE seq >= ? ORDER BY seq, id", (first,))
     for row, group in itertools.groupby(rows, lambda row: row[:4]):
-        f, parts = parse_leaf(row[3]), [part[4:] for part in group if part[4] is not None]
+        try: f, parts = parse_leaf(row[3]), [part[4:] for part in group if part[4] is not None]
+        except (ValueError, AttributeError) as e: raise ValueError(f"record {row[0]}: leaf, {e}")
         need(row[:3] == (f.seq, f.at, f.kind) and f.seq == len(j.leaves) and (
             f.title == "open") == (f.seq == first) == (j.last.title == "seal"), "place")
         need(f.at > j.last.at and (not f.behind or f.at == j.last.at + 1 or f.seq == 0), "time")
@@ -262,11 +263,11 @@ def read_journal(given, *files):
             *lines]
 # ---- the command ----
 def main(words):
-    parser = argparse.ArgumentParser(description="Exit status: 0 all holds, 1 not, 3 system failed")
+    parser = argparse.ArgumentParser(allow_abbrev=False, description="Exit status: 0 all holds, "
+                                     "1 something does not, 2 wrong usage, 3 system failed")
     parser.add_argument("--key", action="append", default=[], help="once for each name",
         type=lambda key: parse_key(open(key).read().strip() if os.path.exists(key) else key).text)
-    parser.add_argument("--core", action="store_true", help="judge journals and proofs by this file"
-                        " alone, see chancery-verify(1)")
+    parser.add_argument("--core", action="store_true", help="this file alone: journals and proofs")
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
     sys.dont_write_bytecode = True
     POINTS.clear()
@@ -278,12 +279,18 @@ def main(words):
     todo = more("take", given)      # what a chapter judges by itself; it is not in file any more
     todo += [(read_proof, path) for path in given.file if path.endswith(".tlog-proof")]
     journal = {path for path in given.file if not path.endswith(".tlog-proof")}
-    if journal: todo += [(read_journal, *sorted(journal, key=lambda path: (len(path), path)))]
+    if journal: todo += [(read_journal, *sorted(journal, key=lambda path: (
+        len(name := os.path.basename(path)), name)))]
     try:
         for judge, *paths in todo: print("holds:", *paths, *judge(given, *paths), sep="\n  ")
         return 0
-    except (OSError, MemoryError) as e:
-        return print("system failed:", *paths, f"failure: {e}", sep="\n  ") or 3
     except Exception as e:      # what Python trips over is not as the manuals describe it
+        code = getattr(e, "sqlite_errorcode", 1) & 255  # ERROR, CORRUPT, TOOBIG, MISMATCH, NOTADB
+        if isinstance(e, (OSError, MemoryError)) or code not in (1, 11, 18, 20, 26):
+            return print("system failed:", *paths, f"failure: {e}", sep="\n  ") or 3
         return print("FAILS:", *paths, f"finding: {e!r}", sep="\n  ") or 1
-if __name__ == "__main__": sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    os.environ["OPENSSL_CONF"] = os.devnull     # openssl as it is by itself
+    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    try: sys.exit(main(sys.argv[1:]))
+    except OSError as e: os._exit(print(e, file=sys.stderr) or 3)   # nobody reads it to its end

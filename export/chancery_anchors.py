@@ -94,7 +94,7 @@ def file(core, j, db, path, first): # rows are of a checkpoint there; earlier on
 # ---- CONTROL RECORDS ----
 def record(core, j, f, parts):
     if f.title == "policy":
-        core.need(re.fullmatch(ADAPTERS, f.required) and f.after != "-", "policy: malformed")
+        core.need(re.fullmatch(ADAPTERS, f.required), "policy: malformed")
         f.keys = [] if f.witnesses == "-" else [
             read_witness(core, key) for key in f.witnesses.split(",")]
     elif f.title == "anchor":

@@ -1,7 +1,7 @@
 """A chapter of chancery-verify.py: archives of the adapters, by chancery-adapter(7), THE FILE
 ARCHIVES, and with their journal as chancery-verify(1) says under Journal and archives together.
 """
-import io, itertools, json, os, pathlib, re, subprocess, tarfile, types
+import io, itertools, json, os, pathlib, re, subprocess, sys, tarfile, types
 import xml.etree.ElementTree
 import chancery_certificates, chancery_renderings
 NAMESPACE = "{urn:chancery:compliance:1}"
@@ -18,6 +18,9 @@ def take(core, given):      # archives: with a journal they are judged when that
     given.archives = [path for path in given.file if path.endswith((".xml", ".tar.zst"))]
     given.file = [path for path in given.file if path not in given.archives]
     if all(path.endswith(".tlog-proof") for path in given.file):
+        if given.archives and not given.key:
+            print("archives without their journal need --key", file=sys.stderr)
+            sys.exit(2)
         return [(lambda given, path: read_archive(core, given, path) and [], path)
                 for path in given.archives]
 
@@ -154,7 +157,9 @@ def known(core, given):     # keys of epochs, without the journal
             ] + sorted(chain, key=lambda key: key.start)
 
 def read_record(core, given, e):        # leaf and payloads, which are those that it commits to
-    leaf = core.parse_leaf(e["leaf"].encode())
+    try: leaf = core.parse_leaf(e["leaf"].encode())
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"record {e['seq']}: leaf, {error}")
     parts = [(i, core.unbase64(salt), part) for i, (salt, part) in enumerate(e["parts"])]
     core.check_parts(leaf, parts)
     core.more("proof", given, leaf, parts)

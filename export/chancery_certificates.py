@@ -14,9 +14,10 @@ def take(core, given):      # certificates: told by how they begin; they lend ar
     return [(lambda given, path, *archives: read_certificate(core, given, path, archives),
              path, *archives) for path in found]
 
-def begins(path):           # one that is not there is missed when it is read
-    if not pathlib.Path(path).exists(): return b""
-    with open(path, "rb") as f: return f.read(64)
+def begins(path):           # one that cannot be read is missed when it is read
+    try:
+        with open(path, "rb") as f: return f.read(64)
+    except OSError: return b""
 
 def proofs_of(core, text):
     if text.startswith("{"):
@@ -40,7 +41,7 @@ def read_certificate(core, given, path, archives):
     given.chain = [*getattr(given, "chain", []), *keys]
     compare(core, given, archives, purge, taken, acks, keys[-1].name)
     return [f"purge {purge.purge}, record {purge.seq}", f"removed: {purge.count} events of records "
-            f"{purge.ranges}, digest {purge.leaves}", *(f"archive: {a.location}" for a in acks)]
+            f"{purge.ranges}, digest {purge.leaves}", *(f"archive: {a.location!r}" for a in acks)]
 
 def check_purge(core, f, by):   # what it names is there, before it, and allows it
     def named(seq, *titles):
@@ -60,8 +61,11 @@ def check_purge(core, f, by):   # what it names is there, before it, and allows 
     core.need(all(a.state == "stored" and a.last >= f.last and
                   f.at - a.at >= policy.after * 1000000 for a in acks), "purge: not stored")
     said = [] if f.approvals == "-" else [named(int(n), "approve") for n in f.approvals.split(",")]
-    core.need(len({a.by for a in said}) == len(said) == policy.approvals and
-              all(a.below > f.last for a in said), "purge: not approved")
+    core.need(len({a.by for a in said}) == len(said) == policy.approvals and all(
+        a.below > f.last for a in said) and f.approvals == (
+            ",".join(str(a.seq) for a in said) or "-"), "purge: not approved")
+    core.need(max(a.seq for a in acks) < f.anchor <= f.seq if policy.quorum or policy.stamp == "yes"
+              else f.anchor == "-", "purge: anchor")
     if f.hold != "-": named(f.hold, "hold", "release")
     return taken, acks
 
