@@ -33,6 +33,7 @@ struct certificate {
 	char origin[VERIFY_NAME_MAX + 1];      /* of the first */
 	const struct verify_archive **archive; /* of this origin */
 	size_t sources;
+	uint64_t youngest;                     /* acknowledgement */
 	struct buf archives, approvals, holds; /* in words */
 };
 
@@ -59,6 +60,16 @@ check_origin(struct certificate *c, struct view text)
 		    c, "a proof in it is of another journal than the first");
 }
 
+static void
+check_parts(struct certificate *c, const struct verify_proof *proof)
+{
+	for (size_t i = 0; i < VERIFY_PROOF_PARTS; i++)
+		if (proof->part[i].given) {
+			finding(c, "a proof in it discloses a part");
+			return;
+		}
+}
+
 /* False when there are too many. */
 static bool
 take_proof(struct certificate *c, struct view text)
@@ -74,6 +85,7 @@ take_proof(struct certificate *c, struct view text)
 		return true;
 	}
 	check_origin(c, x->proof.note);
+	check_parts(c, &x->proof);
 	c->count++;
 	return true;
 }
@@ -183,6 +195,12 @@ next_item(struct view *list, struct view *item)
 	return true;
 }
 
+static bool
+ends_in_comma(struct view list)
+{
+	return list.n > 0 && list.p[list.n - 1] == ',';
+}
+
 /* The archive is the file that was acknowledged. */
 static bool
 is_file(const struct verify_archive *a, const struct verify_leaf *ack)
@@ -237,6 +255,8 @@ check_ack(struct certificate *c, const struct verify_leaf *purge,
 
 	if (ack == NULL)
 		return;
+	if (c->youngest < ack->seq)
+		c->youngest = ack->seq;
 	v = value(ack, "adapter");
 	if (v.n != name.n || memcmp(v.p, name.p, v.n) != 0 ||
 	    !view_is(value(ack, "state"), "stored") || ack->seq >= purge->seq ||
@@ -266,6 +286,8 @@ check_acks(struct certificate *c, const struct verify_leaf *purge,
 	struct view acks = value(purge, "acks");
 	struct view required = value(policy, "required"), ack, name;
 
+	if (ends_in_comma(required) || ends_in_comma(acks))
+		finding(c, "a list of adapters ends in a comma");
 	while (next_item(&required, &name)) {
 		if (!next_item(&acks, &ack) || ack.n <= name.n ||
 		    memcmp(ack.p, name.p, name.n) != 0 ||
@@ -278,6 +300,30 @@ check_acks(struct certificate *c, const struct verify_leaf *purge,
 		check_ack(c, purge, policy, name,
 		    view_of(ack.p + name.n + 1, ack.n - name.n - 1));
 	}
+	if (acks.n > 0)
+		finding(c,
+		    "the purge names an acknowledgement that the policy does "
+		    "not require");
+}
+
+/* A checkpoint over all acknowledgements, when the policy asks for one. */
+static void
+check_anchor(struct certificate *c, const struct verify_leaf *purge,
+    const struct verify_leaf *policy)
+{
+	struct view anchor = value(purge, "anchor");
+	bool asked = number(policy, "quorum") > 0 ||
+	    view_is(value(policy, "stamp"), "yes");
+	uint64_t size;
+
+	if (!asked && !view_is(anchor, "-"))
+		finding(c, "the purge names an anchor that no policy demands");
+	if (asked &&
+	    (!view_to_u64(anchor, &size) || size <= c->youngest ||
+		size > purge->seq))
+		finding(c,
+		    "the purge names no checkpoint that covers its "
+		    "acknowledgements");
 }
 
 static void
@@ -287,6 +333,8 @@ check_approvals(struct certificate *c, const struct verify_leaf *purge,
 	struct view list = value(purge, "approvals"), item, before = {0};
 	uint64_t count = 0;
 
+	if (ends_in_comma(list))
+		finding(c, "the list of approvals ends in a comma");
 	while (!view_is(list, "-") && next_item(&list, &item)) {
 		const struct verify_leaf *a =
 		    find(c, item, VERIFY_KIND_APPROVE, "approve");
@@ -322,7 +370,7 @@ say_holds(struct certificate *c, const struct verify_leaf *purge)
 	for (size_t i = 0; i < c->count; i++) {
 		const struct verify_leaf *l = &c->record[i].leaf;
 
-		if (view_to_u64(hold, &n) && l->seq == n &&
+		if (view_to_u64(hold, &n) && l->seq == n && n < purge->seq &&
 		    (l->kind == VERIFY_KIND_HOLD ||
 			l->kind == VERIFY_KIND_RELEASE))
 			found = true;
@@ -383,6 +431,7 @@ judge(struct certificate *c)
 	if (c->sources == 0)
 		verify_purged_stated(purge, c->r);
 	check_acks(c, purge, policy);
+	check_anchor(c, purge, policy);
 	check_approvals(c, purge, policy);
 	say_holds(c, purge);
 	if (verify_report_findings(c->r) > 0)

@@ -157,6 +157,16 @@ take_texts(struct verify_control *c, const struct verify_leaf *l,
 	p->anchor = verify_take_copy(c, l->field[PURGE_ANCHOR].value);
 }
 
+static void
+check_optional(
+    const struct verify_leaf *l, unsigned field, struct verify_report *r)
+{
+	uint64_t n;
+
+	if (!view_is(l->field[field].value, "-"))
+		verify_take_numbers(l, field, field, &n, r);
+}
+
 bool
 verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -186,7 +196,12 @@ verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
 		    "last record, or not before it");
 		c->spans -= p.spans;
 		p.spans = 0;
+	} else if (p.last - p.first >= PURGE_SPAN) {
+		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
+		    "purge over more than %d records", PURGE_SPAN);
 	}
+	check_optional(l, PURGE_HOLD, r);
+	check_optional(l, PURGE_ANCHOR, r);
 	take_texts(c, l, &p);
 	c->purge[c->purges++] = p;
 	return true;
@@ -311,9 +326,6 @@ judge(struct verify_control *c, const struct verify_purge *p,
 	const struct verify_policy *policy = verify_control_policy(c, p->seq);
 	uint64_t hold;
 
-	if (p->spans > 0 && p->last - p->first >= PURGE_SPAN)
-		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
-		    "purge over more than %d records", PURGE_SPAN);
 	if (p->spans > 0 && leaves_file(c, p))
 		verify_report_finding(r, VERIFY_PURGES, verify_at(p->seq),
 		    "purge over the end of a file");

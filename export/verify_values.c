@@ -11,10 +11,10 @@ static const char *const forms[] = {
     [VERIFY_KIND_OPEN] = "t t t x t n h",
     [VERIFY_KIND_BATCH] = "a n n n n n r",
     [VERIFY_KIND_ACK] = "a n n n sent|accepted|stored t h n yes|no",
-    [VERIFY_KIND_PURGE] = "n n n n t x t n m t m n",
-    [VERIFY_KIND_INCIDENT] = "t n n n",
+    [VERIFY_KIND_PURGE] = "n n n n t x t n o t o n",
+    [VERIFY_KIND_INCIDENT] = "storage|server n n n",
     [VERIFY_KIND_BEAT] = "n n n yes|no n n h",
-    [VERIFY_KIND_POLICY] = "t m 0|1|2 n t yes|no h",
+    [VERIFY_KIND_POLICY] = "t f 0|1|2 n t yes|no h",
     [VERIFY_KIND_KEY] = "n t x start|daily|demand|compromise yes|no",
     [VERIFY_KIND_SEAL] = "n n n",
     [VERIFY_KIND_CLOCK] = "i i yes|no n n",
@@ -23,7 +23,8 @@ static const char *const forms[] = {
     [VERIFY_KIND_RECOVER] = "t n r t t h lost|signer|fork|compromise u",
     [VERIFY_KIND_ANCHOR] = "witness|stamp|syslog t ok|failed n n h",
     [VERIFY_KIND_LATE] = "n n n",
-    [VERIFY_KIND_DROP] = "t n n n",
+    [VERIFY_KIND_DROP] =
+	"overload|keeper|storage|chat|password|unready|large n n n",
     [VERIFY_KIND_AUDIT] = "n n n whole|broken",
     [VERIFY_KIND_APPROVE] = "n u",
     [VERIFY_KIND_CONFLICT] = "t n yes|no n t",
@@ -76,8 +77,10 @@ has_form(struct view v, struct view form)
 	switch (form.p[0]) {
 	case 'n':
 		return is_number(v);
-	case 'm':
-		return view_is(v, "-") || view_is(v, "-1") || is_number(v);
+	case 'o':
+		return view_is(v, "-") || is_number(v);
+	case 'f':
+		return view_is(v, "-1") || is_number(v);
 	case 'i':
 		return is_number(v) ||
 		    (v.p[0] == '-' && v.p[1] != '0' && is_number(after_minus));
@@ -97,6 +100,15 @@ has_form(struct view v, struct view form)
 	}
 }
 
+static bool
+is_backwards(const struct verify_leaf *l)
+{
+	uint64_t first, last;
+
+	return verify_leaf_number(l, 0, &first) &&
+	    verify_leaf_number(l, 1, &last) && first > last;
+}
+
 void
 verify_values(const struct verify_leaf *l, struct verify_report *r)
 {
@@ -111,4 +123,7 @@ verify_values(const struct verify_leaf *l, struct verify_report *r)
 			verify_report_finding(r, VERIFY_SYNTAX,
 			    verify_at_line(l->seq, 3 + i),
 			    "leaf text: value malformed");
+	if (l->kind == VERIFY_KIND_AUDIT && is_backwards(l))
+		verify_report_finding(r, VERIFY_SYNTAX, verify_at(l->seq),
+		    "leaf text: audit that ends before it begins");
 }

@@ -26,7 +26,7 @@
 #define PURGE 8
 
 /* Record 0 is the open record, 2 and 3 are posts. */
-static const struct {
+static struct {
 	unsigned kind;
 	const char *fields;
 } records[] = {
@@ -87,7 +87,8 @@ put_certificate(
 		/* The purge comes first, and itself in the place of 0. */
 		uint64_t seq = i == 0 ? PURGE : i;
 
-		if (seq == without || (i != 0 && seq == PURGE))
+		if (seq == without || records[seq].kind == 0 ||
+		    (i != 0 && seq == PURGE))
 			continue;
 		buf_clear(&proof);
 		fix_proof(&proof, f, seq);
@@ -214,8 +215,24 @@ rules(void **state)
 	static const char approval[] =
 	    "this approval is not of what was purged, or of the same person";
 	static const char number[] = "another number of approvals";
+	static const char covers[] = "names no checkpoint that covers";
+	static const char comma[] = "ends in a comma";
+	static const char malformed[] = "leaf text: value malformed";
 	static const struct breach breaches[] = {
 	    {1, "after 3", "after -1", NONE, allow},
+	    {1, "after 3", "after -", NONE, malformed},
+	    {PURGE, "anchor -", "anchor -1", NONE, malformed},
+	    {PURGE, "hold -", "hold -1", NONE, malformed},
+	    {PURGE, "anchor -", "anchor 7", NONE, "that no policy demands"},
+	    {1, "quorum 0", "quorum 2", NONE, covers},
+	    {1, "stamp no", "stamp yes", NONE, covers},
+	    {1, "required records,archive", "required records,archive,", NONE,
+		comma},
+	    {PURGE, "archive:5", "archive:5,", NONE, comma},
+	    {PURGE, "approvals 6,7", "approvals 6,7,", NONE, comma},
+	    {PURGE, "archive:5", "archive:5,vault:10", NONE,
+		"that the policy does not require"},
+	    {PURGE, "hold -", "hold 12", NONE, "the hold or release record"},
 	    {1, "after 3", "after 4", NONE, "before the time had passed"},
 	    {1, "required records,archive", "required -", NONE, allow},
 	    {PURGE, "policy 1", "policy 9", NONE, allow},
@@ -251,6 +268,28 @@ rules(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(breaches) / sizeof(breaches[0]); i++)
 		run(&breaches[i]);
+}
+
+/* The policy asks for a time-stamp, which the purge names by its size. */
+static void
+anchors(void **state)
+{
+	static const char covers[] = "names no checkpoint that covers";
+	static const struct breach breaches[] = {
+	    {PURGE, "anchor -", "anchor 5", NONE, covers},
+	    {PURGE, "anchor -", "anchor 6", NONE, NULL},
+	    {PURGE, "anchor -", "anchor 8", NONE, NULL},
+	    {PURGE, "anchor -", "anchor 9", NONE, covers},
+	};
+	const char *before = records[1].fields;
+
+	(void)state;
+	records[1].fields =
+	    "required records,archive\nafter 3\napprovals 2\nquorum 0\n"
+	    "witnesses -\nstamp yes\nclasses -\n";
+	for (size_t i = 0; i < sizeof(breaches) / sizeof(breaches[0]); i++)
+		run(&breaches[i]);
+	records[1].fields = before;
 }
 
 /* An archive is the file that record 4 acknowledges, or one of another. */
@@ -302,6 +341,45 @@ files(void **state)
 	fix_free(&f);
 }
 
+/* More than 10000 records from the first to the last. */
+static void
+span(void **state)
+{
+	struct verify_key key;
+	struct buf text;
+	struct fix f;
+
+	(void)state;
+	for (unsigned more = 0; more < 2; more++) {
+		json_t *o;
+
+		fix_init(&f, 7);
+		fix_open(&f);
+		fix_control(&f, 134, "required records\nafter 0\n" POLICY_REST);
+		while (f.n < 10002)
+			fix_beat(&f);
+		fix_ack(&f, "records", 1, 0, 10001, "l", SHA, 9);
+		fix_purge(&f, 1, 2 - more, 10001, "records:10002");
+		key = key_of(&f, NULL);
+		buf_init(&text);
+		buf_printf(&text, "%s\n", heading);
+		for (unsigned i = 0; i < 3; i++) {
+			static const uint64_t seq[] = {10003, 1, 10002};
+
+			buf_put_text(&text, "\n");
+			fix_proof(&text, &f, seq[i]);
+		}
+		o = judge(buf_view(&text), &key, NULL);
+		assert_int_equal(run_status(o), more);
+		assert_int_equal(run_found(o, "purges", 10003,
+				     "over more than 10000 records"),
+		    more);
+		json_decref(o);
+		buf_release(&text);
+		fix_free(&f);
+	}
+}
+
 /* The text with `to` in the place of what is from there to its end of line. */
 static void
 judge_with(const struct buf *text, const struct verify_key *key,
@@ -345,6 +423,11 @@ form(void **state)
 	    "a proof in it: index malformed");
 	judge_with(
 	    &text, &key, "extra ", "", "a proof in it carries no record");
+	buf_put_text(&text, "\n");
+	fix_proof(&text, &f, 2);
+	o = judge(buf_view(&text), &key, NULL);
+	assert_true(run_found(o, "purges", -1, "discloses a part"));
+	json_decref(o);
 	for (unsigned i = 0; i < 1000; i++) {
 		buf_put_text(&text, "\n");
 		fix_proof(&text, &f, PURGE);
@@ -403,6 +486,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sound),
 	    cmocka_unit_test(rules),
+	    cmocka_unit_test(anchors),
+	    cmocka_unit_test(span),
 	    cmocka_unit_test(files),
 	    cmocka_unit_test(form),
 	    cmocka_unit_test(version),

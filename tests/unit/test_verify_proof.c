@@ -258,6 +258,52 @@ payloads(void **state)
 	}
 }
 
+/* A record is judged without those around it, and its words are known. */
+static void
+values(void **state)
+{
+#define AT "\nsince 1\nuntil 2\n"
+	static const char word[] = "leaf text: value malformed";
+	static const struct {
+		unsigned kind;
+		const char *fields, *finding;
+	} all[] = {
+	    {132, "what server" AT "refused 1\n", NULL},
+	    {132, "what overload" AT "refused 1\n", word},
+	    {143, "what large" AT "count 1\n", NULL},
+	    {143, "what foo" AT "count 1\n", word},
+	    {134, "required -\nafter -1\n" POLICY_REST, NULL},
+	    {134, "required -\nafter -\n" POLICY_REST, word},
+	    {144, "first 0\nlast 0\nsince 1\nresult whole\n", NULL},
+	    {144, "first 1\nlast 0\nsince 1\nresult whole\n",
+		"leaf text: audit that ends before it begins"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct verify_key own;
+		const char *why;
+		struct buf text;
+		struct fix f;
+		char *said;
+		int status;
+
+		fix_init(&f, 7);
+		fix_open(&f);
+		fix_control(&f, all[i].kind, "%s", all[i].fields);
+		assert_true(verify_key_parse(view_text(f.vkey), &own, &why));
+		buf_init(&text);
+		fix_proof(&text, &f, 1);
+		said = report(buf_view(&text), &own, &status);
+		assert_int_equal(status, all[i].finding != NULL);
+		assert_non_null(strstr(
+		    said, all[i].finding == NULL ? "shown: " : all[i].finding));
+		free(said);
+		buf_release(&text);
+		fix_free(&f);
+	}
+}
+
 int
 main(void)
 {
@@ -268,6 +314,7 @@ main(void)
 	    cmocka_unit_test(without_key),
 	    cmocka_unit_test(bad),
 	    cmocka_unit_test(payloads),
+	    cmocka_unit_test(values),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

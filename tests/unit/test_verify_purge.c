@@ -151,6 +151,23 @@ early_for_its_class(void **state)
 	breach = NULL;
 }
 
+/* Where only the policy's `after` may say never. */
+static void
+below_nothing(void **state)
+{
+	static const struct breach below[] = {
+	    {NULL, {{PURGE, "hold -", "hold -1"}}},
+	    {NULL, {{PURGE, "anchor -", "anchor -1"}}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		breach = &below[i];
+		run_story(story, "control", PURGE, "value malformed");
+	}
+	breach = NULL;
+}
+
 static void
 test_order(void **state)
 {
@@ -164,6 +181,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_words),
 	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(below_nothing),
 	    cmocka_unit_test(early_for_its_class),
 	};
 
