@@ -1,18 +1,21 @@
 #include "export/verify_json.h"
 
 #include <endian.h>
+#include <jansson.h>
 #include <string.h>
 
 #include "base/text.h"
 
 #define DEPTH_MAX 32
+#define NUMBER_UNSURE 19 /* bytes of a number that may be beyond its type */
 
 struct scan {
 	const uint8_t *p;
 	const uint8_t *end;
 	struct verify_json *out;
 	const char *why;
-	bool high; /* a byte above ASCII was met */
+	bool high;  /* a byte above ASCII was met */
+	bool doubt; /* so was what may stand for no value */
 };
 
 static bool value(struct scan *s, unsigned depth, struct view *text);
@@ -93,6 +96,7 @@ escape(struct scan *s)
 		if (!is_hex(s->p[i]))
 			return false;
 	s->p += 5;
+	s->doubt = true;
 	return true;
 }
 
@@ -134,17 +138,22 @@ digits(struct scan *s)
 static bool
 number(struct scan *s)
 {
+	const uint8_t *start = s->p;
+
 	(void)take(s, '-'); /* optional */
 	if (!take(s, '0') && !digits(s))
 		return fail(s, "value expected");
 	if (take(s, '.') && !digits(s))
 		return fail(s, "bad number");
 	if (take(s, 'e') || take(s, 'E')) {
+		s->doubt = true;
 		if (!take(s, '+'))
 			(void)take(s, '-'); /* optional */
 		if (!digits(s))
 			return fail(s, "bad number");
 	}
+	if (s->p - start >= NUMBER_UNSURE)
+		s->doubt = true;
 	return true;
 }
 
@@ -276,10 +285,24 @@ value(struct scan *s, unsigned depth, struct view *text)
 	return ok;
 }
 
+/*
+ * Half of a surrogate pair, or a number beyond its type, is well-formed and
+ * stands for nothing: what loads a payload must not be the first to see it.
+ */
+static bool
+has_value(struct view text)
+{
+	json_t *o =
+	    json_loadb((const char *)text.p, text.n, JSON_ALLOW_NUL, NULL);
+
+	json_decref(o);
+	return o != NULL;
+}
+
 bool
 verify_json_scan(struct view text, struct verify_json *out, const char **why)
 {
-	struct scan s = {text.p, text.p + text.n, out, NULL, false};
+	struct scan s = {.p = text.p, .end = text.p + text.n, .out = out};
 	struct view whole;
 
 	memset(out, 0, sizeof(*out));
@@ -295,7 +318,10 @@ verify_json_scan(struct view text, struct verify_json *out, const char **why)
 	if (s.p != s.end)
 		return false;
 	*why = "not UTF-8";
-	return !s.high || text_utf8_valid(text);
+	if (s.high && !text_utf8_valid(text))
+		return false;
+	*why = "a string or a number stands for no value";
+	return !s.doubt || has_value(text);
 }
 
 /* Eight hexadecimal digits, a dash, and a number. */

@@ -34,26 +34,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct verify_json found;
 	const char *why = NULL;
-	json_error_t error;
 	json_t *o;
 	bool taken = verify_json_scan(view_of(data, size), &found, &why);
 
 	require(taken || why != NULL);
 	if (!taken)
 		return 0;
-	o = json_loadb((const char *)data, size, JSON_ALLOW_NUL, &error);
-	if (o == NULL) {
-		enum json_error_code code = json_error_code(&error);
-
-		/*
-		 * The grammar has numbers too large for C, lone surrogates
-		 * and U+0000 in names.
-		 */
-		require(code == json_error_numeric_overflow ||
-		    code == json_error_invalid_syntax ||
-		    code == json_error_null_byte_in_key);
-		return 0;
-	}
+	o = json_loadb((const char *)data, size, JSON_ALLOW_NUL, NULL);
 	require(json_is_object(o));
 	if (memchr(data, '\\', size) == NULL) {
 		same(found.type, json_object_get(o, "type"));

@@ -21,6 +21,8 @@
  * Ann joins (2) and says something (3, 4), which an archive has; there is a
  * hold (7), and all goes. What comes between the last two is the case's.
  */
+static const char *first_said; /* NULL: what others do */
+
 struct state {
 	char folder[64], journal[128], bag[128];
 	struct fix f;
@@ -44,7 +46,10 @@ begin(struct state *s)
 	fix_open(f);
 	fix_control(f, 134, "required records\nafter 0\n" POLICY_REST);
 	fix_join(f, "ann");
-	fix_post(f, "first");
+	if (first_said == NULL)
+		fix_post(f, "first");
+	else
+		fix_event(f, 3, first_said, "{\"v\":1,\"text\":\"first\"}");
 	fix_post(f, "second");
 	fix_bag_make(f, &batch, &bag);
 	fix_bag_seal(f, &batch, &bag);
@@ -154,6 +159,26 @@ test_ambiguous_columns(void **in)
 	check("{\"v\":1,\"room\":\"" ROOM
 	      "\",\"user\":\"sip:ann@example.test\"}",
 	    "'" ROOM "\",\"user\":\"sip:ann@example.test',NULL,NULL,NULL", 2);
+}
+
+/* It is not taken for one that no hold keeps. */
+static void
+test_unreadable(void **in)
+{
+	struct state s;
+	json_t *o;
+
+	(void)in;
+	first_said = "{\"v\":1,\"type\":\"post\",\"id\":\"0a0b0c0d-3\","
+		     "\"room\":\"" ROOM "\",\"x\":1e999}";
+	begin(&s);
+	first_said = NULL;
+	fix_hold_on(&s.f, 1, "uid:4", IN_ROOM, "'" ROOM "',NULL,NULL,NULL");
+	fix_purge_on(&s.f, 1, 3, 3, "records:6", "7", "-");
+	o = end(&s, true);
+	assert_int_equal(run_status(o), 1);
+	assert_true(run_found(o, "payloads", 3, "stands for no value"));
+	json_decref(o);
 }
 
 static void
@@ -312,6 +337,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_selectors),
 	    cmocka_unit_test(test_ambiguous_columns),
+	    cmocka_unit_test(test_unreadable),
 	    cmocka_unit_test(test_in_force),
 	    cmocka_unit_test(test_said),
 	    cmocka_unit_test(test_purged),

@@ -146,6 +146,32 @@ each_in_its_room(void **state)
 	    "rendering", 2, "rendered conversation has no message");
 }
 
+#define ODD(x)                                                                 \
+	"{\"v\":1,\"type\":\"post\",\"id\":\"0a0b0c0d-1\",\"room\":"           \
+	"\"ma-chan://x/1\",\"user\":\"sip:a\",\"chat\":1,\"x\":" x "}"
+#define NO_VALUE "stands for no value"
+
+static void
+payloads_with_values(void **state)
+{
+	static const char *const good[] = {
+	    ODD("9223372036854775807"),
+	    ODD("-9223372036854775808"),
+	    ODD("1.7976931348623157e308"),
+	    ODD("[1e-999,0e999,-0,0.12345678901234567890]"),
+	    ODD("\"\\u0000\\ud83d\\ude00\\uffff\""),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		json_t *o =
+		    run(good[i], (const int[][2]){{1, 1}, {2, 2}, {0, 0}});
+
+		assert_false(run_found(o, "payloads", -1, NULL));
+		json_decref(o);
+	}
+}
+
 static void
 payloads_of_a_journal(void **state)
 {
@@ -155,6 +181,14 @@ payloads_of_a_journal(void **state)
 	    {"{\"v\":2,\"type\":\"post\",\"id\":\"0a0b0c0d-1\",\"room\":"
 	     "\"ma-chan://x/1\",\"user\":\"sip:a\",\"chat\":1}",
 		"of version 1"},
+	    {ODD("1e999"), NO_VALUE},
+	    {ODD("-1E+309"), NO_VALUE},
+	    {ODD("1.7976931348623159e308"), NO_VALUE},
+	    {ODD("9223372036854775808"), NO_VALUE},
+	    {ODD("-9223372036854775809"), NO_VALUE},
+	    {ODD("\"\\ud800\""), NO_VALUE},
+	    {ODD("[\"\\uD800\\u0041\"]"), NO_VALUE},
+	    {ODD("{\"a\":\"\\udc00\\ud800\"}"), NO_VALUE},
 	    {"{\"v\":1,\"type\":\"post\",\"room\":\"ma-chan://x/1\","
 	     "\"user\":\"sip:a\",\"chat\":1}",
 		"no id"},
@@ -172,6 +206,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_in_its_room),
+	    cmocka_unit_test(payloads_with_values),
 	    cmocka_unit_test(payloads_of_a_journal),
 	};
 
