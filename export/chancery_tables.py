@@ -2,7 +2,7 @@
 repeat of the records (TABLES, SEGMENTS), each step of the clock (CLOCK), and payloads as JSON
 (PARTS). None of this changes a record; it tells whether those who rely on it are told the truth.
 """
-import itertools, json, re
+import itertools, json, math, re
 # ---- TABLES: names, columns, types ----
 TABLES = """meta: name TEXT, value TEXT
 leaf: seq INTEGER, at INTEGER, kind INTEGER, bytes BLOB
@@ -116,14 +116,18 @@ def record(core, j, f, parts):
 KINDS = " join leave post history delivery room member user".split(" ")
 ID = re.compile("[0-9a-f]{8}-(0|[1-9][0-9]{0,18})")
 STRING, ESCAPE, MARK = re.compile('"[^"]*"'), re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)"), "\ud800"
-def refuse(constant): raise ValueError(f"{constant} is not of JSON")
+def refuse(number): raise ValueError(f"{number[:40]} is no number of 64 bits")
+def integer(text):
+    return int(text) if len(text) <= 20 and -2**63 <= int(text) < 2**63 else refuse(text)
+def fraction(text): return text if math.isfinite(float(text)) else refuse(text)
 JSON = json.JSONDecoder(object_pairs_hook=tuple, parse_constant=refuse,
-                        parse_int=float, parse_float=str).raw_decode
+                        parse_int=integer, parse_float=fraction).raw_decode
 
 def check_payload(core, f, i, data):
     text = data.decode()
     members, end = JSON(text)
     if "\\" in text:   # each escape becomes a mark, which no UTF-8 has: see where they stand
+        json.dumps(members, ensure_ascii=False).encode()    # refuses half of a surrogate pair
         text = ESCAPE.sub(MARK, text)
         members, end = JSON(text)
         core.need(not re.search(f'"[^"]*{MARK}[^"]*":', text), "escape in the name of a member")
