@@ -58,6 +58,7 @@ def parse_leaf(data):   # a record: numbers, commitments to its parts, fields un
         setattr(leaf, name, READ.get(form if word != "-" else "", unquote)(word))
     need(0 < kind < 256 and seq < 2**55 and all(
         abs(n) < 2**63 for n in vars(leaf).values() if type(n) is int), "a number is too large")
+    need(leaf.title != "audit" or leaf.first <= leaf.last, "audit: ends before it begins")
     return leaf
 def check_parts(leaf, parts, whole=True):   # it commits to these payloads (number, salt, data)
     need(not whole or [p[0] for p in parts] in ([], [*range(len(leaf.parts))]), "parts are missing")
@@ -178,7 +179,7 @@ def check_control(j, f):
             need(f.hold not in [r.hold for r in of["release"]] and (
                 f.by != held.by or 2 not in [p.approvals for p in of["policy"][-1:]]), "release")
         case "approve": need(f.below <= f.seq, "approve: of later records")
-        case "audit": need(f.first <= f.last < f.seq, "audit: of later records")
+        case "audit": need(f.last < f.seq, "audit: of later records")
         case "beat": expect(f, events=sum(j.user[max(r.seq for r in [opened, *of["beat"][-1:]]):]))
     of[(f.title, adapter) if adapter else f.title].append(f)
 def check_purge(j, f):      # what the policy of that moment asked for was there
