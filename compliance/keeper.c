@@ -35,6 +35,13 @@ static const char server_silent[] =
     "before. Next: when this lasts, see what it last wrote into the log, and "
     "kill its process (chanceryd -R server): it is started again";
 
+/* When the signer signed more than there is, that is the reason. */
+static bool
+is_ahead(const struct keeper *k)
+{
+	return k->ahead > 0 && (k->in_service || k->signing.compared);
+}
+
 static void
 explain_ahead(struct keeper *k)
 {
@@ -54,7 +61,7 @@ explain(struct keeper *k)
 {
 	const char *why = "";
 
-	if (!k->doomed && journal_writable(k->journal) && k->ahead > 0) {
+	if (!k->doomed && journal_writable(k->journal) && is_ahead(k)) {
 		explain_ahead(k);
 		return;
 	}
@@ -118,6 +125,8 @@ keeper_update(struct keeper *k)
 		log_info("records are taken");
 	else if (is_waiting(k))
 		(void)uv_timer_start(&k->silent_timer, on_silent, SILENT_MS, 0);
+	else if (is_ahead(k))
+		log_error("no records are taken: %s", k->why);
 	else
 		log_warn("no records are taken: %s", k->why);
 	send_state(k, &k->server);
@@ -356,8 +365,6 @@ on_hello(struct keeper *k, struct view payload)
 	k->applied = applied < size ? applied : size;
 	k->applied_known = true;
 	keeper_update(k);
-	if (k->ahead > 0)
-		log_error("%s", k->why);
 	keeper_enter_service(k);
 	keeper_sign(k);
 	keeper_server_came(k);
