@@ -14,11 +14,12 @@ import unittest
 
 
 class Result(unittest.TestResult):
-    """`ok 1 - name (1.2 s)` on stdout, the details on stderr."""
+    """`not ok 1 - name (1.2 s)`, then why, each line behind a `# `."""
 
     def startTest(self, test):
         super().startTest(test)
         self.started, self.verdict, self.why = time.monotonic(), "ok", ""
+        self.details = []
         print("# %s" % test.id(), file=sys.stderr, flush=True)
 
     def stopTest(self, test):
@@ -27,26 +28,30 @@ class Result(unittest.TestResult):
             self.verdict, self.testsRun, test.id(),
             time.monotonic() - self.started)
         print(line + self.why, flush=True)
+        self.tell()
 
     def addError(self, test, error):
         super().addError(test, error)
         if isinstance(test, unittest.TestCase):
             self.verdict = "not ok"
+            self.note(error)
         else:
             print("not ok - %s" % test, flush=True)
-        self.tell(error)
+            self.details = []
+            self.note(error)
+            self.tell()
 
     def addFailure(self, test, error):
         super().addFailure(test, error)
         self.verdict = "not ok"
-        self.tell(error)
+        self.note(error)
 
     def addSubTest(self, test, subtest, error):
         super().addSubTest(test, subtest, error)
         if error is not None:
             self.verdict = "not ok"
-            print("# %s" % subtest, file=sys.stderr)
-            self.tell(error)
+            self.details.append(str(subtest))
+            self.note(error)
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
@@ -62,13 +67,17 @@ class Result(unittest.TestResult):
         super().addUnexpectedSuccess(test)
         self.verdict = "not ok"
 
-    @staticmethod
-    def tell(error):
+    def note(self, error):
         """The traceback without unittest's own frames."""
         told = traceback.TracebackException(*error)
         told.stack = traceback.StackSummary.from_list(
             [f for f in told.stack if "/unittest/" not in f.filename])
-        print("".join(told.format()), file=sys.stderr, flush=True)
+        self.details += "".join(told.format()).splitlines()
+
+    def tell(self):
+        for line in self.details:
+            print("# " + line)
+        sys.stdout.flush()
 
 
 def load(path):
