@@ -349,8 +349,17 @@ store_closing(struct keeper *k)
 static bool
 may_append(struct keeper *k)
 {
-	return !k->stopping && k->ahead == 0 && !keeper_rolling(k) &&
-	    !journal_opens(k->journal) && keeper_roll_room(k) > 0;
+	return !k->stopping && !k->doomed && k->ahead == 0 &&
+	    !keeper_rolling(k) && !journal_opens(k->journal) &&
+	    keeper_roll_room(k) > 0;
+}
+
+/* A turn that left no record yet. */
+static void
+turn_down(struct keeper *k, const char *why)
+{
+	answer(k, why);
+	k->turn.stage = TURN_NONE;
 }
 
 bool
@@ -362,6 +371,10 @@ keeper_keys_step(struct keeper *k)
 	case TURN_NONE:
 		return false;
 	case TURN_WANTED:
+		if (k->doomed) {
+			turn_down(k, k->doom);
+			return false;
+		}
 		if (!may_append(k))
 			return false;
 		/* A failed commit may have reached the disk all the same. */

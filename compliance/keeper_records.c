@@ -220,6 +220,11 @@ on_recover(uv_timer_t *timer)
 	log_info("%s can be written again", k->path);
 	(void)uv_timer_start(&k->truncate_timer, keeper_truncate, 0, 0);
 	keeper_compare(k);
+	/* A proof whose commit failed may have reached the disk. */
+	if (k->signing.compared && !k->doomed && !keeper_conflicts_clear(k)) {
+		keeper_sign(k);
+		return;
+	}
 	keeper_roll(k);
 	/* Storage may have failed between a new file and its first record. */
 	if (k->in_service && !keeper_rolling(k) && keeper_open_file(k) != 0) {

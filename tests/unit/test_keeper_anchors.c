@@ -199,6 +199,18 @@ conflict(struct end *e, uint64_t ref, uint64_t size, struct view note)
 }
 
 static void
+ask_turn(struct end *e, uint64_t ref)
+{
+	struct buf b;
+
+	buf_init(&b);
+	buf_put_u64(&b, ref);
+	buf_put_u8(&b, 0);
+	send_frame(e->fd, WIRE_KEY_TURN, buf_view(&b), -1);
+	buf_release(&b);
+}
+
+static void
 release(struct end *e, uint64_t ref, uint64_t hold)
 {
 	struct buf b;
@@ -331,6 +343,35 @@ test_a_proof_ends_recording(void **state)
 	crypto_key_free(key);
 }
 
+/* A change of the key that was under way brings no record any more. */
+static void
+test_a_proof_ends_a_change_of_the_key(void **state)
+{
+	static const uint8_t seed[CRYPTO_SEED_LEN] = {7};
+	struct crypto_key *key = crypto_key_new(seed);
+	struct fixture f;
+	struct buf text;
+
+	(void)state;
+	buf_init(&text);
+	(void)begin(&f, key, &text);
+	forge(&f, 1000, true, &text);
+	wait_note(&f, (uint64_t)count(&f, "SELECT size FROM head"));
+	assert_int_equal(kill(f.signer.pid, SIGSTOP), 0);
+	ask_turn(&f.engine, 1);
+	assert_true(conflict(&f.engine, 2, 9, buf_view(&text)));
+	assert_int_equal(kill(f.signer.pid, SIGCONT), 0);
+	assert_false(answered(&f.engine, 1));
+	wait_note(&f, (uint64_t)count(&f, "SELECT size FROM head"));
+	assert_int_equal(
+	    count(&f, "SELECT kind FROM leaf ORDER BY seq DESC LIMIT 1"),
+	    EVENT_CONFLICT);
+	buf_release(&text);
+	buf_release(&vkey);
+	crypto_key_free(key);
+	teardown(&f);
+}
+
 int
 main(void)
 {
@@ -338,6 +379,7 @@ main(void)
 	    cmocka_unit_test(test_only_what_holds_is_stored),
 	    cmocka_unit_test(test_a_claim_stops_no_recording),
 	    cmocka_unit_test(test_a_proof_ends_recording),
+	    cmocka_unit_test(test_a_proof_ends_a_change_of_the_key),
 	};
 
 	crypto_init();
