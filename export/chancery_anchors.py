@@ -93,6 +93,10 @@ def file(core, j, db, path, first): # rows are of a checkpoint there; earlier on
 
 # ---- CONTROL RECORDS ----
 def record(core, j, f, parts):
+    for told in j.of["conflict"][-1:]:  # behind a proof comes a new name, maybe the clock first
+        core.need(told.proof == "no" or f.title == "recover" or j.of["recover"][-1:] and
+                  j.of["recover"][-1].seq > told.seq or (f.title, f.seq) == ("clock", told.seq + 1),
+                  f"record {f.seq}: after a proof of another history")
     if f.title == "policy":
         core.need(re.fullmatch(ADAPTERS, f.required), "policy: malformed")
         f.keys = [] if f.witnesses == "-" else [

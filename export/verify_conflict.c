@@ -108,8 +108,31 @@ verify_conflict_take(struct verify_control *c, const struct verify_leaf *l,
 		    "before it");
 	else
 		c->hold[hold - 1].conflict = l->seq;
-	breach = take_note(c, l, size, view_is(l->field[PROOF].value, "yes"));
+	if (view_is(l->field[PROOF].value, "yes"))
+		c->proved = l->seq;
+	breach = take_note(c, l, size, c->proved == l->seq);
 	if (breach != NULL)
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "conflict record: %s", breach);
+}
+
+void
+verify_conflict_after(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	bool copied = l->seq < c->from; /* and the clock records are not */
+	uint64_t behind = l->seq - c->proved;
+
+	if (c->proved == 0 || l->seq <= c->proved)
+		return;
+	if (l->kind == VERIFY_KIND_CLOCK && behind == 1 &&
+	    c->proved != c->newest_clock) {
+		c->proved = l->seq;
+		return;
+	}
+	c->proved = 0;
+	if (l->kind != VERIFY_KIND_RECOVER || behind > 1 + (uint64_t)copied)
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "it follows a proof of another history, after which only "
+		    "a recover record may come");
 }

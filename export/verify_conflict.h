@@ -9,4 +9,12 @@
 void verify_conflict_take(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r);
 
+/*
+ * After what is called proof only a new name is recorded, with at most a
+ * clock record before it. For each control record, and when these are all
+ * taken for each event.
+ */
+void verify_conflict_after(struct verify_control *c,
+    const struct verify_leaf *l, struct verify_report *r);
+
 #endif

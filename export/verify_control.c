@@ -353,6 +353,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 
 	c->leaves++;
 	c->seq_sum += l->seq;
+	verify_conflict_after(c, l, r);
 	if (l->kind == VERIFY_KIND_CLOCK)
 		c->newest_clock = l->seq;
 	verify_report_count(r, VERIFY_CONTROL, 1);

@@ -123,6 +123,7 @@ struct verify_control {
 	uint64_t newest_clock; /* newest clock record; 0: none */
 	struct verify_conflict *conflict;
 	size_t conflicts;
+	uint64_t proved; /* proof, or the clock after it: a new name is due */
 	struct verify_approve *approve;
 	size_t approves;
 	uint64_t leaves;  /* control records seen, */

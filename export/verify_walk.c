@@ -8,6 +8,7 @@
 #include "base/db.h"
 
 #include "export/verify_clock.h"
+#include "export/verify_conflict.h"
 #include "export/verify_sql.h"
 #include "export/verify_team.h"
 #include "export/verify_tiles.h"
@@ -178,6 +179,8 @@ check_kind(struct walk *w)
 	if (w->leaf.kind >= VERIFY_KIND_CONTROL) {
 		w->control_leaves++;
 		w->control_sum += w->leaf.seq;
+	} else {
+		verify_conflict_after(w->in->control, &w->leaf, w->r);
 	}
 	w->out->unknown_kinds += !w->leaf.known;
 }

@@ -1,7 +1,9 @@
 """A witness that tells of another history: claimed, or proved."""
 
 import base64
+import contextlib
 import http.server
+import io
 import pathlib
 import ssl
 import threading
@@ -9,6 +11,7 @@ import unittest
 
 import test_anchors
 from chancery import Chancery
+from second import second
 from witness import SECRET, Key, Log, Witness, openssl
 
 
@@ -186,7 +189,11 @@ class Conflicts(unittest.TestCase):
             self.assertEqual(len(self.told(c)), 1)
             ann.sign_off()
             c.stop()
-            c.verify("--key", old, "--key", told["vkey"], c.journal.path)
+            keys = ["--key", old, "--key", told["vkey"]]
+            c.verify(*keys, c.journal.path)
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                status = second.main([*keys, str(c.journal.path)])
+            self.assertEqual(status, 0, said.getvalue())
 
 
 if __name__ == "__main__":

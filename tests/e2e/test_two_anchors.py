@@ -352,7 +352,9 @@ class TwoVerifiersOutside(Judges):
                          "sync no\nerror 1\ntai 0\n"))))
                 texts.append((146, conflict(chance, size + len(texts))))
                 if chance.randrange(4) == 0:
-                    texts.append((145, "below 1\nby uid:0\n"))
+                    texts.append(chance.choice((
+                        (145, "below 1\nby uid:0\n"), (137, "old 1\nnew 1\n"
+                         "sync no\nerror 1\ntai 0\n"))))
             elif way == 3:
                 keys = [w.vkey for w in forger.witnesses.values()]
                 text = re.sub("^.*\n.*\n", "", policy)
@@ -398,6 +400,44 @@ class TwoVerifiersOutside(Judges):
             return path, forger.signer.vkey
         tally = self.mutate("ends of anchors", make, count=HALF)
         self.assertGreater(min(tally[0], tally[1]), 0)
+
+    def test_a_proof_is_the_end(self):
+        """Behind it comes at most the clock, when no other name follows."""
+        path, forger = self.folder / "journal.db", self.forger
+        size, when = len(forger.leaves), int(forger.leaves[-1].split()[4])
+        note = forger.signer.note(10**6, bytes(32)).encode()
+        beat = "every 60\nevents 0\nqueue 1\nsync no\nerror 1\ntai 0\nanchor -\n"
+        clock = "old %d\nnew %d\nsync no\nerror 1\ntai 0\n" % (
+            when - 4, when + 10**6)
+
+        def write(proof, *after):
+            texts = [(138, "hold 1\nmatter x\nselector %s\nby uid:0\n"
+                      % b64(sha256(b"part/1\n", bytes(32), EVERYTHING))),
+                     (146, "witness x\nsize 1000000\nproof %s\nhold 1\n"
+                      "note %s\n" % (proof, b64(note) if proof == "yes"
+                                     else "-")), *after]
+            leaves, at, boot = list(forger.leaves), when, 4
+            for kind, text in texts:
+                boot += 1
+                at += 1 + (kind == 137) * (10**6 + 4)
+                leaves.append(("leaf/1 %d %d\nt %d %d 5f0c1e9a 0\n%s" % (
+                    len(leaves), kind, at, boot, text)).encode())
+            forger.write(leaves, path, change=lambda db: db.execute(
+                "INSERT INTO hold (n, seq, salt, selector) VALUES (1, ?, ?, ?)",
+                (size, bytes(32), EVERYTHING.decode())))
+
+        claim, proof = "no", "yes"
+        for status, *told in (
+                (0, claim, (133, beat)), (0, claim, (137, clock), (133, beat)),
+                (0, proof), (0, proof, (137, clock)), (1, proof, (133, beat)),
+                (1, proof, (137, clock), (133, beat)),
+                (1, proof, (145, "below 1\nby uid:0\n"))):
+            write(*told)
+            for judge in (self.first, self.second):
+                found, said = judge(path, key=forger.signer.vkey)
+                self.assertEqual(found, status, (told, said))
+                if status:
+                    self.assertRegex(said, "proof of another history")
 
     def test_from_elsewhere(self):
         """Checkpoints and keys of witnesses given on the command line."""

@@ -77,11 +77,11 @@ static void
 conflicts(struct fix *f)
 {
 	hold(f, 1);
-	conflict(f, 1, "yes", 9, 7);
+	conflict(f, 1, "no", 9, 0);
 	hold(f, 2);
-	conflict(f, 2, "no", 9, 0);
+	conflict(f, 2, "no", 9, 8);
 	hold(f, 3);
-	conflict(f, 3, "no", 9, 8);
+	conflict(f, 3, "yes", 9, 7);
 }
 
 /* Of records that are there: another root is proof, their own is none. */
@@ -229,6 +229,98 @@ conflict_of_no_note(struct fix *f)
 	fix_control(f, 146, "witness w\nsize 9\nproof no\nhold 1\nnote eA==\n");
 }
 
+/* What comes after a proof: nothing but another name, and the clock first. */
+static void
+proof(struct fix *f)
+{
+	hold(f, 1);
+	conflict(f, 1, "yes", 9, 7);
+}
+
+static void
+post_after_a_proof(struct fix *f)
+{
+	proof(f);
+	fix_post(f, "a");
+}
+
+static void
+beat_after_a_proof(struct fix *f)
+{
+	proof(f);
+	fix_beat(f);
+}
+
+static void
+seal_after_a_proof(struct fix *f)
+{
+	proof(f);
+	while (f->n < 255)
+		fix_post(f, "a");
+	fix_control(f, 136, "segment 0\nfirst 0\ncount 256\n");
+}
+
+static void
+clock_after_a_proof(struct fix *f)
+{
+	proof(f);
+	clock_and(f, 142, "since 1\nuntil 2\ncount 3\n");
+}
+
+#define RECOVER                                                                \
+	"old " FIX_ORIGIN "\nsize 0\n"                                         \
+	"root 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"                  \
+	"origin example.test/journal/ffff0001\nvkey x\nnext -\n"               \
+	"reason signer\nby uid:0\n"
+
+static void
+name_after_a_proof(struct fix *f)
+{
+	proof(f);
+	fix_control(f, 140, RECOVER);
+	fix_post(f, "a");
+}
+
+static void
+clock_and_name_after_a_proof(struct fix *f)
+{
+	proof(f);
+	clock_and(f, 140, RECOVER);
+}
+
+static void
+post_and_name_after_a_proof(struct fix *f)
+{
+	proof(f);
+	fix_post(f, "a");
+	fix_control(f, 140, RECOVER);
+}
+
+/* The new name's key is not one: that is all that is said. */
+static void
+run_named(void (*story)(struct fix *), int64_t seq)
+{
+	json_t *o = judge_story(story);
+
+	assert_true(run_found(o, "control", seq, "value malformed"));
+	assert_false(run_found(o, "control", -1, "follows a proof"));
+	json_decref(o);
+}
+
+static void
+test_a_proof_is_the_end(void **in)
+{
+	(void)in;
+	run_story(proof, NULL, -1, NULL);
+	run_story(post_after_a_proof, "control", 3, "follows a proof");
+	run_story(beat_after_a_proof, "control", 3, "follows a proof");
+	run_story(seal_after_a_proof, "control", 255, "follows a proof");
+	run_story(clock_after_a_proof, "control", 4, "follows a proof");
+	run_story(post_and_name_after_a_proof, "control", 4, "follows a proof");
+	run_named(name_after_a_proof, 3);
+	run_named(clock_and_name_after_a_proof, 4);
+}
+
 static void
 test_conflicts(void **in)
 {
@@ -265,6 +357,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_conflicts),
 	    cmocka_unit_test(test_notes),
+	    cmocka_unit_test(test_a_proof_is_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
