@@ -105,8 +105,10 @@ on_poll(uv_poll_t *poll, int status, int events)
 	struct http *h = w->http;
 	int flags = 0, running;
 
+	/* Told that it is broken libcurl gives up; by reading it finds out, and
+	 * makes a connection anew when it had been kept. */
 	if (status < 0)
-		flags = CURL_CSELECT_ERR;
+		flags = CURL_CSELECT_IN;
 	if ((events & UV_READABLE) != 0)
 		flags |= CURL_CSELECT_IN;
 	if ((events & UV_WRITABLE) != 0)

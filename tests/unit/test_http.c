@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,15 +74,31 @@ serve(int fd, const char *head, size_t bytes)
 	_exit(0);
 }
 
+/* Keeps the connection, but not for a second request: that is reset. */
 static void
-ask(const char *head, size_t bytes)
+serve_and_reset(int fd, const char *head, size_t bytes)
+{
+	char request[4096];
+	int peer = accept(fd, NULL, NULL);
+
+	if (peer < 0 || read(peer, request, sizeof request) <= 0)
+		_exit(1);
+	(void)send(peer, head, strlen(head), MSG_NOSIGNAL);
+	if (recv(peer, request, 1, MSG_PEEK) != 1)
+		_exit(2);
+	(void)raise(SIGSTOP); /* until its sender waits for the answer */
+	(void)close(peer);
+	serve(fd, "HTTP/1.0 200 OK\r\n\r\n", bytes);
+}
+
+static pid_t
+start(void (*server)(int fd, const char *head, size_t bytes), const char *head,
+    size_t bytes, char url[64])
 {
 	struct sockaddr_in a = {
 	    .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof a;
-	unsigned before = probe.answers;
-	char url[64];
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	pid_t pid;
 
 	assert_true(fd >= 0);
@@ -90,17 +107,48 @@ ask(const char *head, size_t bytes)
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
 	pid = fork();
 	assert_true(pid >= 0);
-	if (pid == 0)
-		serve(fd, head, bytes);
+	if (pid == 0) {
+		(void)alarm(10); /* when nobody asks */
+		server(fd, head, bytes);
+	}
 	(void)close(fd);
-	(void)snprintf(
-	    url, sizeof url, "http://127.0.0.1:%u/", ntohs(a.sin_port));
+	(void)snprintf(url, 64, "http://127.0.0.1:%u/", ntohs(a.sin_port));
+	return pid;
+}
+
+static void
+post(const char *url)
+{
+	probe.answers = 0;
 	http_post(probe.http, url, true, NULL, "text/plain", view_text("?"),
 	    on_answer, &probe);
-	while (probe.answers == before)
+}
+
+static void
+wait_answer(void)
+{
+	while (probe.answers == 0)
 		(void)uv_run(&probe.loop, UV_RUN_ONCE);
+}
+
+static void
+end(pid_t pid)
+{
+	int status;
+
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
+}
+
+static void
+ask(const char *head, size_t bytes)
+{
+	char url[64];
+	pid_t pid = start(serve, head, bytes, url);
+
+	post(url);
+	wait_answer();
+	end(pid);
 }
 
 static void
@@ -131,12 +179,37 @@ no_answer(void **state)
 	assert_non_null(strstr(probe.text, "mpty reply"));
 }
 
+/* Who asks at the moment in which the other tires of waiting asks anew. */
+static void
+connection_reset(void **state)
+{
+	char url[64];
+	pid_t pid = start(serve_and_reset,
+	    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 1, url);
+	int status;
+
+	(void)state;
+	post(url);
+	wait_answer();
+	post(url);
+	while (waitpid(pid, &status, WNOHANG | WUNTRACED) == 0)
+		(void)uv_run(&probe.loop, UV_RUN_NOWAIT);
+	assert_true(WIFSTOPPED(status));
+	(void)uv_run(&probe.loop, UV_RUN_NOWAIT);
+	(void)kill(pid, SIGCONT);
+	wait_answer();
+	assert_string_equal(probe.text, "x");
+	assert_int_equal(probe.status, 200);
+	end(pid);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_longest_answer_and_one_more),
 	    cmocka_unit_test(no_answer),
+	    cmocka_unit_test(connection_reset),
 	};
 
 	log_init("test_http", LOG_LEVEL_ERROR);
