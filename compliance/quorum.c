@@ -64,19 +64,19 @@ find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
 		    " ORDER BY size DESC LIMIT " LOOK_BACK);
 	struct note_vkey keys[CONF_WITNESSES_MAX];
 	size_t key_count = read_keys(conf, keys);
+	uint64_t looked_at = 0;
 	unsigned count = 0;
 	int r = -1, found = 0;
 
 	if (s == NULL)
 		return -1;
-	*size = 0;
 	(void)sqlite3_bind_int64(s, 1, (sqlite3_int64)above);
 	while (found == 0 && (r = step(s)) == 1) {
 		uint64_t row = (uint64_t)sqlite3_column_int64(s, 0);
 
-		if (row != *size)
+		if (row != looked_at)
 			count = 0;
-		*size = row;
+		looked_at = row;
 		if (is_witness(keys, key_count,
 			view_of(sqlite3_column_blob(s, 1),
 			    (size_t)sqlite3_column_bytes(s, 1))) &&
@@ -84,6 +84,8 @@ find_cosigned(sqlite3 *db, const struct conf *conf, bool stamp, uint64_t above,
 			found = 1;
 	}
 	(void)sqlite3_finalize(s); /* r tells */
+	if (found != 0)
+		*size = looked_at;
 	return found != 0 ? found : r;
 }
 

@@ -429,7 +429,9 @@ test_quorum(void **state)
 	store_cosig(&w.f, 5, "b", 5); /* nor does his key of before */
 	store_cosig(&w.f, 305, "a", 1);
 	store_cosig(&w.f, 305, "a", 1); /* once more: it is there */
+	size = 0;
 	assert_int_equal(found(&w, &conf, false, 0, &size), 0);
+	assert_int_equal(size, 0); /* and nothing is told */
 	store_cosig(&w.f, 5, "c", 3);
 	assert_int_equal(found(&w, &conf, false, 0, &size), 1);
 	assert_int_equal(size, 5);
