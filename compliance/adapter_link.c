@@ -379,6 +379,15 @@ deadline(const struct adapter_link *l)
 	return at;
 }
 
+/* It says so itself; who asks for a run is told by its refusal. */
+static bool
+keeper_is_shut(const struct adapter_link *l)
+{
+	const struct keeper_state *keeper = keeper_link_state(l->env->keeper);
+
+	return l->runs == NULL && keeper->linked && !keeper->writable;
+}
+
 static void
 on_silence(struct adapter_link *l)
 {
@@ -394,6 +403,8 @@ on_silence(struct adapter_link *l)
 	case STAGE_IDLE:
 		if (l->note_size > 0)
 			adapter_link_anchor(l);
+		else if (keeper_is_shut(l))
+			l->not_before = adapter_link_now(l) + JOURNAL_RETRY_MS;
 		else
 			adapter_link_begin(l);
 		return;

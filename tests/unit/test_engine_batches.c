@@ -149,6 +149,49 @@ test_keeper_refuses_and_dies(void **state)
 	}
 }
 
+static void
+tell_state(struct fixture *f, bool writable, const char *why)
+{
+	struct buf *b = ipc_begin(f->keeper_end, WIRE_STATE);
+
+	buf_put_u8(b, writable);
+	buf_put_text(b, why);
+	ipc_end(f->keeper_end);
+}
+
+static bool
+is_idle(void *arg)
+{
+	const struct probe *p = arg;
+	struct adapter_status s;
+
+	adapter_link_status(p->link, &s);
+	return s.stage == STAGE_IDLE;
+}
+
+/* As at each start, until the signer has come up: no failure of anybody. */
+static void
+test_keeper_that_takes_nothing_is_not_asked(void **state)
+{
+	struct probe p;
+
+	(void)state;
+	probe_init(&p, "good", 0);
+	fixture_posts(&p.f, 5, 10);
+	tell_state(&p.f, false, "the signer has not come up yet");
+	probe_start(&p);
+	assert_true(fixture_run(&p.f, is_idle, &p, FIXTURE_WAIT_MS));
+	for (unsigned i = 0; i < 20; i++)
+		(void)uv_run(&p.f.loop, UV_RUN_NOWAIT);
+	assert_int_equal(p.f.controls, 0);
+	tell_state(&p.f, true, "");
+	run_until_acked(&p, 1);
+	assert_string_equal(p.failure, "");
+	assert_int_equal(p.f.controls, 2);
+	assert_ledger(&p, 1, 0, 4);
+	probe_end(&p);
+}
+
 /* ---- runs ---- */
 
 struct run_seen {
@@ -258,6 +301,7 @@ main(void)
 	    cmocka_unit_test(test_only_what_is_signed),
 	    cmocka_unit_test(test_open_batch_after_restart),
 	    cmocka_unit_test(test_keeper_refuses_and_dies),
+	    cmocka_unit_test(test_keeper_that_takes_nothing_is_not_asked),
 	    cmocka_unit_test(test_run),
 	    cmocka_unit_test(test_run_fails_with_the_reason),
 	    cmocka_unit_test(test_run_waits_for_a_signature),
