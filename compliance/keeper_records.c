@@ -199,6 +199,8 @@ keeper_enter_service(struct keeper *k)
 		k->outage.late_until = clock_now();
 	}
 	keeper_beat_start(k);
+	/* One that began before, and ended while the key was changed. */
+	keeper_end_outage(k);
 	keeper_update(k);
 }
 

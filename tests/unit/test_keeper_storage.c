@@ -153,6 +153,42 @@ late_before_a_full_disk(void **state)
 	teardown(&f);
 }
 
+/* The keys are changed before anything else, and nothing can be written. */
+static void
+full_disk_at_the_start(void **state)
+{
+	struct fixture f;
+	char why[768] = "";
+	uint64_t refused;
+
+	(void)state;
+	setup(&f, NULL);
+	f.keeper_file_limit = 400000;
+	up(&f);
+	fill_disk(&f.server);
+	stop(&f.keeper, SIGKILL);
+	stop(&f.signer, 0);
+	f.conf.rotate_at_start = true;
+	f.keeper_file_limit = 40000; /* the WAL stays as long as it is */
+	start_keeper(&f);
+	start_signer(&f);
+	link_signer(&f);
+	link_test(&f, "server", &f.server);
+	send_u64(&f.server, WIRE_HELLO, 0);
+	while (strstr(why, "disk I/O error") == NULL)
+		wait_writable(&f.server, false, why, sizeof why);
+	send_post(&f.server, 1, "{\"v\":1}");
+	(void)expect(&f.server, WIRE_REFUSED);
+	assert_int_equal(kill(f.keeper.pid, SIGUSR1), 0);
+	wait_writable(&f.server, true, NULL, 0);
+	(void)post(&f.server, 1);
+	stop(&f.keeper, 0);
+	assert_int_equal(
+	    sum(&f, EVENT_INCIDENT, "storage", "refused", &refused), 1);
+	assert_int_equal(refused, 1);
+	teardown(&f);
+}
+
 /* A server that ends in good order has told all; another may not have. */
 static void
 server_that_is_gone(void **state)
@@ -252,6 +288,7 @@ main(void)
 	    cmocka_unit_test(full_disk_refuses_and_recovers),
 	    cmocka_unit_test(full_disk_within_a_group),
 	    cmocka_unit_test(late_before_a_full_disk),
+	    cmocka_unit_test(full_disk_at_the_start),
 	    cmocka_unit_test(server_that_is_gone),
 	    cmocka_unit_test(drops_are_added),
 	};
