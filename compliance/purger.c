@@ -158,6 +158,8 @@ wait_for_more(struct purger *p)
 {
 	uint64_t ms = plan_wait_ms(p->plan);
 
+	p->refusals = 0;
+	p->failure[0] = '\0';
 	if (plan_unsigned(p->plan) && ms > p->env->poll_ms)
 		ms = p->env->poll_ms;
 	if (ms != UINT64_MAX)

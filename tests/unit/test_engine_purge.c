@@ -357,6 +357,46 @@ test_refused_and_lost(void **state)
 	probe_end(&p);
 }
 
+static bool
+is_refused(void *arg)
+{
+	const struct probe *p = arg;
+
+	return purger_failure(p->purger)[0] != '\0';
+}
+
+static bool
+is_well(void *arg)
+{
+	return !is_refused(arg);
+}
+
+/* What was refused is held meanwhile: nobody waits for it any more. */
+static void
+test_failure_ends(void **state)
+{
+	struct journal_hold hold = {.matter = view_text("all of it"),
+	    .selector = view_text("{\"v\":1}")};
+	struct journal_event e;
+	struct probe p;
+
+	(void)state;
+	probe_init(&p, 1, 0);
+	p.f.refuse = UINT_MAX;
+	fixture_posts(&p.f, 5, 20);
+	batch(&p, "a", 1, 0, 5);
+	ack(&p, "a", 1, 0, 5, "stored");
+	probe_start(&p);
+	assert_true(fixture_run(&p.f, is_refused, &p, FIXTURE_WAIT_MS));
+	assert_int_equal(journal_hold(p.f.journal, &hold, &e), 0);
+	/* The loop may sleep on after its last timer. */
+	for (unsigned i = 0; i < 200 && !is_well(&p); i++)
+		(void)fixture_run(&p.f, is_well, &p, 20);
+	assert_string_equal(purger_failure(p.purger), "");
+	assert_untouched(&p, 1, p.f.purges);
+	probe_end(&p);
+}
+
 /* A later start counts from where the purge stands, not from the beginning. */
 static void
 test_second_life(void **state)
@@ -483,6 +523,7 @@ main(void)
 	    cmocka_unit_test(test_retention_time),
 	    cmocka_unit_test(test_waits_for_the_signature),
 	    cmocka_unit_test(test_refused_and_lost),
+	    cmocka_unit_test(test_failure_ends),
 	    cmocka_unit_test(test_second_life),
 	    cmocka_unit_test(test_more_reasons_than_are_told),
 	};
