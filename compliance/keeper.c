@@ -56,6 +56,20 @@ explain_ahead(struct keeper *k)
 	    k->path, journal_size(k->journal), k->ahead - 1);
 }
 
+/* Recording goes on, while nobody can check what is recorded. */
+static void
+explain_unsigned(struct keeper *k)
+{
+	const struct keeper_signing *s = &k->signing;
+
+	if (k->signer.link != NULL && s->compared && s->why[0] == '\0')
+		k->why[0] = '\0';
+	else
+		(void)snprintf(k->why, sizeof k->why,
+		    "what is recorded is not signed: %.700s",
+		    s->why[0] != '\0' ? s->why : "the signer is not there");
+}
+
 static void
 explain(struct keeper *k)
 {
@@ -63,6 +77,10 @@ explain(struct keeper *k)
 
 	if (!k->doomed && journal_writable(k->journal) && is_ahead(k)) {
 		explain_ahead(k);
+		return;
+	}
+	if (keeper_writable(k)) {
+		explain_unsigned(k);
 		return;
 	}
 	if (k->doomed)
@@ -115,14 +133,19 @@ void
 keeper_update(struct keeper *k)
 {
 	char before[sizeof k->why];
+	bool was = k->announced;
 
 	memcpy(before, k->why, sizeof before);
 	explain(k);
-	if (k->announced == keeper_writable(k) && strcmp(before, k->why) == 0)
+	if (was == keeper_writable(k) && strcmp(before, k->why) == 0)
 		return;
 	k->announced = keeper_writable(k);
-	if (k->announced)
+	if (k->announced && !was)
 		log_info("records are taken");
+	else if (k->announced && k->why[0] == '\0')
+		log_info("what is recorded is signed again");
+	else if (k->announced)
+		log_warn("%s", k->why);
 	else if (is_waiting(k))
 		(void)uv_timer_start(&k->silent_timer, on_silent, SILENT_MS, 0);
 	else if (is_ahead(k))

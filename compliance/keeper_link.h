@@ -33,7 +33,7 @@ typedef void keeper_up_cb(void *arg);
 struct keeper_state {
 	bool linked;
 	bool writable;
-	char why[WIRE_WHY_LEN];   /* why not writable, "" when unknown */
+	char why[WIRE_WHY_LEN];   /* why not writable, or not signed */
 	char alarm[WIRE_WHY_LEN]; /* what a person must mend, "" when nothing */
 };
 

@@ -313,7 +313,10 @@ on_note(struct keeper *k, struct view payload)
 	}
 	s->size = size;
 	memcpy(s->root, s->asked_root, sizeof s->root);
-	s->why[0] = '\0';
+	if (s->why[0] != '\0') {
+		s->why[0] = '\0';
+		keeper_update(k);
+	}
 	if (publish) {
 		s->published_ms = uv_now(&k->loop);
 		if (size > s->publish_above)
@@ -391,4 +394,6 @@ keeper_signer_down(struct keeper *k)
 	(void)uv_timer_stop(&k->rest_timer); /* always 0 */
 	if (k->stopping)
 		keeper_end(k);
+	else
+		keeper_update(k);
 }

@@ -178,7 +178,7 @@ struct keeper {
 	bool doomed;             /* journal and signer contradict each other */
 	char doom[WIRE_WHY_LEN]; /* and how */
 	bool announced;          /* what the peers were told last */
-	char why[768];           /* why not writable, as told last */
+	char why[768];           /* why not writable, or signed, as told last */
 	uint64_t retry_ms;       /* pause before the next try to recover */
 	uint64_t recovered_ms;
 	struct keeper_outage outage;

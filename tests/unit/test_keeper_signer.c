@@ -86,6 +86,45 @@ signer_ends_without_a_link(void **state)
 	teardown(&f);
 }
 
+/* The state as the engine is told it, when its reason has the words. */
+static void
+wait_state(struct end *e, bool writable, const char *words)
+{
+	char why[1024];
+
+	do
+		wait_writable(e, writable, why, sizeof why);
+	while (words[0] == '\0' ? why[0] != '\0' : strstr(why, words) == NULL);
+}
+
+/* Recording goes on, and who asks is told that nothing is signed. */
+static void
+unsigned_is_told(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	up(&f);
+	wait_note(&f, 2);
+	link_test(&f, "engine", &f.engine);
+	wait_state(&f.engine, true, "");
+	assert_int_equal(chmod(f.signer_dir, 0500), 0);
+	assert_int_equal(post(&f.server, 1), 2);
+	wait_state(&f.engine, true, "not signed");
+	assert_int_equal(chmod(f.signer_dir, 0700), 0);
+	wait_state(&f.engine, true, "");
+	wait_note(&f, 3);
+	stop(&f.signer, SIGKILL);
+	wait_state(&f.engine, true, "not signed");
+	assert_int_equal(post(&f.server, 1), 3);
+	start_signer(&f);
+	link_signer(&f);
+	wait_state(&f.engine, true, "");
+	wait_note(&f, 4);
+	teardown(&f);
+}
+
 /* Why the keeper refuses, with the signer at hand. */
 static void
 refusal(struct fixture *f, char *why, size_t why_len)
@@ -513,6 +552,7 @@ main(void)
 	    cmocka_unit_test(no_signer_no_records),
 	    cmocka_unit_test(stop_signs_the_last_record),
 	    cmocka_unit_test(signer_ends_without_a_link),
+	    cmocka_unit_test(unsigned_is_told),
 	    cmocka_unit_test(restored_backup_is_refused),
 	    cmocka_unit_test(fork_is_refused),
 	    cmocka_unit_test(foreign_key_is_refused),
