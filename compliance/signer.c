@@ -635,7 +635,8 @@ open_folder(uv_timer_t *timer)
 		if (strcmp(why, v->why) != 0)
 			log_error("nothing will be signed: %s", why);
 		memcpy(v->why, why, sizeof why);
-		if (error == ENOMEM || error == EIO || error == ENOSPC)
+		if (error == ENOMEM || error == EIO || error == ENOSPC ||
+		    error == EWOULDBLOCK)
 			(void)uv_timer_start(timer, open_folder, AGAIN_MS, 0);
 	}
 	if (v->keeper != NULL)

@@ -1,5 +1,7 @@
 #include "tests/unit/keeper_fixture.h"
 
+#include <sys/file.h>
+
 #include "compliance/tree.h"
 
 static void
@@ -214,6 +216,27 @@ fork_is_refused(void **state)
 	refusal(&f, why, sizeof why);
 	assert_non_null(strstr(why, "first 12 records"));
 	assert_non_null(strstr(why, "fork"));
+	teardown(&f);
+}
+
+/* The other one ends, as the words ask for, and nothing else is to be done. */
+static void
+signer_folder_in_use(void **state)
+{
+	struct fixture f;
+	char why[1024];
+	int lock;
+
+	(void)state;
+	setup(&f, NULL);
+	lock = open(f.signer_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	refusal(&f, why, sizeof why);
+	assert_non_null(strstr(why, "another signer uses it"));
+	assert_int_equal(flock(lock, LOCK_UN), 0);
+	assert_int_equal(close(lock), 0);
+	wait_state(&f.server, true, "");
+	(void)post(&f.server, 1);
 	teardown(&f);
 }
 
@@ -555,6 +578,7 @@ main(void)
 	    cmocka_unit_test(unsigned_is_told),
 	    cmocka_unit_test(restored_backup_is_refused),
 	    cmocka_unit_test(fork_is_refused),
+	    cmocka_unit_test(signer_folder_in_use),
 	    cmocka_unit_test(foreign_key_is_refused),
 	    cmocka_unit_test(lost_signer_state_is_refused),
 	    cmocka_unit_test(a_signer_that_lies),
