@@ -26,6 +26,22 @@ on_timer(uv_timer_t *timer)
 	tell(timer->data);
 }
 
+/*
+ * The files may tell of records that there never were, but the keeper does
+ * not: the result goes as far as it has ever said.
+ */
+static void
+narrow(struct audit_told *t)
+{
+	struct audit_result *r = &t->result[0];
+	uint64_t last = keeper_link_seq(t->keeper);
+
+	if (r->last > last)
+		r->last = last;
+	if (r->first > r->last)
+		r->first = r->last;
+}
+
 static void
 on_told(void *arg, enum keeper_answer answer, struct view why)
 {
@@ -38,8 +54,11 @@ on_told(void *arg, enum keeper_answer answer, struct view why)
 		tell(t);
 		return;
 	}
-	if (answer == KEEPER_REFUSED)
+	if (answer == KEEPER_REFUSED) {
 		log_warn("audit record: %.*s", (int)why.n, (const char *)why.p);
+		if (keeper_link_state(t->keeper)->writable)
+			narrow(t);
+	}
 	(void)uv_timer_start(&t->timer, on_timer, RETRY_MS, 0); /* always 0 */
 }
 

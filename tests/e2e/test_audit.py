@@ -1,6 +1,7 @@
 """The engine reads the journal through, and says what is not as it was."""
 
 import re
+import sqlite3
 import unittest
 
 from chancery import Chancery
@@ -121,6 +122,22 @@ class Audit(unittest.TestCase):
             self.assertEqual(verified.returncode, 1)
             self.assertTrue(re.search("an audit found records", verified.stdout),
                             verified.stdout)
+
+    def test_a_head_that_was_changed(self):
+        """Of records that there never were the keeper records nothing."""
+        extra = "journal { beat-s = 3600 }\naudit { period-s = 0 }\n"
+        with Chancery(extra=extra) as c:
+            fill(c)
+            db = sqlite3.connect(c.journal.path)
+            with db:
+                db.execute("DROP TRIGGER head_update")
+                db.execute("UPDATE head SET size = size + 600")
+            db.close()
+            self.assertEqual(c.cli("audit", "run", check=False).returncode, 1)
+            c.journal.wait(lambda j: audits(j, "broken"),
+                           "the finding is not on record")
+            for a in audits(c.journal, "broken"):
+                self.assertLess(int(a["last"]), a["seq"])
 
     def test_a_changed_leaf(self):
         self.broken(b"leaf/1 20 3\nt ", 60,
