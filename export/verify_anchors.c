@@ -143,19 +143,14 @@ static int
 evidence_of(const struct verify_leaf *l, struct verify_report *r)
 {
 	struct view what = l->field[ANCHOR_WHAT].value;
-	struct view state = l->field[ANCHOR_STATE].value;
 	struct view sha256 = l->field[ANCHOR_SHA256].value;
 	bool stamp = view_is(what, "stamp");
 	bool stored = stamp || view_is(what, "witness");
-	bool ok = view_is(state, "ok");
+	bool ok = view_is(l->field[ANCHOR_STATE].value, "ok");
 	uint8_t hash[32];
 
-	if (!stored && !view_is(what, "syslog"))
-		verify_take_malformed(l, ANCHOR_WHAT, r);
-	else if (!ok && !view_is(state, "failed"))
-		verify_take_malformed(l, ANCHOR_STATE, r);
-	else if (stored && ok ? !verify_hex(sha256, hash, 32)
-			      : !view_is(sha256, "-"))
+	if (stored && ok ? !verify_hex(sha256, hash, 32)
+			 : !view_is(sha256, "-"))
 		verify_take_malformed(l, ANCHOR_SHA256, r);
 	else if (stored && ok)
 		return stamp ? 0 : 1;
@@ -171,7 +166,7 @@ verify_anchors_take(struct verify_control *c, const struct verify_leaf *l,
 	uint64_t v[2]; /* size, time */
 	int of = evidence_of(l, r);
 
-	if (!verify_take_numbers(l, ANCHOR_SIZE, ANCHOR_TIME, v, r))
+	if (!verify_take_numbers(l, ANCHOR_SIZE, ANCHOR_TIME, v))
 		return;
 	if (of < 0 && v[1] != 0 &&
 	    view_is(l->field[ANCHOR_STATE].value, "failed"))

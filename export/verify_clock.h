@@ -35,8 +35,6 @@ struct verify_clock {
 	} unsynchronised;
 };
 
-/* The values of a control record of one of these kinds. */
-void verify_clock_form(const struct verify_leaf *l, struct verify_report *r);
 /* The next record; one that is missing or malformed: verify_clock_gap(). */
 void verify_clock_take(struct verify_clock *c, const struct verify_leaf *l,
     struct verify_report *r);

@@ -4,7 +4,6 @@
 
 #include "base/text.h"
 
-#include "export/verify_clock.h"
 #include "export/verify_recover.h"
 #include "export/verify_take.h"
 
@@ -97,7 +96,6 @@ verify_conflict_take(struct verify_control *c, const struct verify_leaf *l,
 	uint64_t hold = 0, size = 0;
 	const char *breach;
 
-	verify_clock_form(l, r);
 	if (!verify_leaf_number(l, HOLD, &hold) ||
 	    !verify_leaf_number(l, SIZE, &size))
 		return;

@@ -6,7 +6,6 @@
 
 #include "base/text.h"
 
-#include "export/verify_clock.h"
 #include "export/verify_conflict.h"
 #include "export/verify_hold.h"
 #include "export/verify_line.h"
@@ -14,6 +13,7 @@
 #include "export/verify_recover.h"
 #include "export/verify_segment.h"
 #include "export/verify_take.h"
+#include "export/verify_values.h"
 
 #define ADAPTERS_MAX 1024
 #define ADAPTER_NAME_MAX 32
@@ -77,31 +77,15 @@ verify_take_malformed(
 	    verify_kind_name(l->kind));
 }
 
-/* Fields from..to are numbers into out[]; else a finding. */
 bool
-verify_take_numbers(const struct verify_leaf *l, unsigned from, unsigned to,
-    uint64_t *out, struct verify_report *r)
+verify_take_numbers(
+    const struct verify_leaf *l, unsigned from, unsigned to, uint64_t *out)
 {
-	for (unsigned i = from; i <= to; i++) {
+	for (unsigned i = from; i <= to; i++)
 		if (!verify_leaf_number(l, i, &out[i - from]) ||
-		    out[i - from] > INT64_MAX) {
-			verify_take_malformed(l, i, r);
+		    out[i - from] > INT64_MAX)
 			return false;
-		}
-	}
 	return true;
-}
-
-void
-verify_take_person(
-    const struct verify_leaf *l, unsigned field, struct verify_report *r)
-{
-	struct view by = l->field[field].value;
-	uint64_t uid;
-
-	if (by.n <= 4 || memcmp(by.p, "uid:", 4) != 0 ||
-	    !view_to_u64(view_of(by.p + 4, by.n - 4), &uid) || uid > INT64_MAX)
-		verify_take_malformed(l, field, r);
 }
 
 struct verify_adapter *
@@ -139,7 +123,9 @@ adapter_of(struct verify_control *c, const struct verify_leaf *l,
 
 	if (a != NULL)
 		return a;
-	if (!verify_take_name(name) || c->adapters == ADAPTERS_MAX) {
+	if (!verify_take_name(name))
+		return NULL;
+	if (c->adapters == ADAPTERS_MAX) {
 		verify_take_malformed(l, 0, r);
 		return NULL;
 	}
@@ -210,12 +196,9 @@ take_batch(struct verify_control *c, const struct verify_leaf *l,
 	uint64_t v[5]; /* batch, first, last, count, size */
 	const char *why;
 
-	if (a == NULL || !verify_take_numbers(l, 1, 5, v, r))
+	if (a == NULL || !verify_take_numbers(l, 1, 5, v) ||
+	    !text_get_base64_fixed(l->field[6].value, b.root, 32))
 		return;
-	if (!text_get_base64_fixed(l->field[6].value, b.root, 32)) {
-		verify_take_malformed(l, 6, r);
-		return;
-	}
 	b.n = v[0];
 	b.first = v[1];
 	b.last = v[2];
@@ -242,29 +225,16 @@ take_batch(struct verify_control *c, const struct verify_leaf *l,
 }
 
 static bool
-ack_words(const struct verify_leaf *l, struct verify_ack *ack,
-    struct verify_report *r)
+ack_words(const struct verify_leaf *l, struct verify_ack *ack)
 {
 	struct view state = l->field[4].value, sha = l->field[6].value;
-	struct view readback = l->field[8].value;
 
-	if (!view_is(state, "sent") && !view_is(state, "accepted") &&
-	    !view_is(state, "stored")) {
-		verify_take_malformed(l, 4, r);
+	if (state.n >= sizeof(ack->state))
 		return false;
-	}
 	memcpy(ack->state, state.p, state.n);
 	ack->stored = view_is(state, "stored");
-	ack->has_sha256 = !view_is(sha, "-");
-	if (ack->has_sha256 && !verify_hex(sha, ack->sha256, 32)) {
-		verify_take_malformed(l, 6, r);
-		return false;
-	}
-	ack->readback = view_is(readback, "yes");
-	if (!ack->readback && !view_is(readback, "no")) {
-		verify_take_malformed(l, 8, r);
-		return false;
-	}
+	ack->has_sha256 = verify_hex(sha, ack->sha256, 32);
+	ack->readback = view_is(l->field[8].value, "yes");
 	return true;
 }
 
@@ -277,9 +247,8 @@ take_ack(struct verify_control *c, const struct verify_leaf *l,
 	struct verify_batch *b;
 	uint64_t v[3]; /* batch, first, last */
 
-	if (a == NULL || !verify_take_numbers(l, 1, 3, v, r) ||
-	    !ack_words(l, &ack, r) ||
-	    !verify_take_numbers(l, 7, 7, &ack.bytes, r))
+	if (a == NULL || !verify_take_numbers(l, 1, 3, v) ||
+	    !ack_words(l, &ack) || !verify_take_numbers(l, 7, 7, &ack.bytes))
 		return;
 	b = verify_control_batch(a, v[0]);
 	if (b == NULL || b->first != v[1] || b->last != v[2]) {
@@ -325,8 +294,20 @@ static void
 take_beat(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
-	verify_clock_form(l, r);
+	(void)r; /* there is no rule among records */
 	verify_anchors_beat(c, l);
+}
+
+static void
+take_audit(struct verify_control *c, const struct verify_leaf *l,
+    struct verify_report *r)
+{
+	uint64_t v[2]; /* first, last */
+
+	(void)c; /* it follows from no other record */
+	if (verify_take_numbers(l, 0, 1, v) && v[1] >= l->seq)
+		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
+		    "audit of records that were not there");
 }
 
 void
@@ -347,6 +328,7 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	    [VERIFY_KIND_ANCHOR - VERIFY_KIND_CONTROL] = verify_anchors_take,
 	    [VERIFY_KIND_SEAL - VERIFY_KIND_CONTROL] = verify_segment_seal,
 	    [VERIFY_KIND_BEAT - VERIFY_KIND_CONTROL] = take_beat,
+	    [VERIFY_KIND_AUDIT - VERIFY_KIND_CONTROL] = take_audit,
 	    [VERIFY_KIND_CONFLICT - VERIFY_KIND_CONTROL] = verify_conflict_take,
 	};
 	size_t i = l->kind - VERIFY_KIND_CONTROL;
@@ -357,10 +339,9 @@ verify_control_take(struct verify_control *c, const struct verify_leaf *l,
 	if (l->kind == VERIFY_KIND_CLOCK)
 		c->newest_clock = l->seq;
 	verify_report_count(r, VERIFY_CONTROL, 1);
+	(void)verify_values(l, VERIFY_CONTROL, r); /* said */
 	if (i < sizeof(take) / sizeof(take[0]) && take[i] != NULL)
 		take[i](c, l, r);
-	else
-		verify_clock_form(l, r);
 }
 
 const struct verify_policy *

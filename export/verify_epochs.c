@@ -45,10 +45,6 @@ take_key(struct verify_epoch *e, const struct verify_leaf *l, unsigned vkey,
 	if (!e->told)
 		verify_report_finding(r, VERIFY_EPOCHS,
 		    verify_at_line(l->seq, 3 + vkey), "%s", why);
-	if (!e->announces)
-		verify_report_finding(r, VERIFY_EPOCHS,
-		    verify_at_line(l->seq, 3 + next),
-		    "digest of the next key is malformed");
 }
 
 /* Whether the origin, as it stands in a field, is the name of the key. */
@@ -81,13 +77,6 @@ verify_epochs_open(struct verify_epochs *e, const struct verify_leaf *l,
 }
 
 static bool
-reason_known(struct view v)
-{
-	return view_is(v, "start") || view_is(v, "daily") ||
-	    view_is(v, "demand") || view_is(v, "compromise");
-}
-
-static bool
 is_announced(const struct verify_epoch *before, const struct verify_key *key)
 {
 	uint8_t digest[32];
@@ -109,10 +98,6 @@ check_turn(const struct verify_epoch *before, const struct verify_epoch *e,
 		    "key record is not of epoch %" PRIu64
 		    ", the one after the last",
 		    expected);
-	if (!reason_known(l->field[KEY_REASON].value))
-		verify_report_finding(r, VERIFY_EPOCHS,
-		    verify_at_line(l->seq, 3 + KEY_REASON),
-		    "key record: value malformed");
 	if (!view_is(l->field[KEY_CLEAN].value, e->clean ? "yes" : "no") ||
 	    e->clean == view_is(l->field[KEY_REASON].value, "compromise"))
 		verify_report_finding(r, VERIFY_EPOCHS,

@@ -19,13 +19,9 @@ verify_hold_take(struct verify_control *c, const struct verify_leaf *l,
 	struct verify_hold h = {.seq = l->seq};
 	uint64_t n;
 
-	if (!verify_take_numbers(l, 0, 0, &n, r))
+	if (!verify_take_numbers(l, 0, 0, &n) ||
+	    !text_get_base64_fixed(l->field[2].value, h.commitment, 32))
 		return;
-	verify_take_person(l, 3, r);
-	if (!text_get_base64_fixed(l->field[2].value, h.commitment, 32)) {
-		verify_take_malformed(l, 2, r);
-		return;
-	}
 	c->newest_hold = l->seq;
 	if (n != c->holds + 1) {
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
@@ -46,9 +42,8 @@ verify_hold_release(struct verify_control *c, const struct verify_leaf *l,
 	struct verify_hold *h;
 	uint64_t n;
 
-	if (!verify_take_numbers(l, 0, 0, &n, r))
+	if (!verify_take_numbers(l, 0, 0, &n))
 		return;
-	verify_take_person(l, 1, r);
 	c->newest_hold = l->seq;
 	h = n >= 1 && n <= c->holds ? &c->hold[n - 1] : NULL;
 	if (h == NULL || h->released != 0) {
@@ -73,9 +68,8 @@ verify_hold_approve(struct verify_control *c, const struct verify_leaf *l,
 {
 	struct verify_approve a = {.seq = l->seq};
 
-	if (!verify_take_numbers(l, 0, 0, &a.below, r))
+	if (!verify_take_numbers(l, 0, 0, &a.below))
 		return;
-	verify_take_person(l, 1, r);
 	if (a.below > l->seq)
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "approval of records that come after it");

@@ -245,7 +245,7 @@ check_leaf(struct judge *j)
 		verify_report_finding(j->r, VERIFY_SYNTAX, verify_at(p->index),
 		    "leaf text is of record %" PRIu64, j->leaf.seq);
 	else
-		verify_values(&j->leaf, j->r);
+		verify_values(&j->leaf, VERIFY_SYNTAX, j->r);
 	if (!j->noted) {
 		verify_report_skip(
 		    j->r, VERIFY_PROOF, "there is no signed root");

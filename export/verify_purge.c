@@ -39,37 +39,6 @@ enum policy_field {
 
 /* ---- reading ---- */
 
-static bool
-policy_words(const struct verify_leaf *l, struct verify_policy *p,
-    struct verify_report *r)
-{
-	struct view classes = l->field[POLICY_CLASSES].value;
-	struct view stamp = l->field[POLICY_STAMP].value;
-	uint8_t hash[32];
-	uint64_t after;
-
-	if (!view_is(l->field[POLICY_AFTER].value, "-1")) {
-		if (!verify_take_numbers(
-			l, POLICY_AFTER, POLICY_AFTER, &after, r))
-			return false;
-		p->after = (int64_t)after;
-	}
-	if (p->approvals > 2) {
-		verify_take_malformed(l, POLICY_APPROVALS, r);
-		return false;
-	}
-	p->stamp = view_is(stamp, "yes");
-	if (!p->stamp && !view_is(stamp, "no")) {
-		verify_take_malformed(l, POLICY_STAMP, r);
-		return false;
-	}
-	if (!view_is(classes, "-") && !verify_hex(classes, hash, 32)) {
-		verify_take_malformed(l, POLICY_CLASSES, r);
-		return false;
-	}
-	return true;
-}
-
 /* Names with commas between them. */
 static bool
 is_list(struct view list)
@@ -86,15 +55,18 @@ void
 verify_purge_policy(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
 {
-	struct verify_policy p = {.seq = l->seq, .after = -1};
+	struct verify_policy p = {.seq = l->seq,
+	    .after = -1,
+	    .stamp = view_is(l->field[POLICY_STAMP].value, "yes")};
 	struct view required = l->field[POLICY_REQUIRED].value;
+	uint64_t after, v[2]; /* approvals, quorum */
 
-	if (!verify_take_numbers(
-		l, POLICY_APPROVALS, POLICY_APPROVALS, &p.approvals, r) ||
-	    !verify_take_numbers(
-		l, POLICY_QUORUM, POLICY_QUORUM, &p.quorum, r) ||
-	    !policy_words(l, &p, r))
+	if (!verify_take_numbers(l, POLICY_APPROVALS, POLICY_QUORUM, v))
 		return;
+	p.approvals = v[0];
+	p.quorum = v[1];
+	if (verify_take_numbers(l, POLICY_AFTER, POLICY_AFTER, &after))
+		p.after = (int64_t)after;
 	if (view_is(required, "-"))
 		required.n = 0;
 	else if (!is_list(required))
@@ -157,16 +129,6 @@ take_texts(struct verify_control *c, const struct verify_leaf *l,
 	p->anchor = verify_take_copy(c, l->field[PURGE_ANCHOR].value);
 }
 
-static void
-check_optional(
-    const struct verify_leaf *l, unsigned field, struct verify_report *r)
-{
-	uint64_t n;
-
-	if (!view_is(l->field[field].value, "-"))
-		verify_take_numbers(l, field, field, &n, r);
-}
-
 bool
 verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
     struct verify_report *r)
@@ -175,14 +137,11 @@ verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
 	    .seq = l->seq, .at = l->at, .newest_hold = c->newest_hold};
 	uint64_t v[4]; /* purge, first, last, count */
 
-	if (!verify_take_numbers(l, PURGE_NUMBER, PURGE_COUNT, v, r) ||
-	    !verify_take_numbers(l, PURGE_HELD, PURGE_HELD, &p.held, r) ||
-	    !verify_take_numbers(l, PURGE_POLICY, PURGE_POLICY, &p.policy, r))
+	if (!verify_take_numbers(l, PURGE_NUMBER, PURGE_COUNT, v) ||
+	    !verify_take_numbers(l, PURGE_HELD, PURGE_HELD, &p.held) ||
+	    !verify_take_numbers(l, PURGE_POLICY, PURGE_POLICY, &p.policy) ||
+	    !verify_hex(l->field[PURGE_LEAVES].value, p.leaves, 32))
 		return false;
-	if (!verify_hex(l->field[PURGE_LEAVES].value, p.leaves, 32)) {
-		verify_take_malformed(l, PURGE_LEAVES, r);
-		return false;
-	}
 	p.n = v[0];
 	p.first = v[1];
 	p.last = v[2];
@@ -200,8 +159,6 @@ verify_purge_read(struct verify_control *c, const struct verify_leaf *l,
 		verify_report_finding(r, VERIFY_PURGES, verify_at(l->seq),
 		    "purge over more than %d records", PURGE_SPAN);
 	}
-	check_optional(l, PURGE_HOLD, r);
-	check_optional(l, PURGE_ANCHOR, r);
 	take_texts(c, l, &p);
 	c->purge[c->purges++] = p;
 	return true;

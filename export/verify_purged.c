@@ -6,6 +6,7 @@
 #include "base/crypto.h"
 
 #include "export/verify_purge.h"
+#include "export/verify_values.h"
 
 struct search {
 	const struct verify_control *control; /* with this purge alone */
@@ -85,7 +86,8 @@ verify_purged(const struct verify_leaf *purge,
 	struct search s = {.control = &control, .r = r};
 	const struct verify_purge *p;
 
-	if (!verify_purge_read(&control, purge, r) ||
+	if (!verify_values(purge, VERIFY_CONTROL, r) ||
+	    !verify_purge_read(&control, purge, r) ||
 	    control.purge[0].spans == 0)
 		goto done; /* said */
 	s.leaves = crypto_hash_new();

@@ -250,7 +250,7 @@ check_leaf(struct verify_records *s, const struct verify_record *rec)
 		    verify_at_line(rec->seq, line), "leaf text: %s", why);
 		return false;
 	}
-	verify_values(l, s->report);
+	verify_values(l, VERIFY_SYNTAX, s->report);
 	if (l->seq != rec->seq || l->kind != rec->kind)
 		verify_report_finding(s->report, VERIFY_DERIVED,
 		    verify_at(rec->seq),

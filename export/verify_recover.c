@@ -40,41 +40,6 @@ follows(const struct verify_control *c, const char *origin)
 	    !verify_recover_of_origin(c, origin, &ignored);
 }
 
-static bool
-is_reason(const char *reason)
-{
-	static const char *const words[] = {
-	    "lost", "signer", "fork", "compromise"};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (strcmp(reason, words[i]) == 0)
-			return true;
-	return false;
-}
-
-static bool
-is_digest(const char *hex)
-{
-	uint8_t digest[32];
-
-	return strcmp(hex, "-") == 0 ||
-	    verify_hex(view_text(hex), digest, sizeof(digest));
-}
-
-/* The field that is malformed, or -1. */
-static int
-malformed_field(const struct verify_recover *v)
-{
-	const char *why;
-	struct verify_key key;
-
-	if (!verify_key_parse(view_text(v->vkey), &key, &why))
-		return VKEY;
-	if (!is_digest(v->next))
-		return NEXT;
-	return is_reason(v->reason) ? -1 : REASON;
-}
-
 static void
 judge(const struct verify_control *c, const struct verify_recover *v,
     struct verify_report *r)
@@ -113,15 +78,10 @@ verify_recover_take(struct verify_control *c, const struct verify_leaf *l,
 {
 	struct verify_recover v = {.seq = l->seq};
 	const char *why;
-	int bad;
 
-	if (!verify_take_numbers(l, SIZE, SIZE, &v.size, r))
-		return;
-	if (!text_get_base64_fixed(l->field[ROOT].value, v.root, 32)) {
-		verify_take_malformed(l, ROOT, r);
-		return;
-	}
-	if (!verify_take_room(c, &c->recover, c->recovers, sizeof(v)))
+	if (!verify_take_numbers(l, SIZE, SIZE, &v.size) ||
+	    !text_get_base64_fixed(l->field[ROOT].value, v.root, 32) ||
+	    !verify_take_room(c, &c->recover, c->recovers, sizeof(v)))
 		return;
 	v.old = verify_take_decoded(c, l->field[OLD].value);
 	v.origin = verify_take_decoded(c, l->field[ORIGIN].value);
@@ -133,11 +93,9 @@ verify_recover_take(struct verify_control *c, const struct verify_leaf *l,
 		free_texts(&v);
 		return;
 	}
-	bad = malformed_field(&v);
-	if (bad >= 0)
-		verify_take_malformed(l, (unsigned)bad, r);
-	verify_take_person(l, BY, r);
 	v.has_key = verify_key_parse(view_text(v.vkey), &v.key, &why);
+	if (!v.has_key)
+		verify_take_malformed(l, VKEY, r);
 	judge(c, &v, r);
 	c->recover[c->recovers++] = v;
 }

@@ -73,7 +73,7 @@ verify_segment_open(struct verify_control *c, const struct verify_leaf *l,
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
 		    "open record is not the first, and does not follow a "
 		    "seal");
-	if (!verify_take_numbers(l, number, number, &n, r))
+	if (!verify_take_numbers(l, number, number, &n))
 		return;
 	if (n != c->segments)
 		verify_report_finding(r, VERIFY_CONTROL, verify_at(l->seq),
@@ -95,7 +95,7 @@ verify_segment_seal(struct verify_control *c, const struct verify_leaf *l,
 {
 	uint64_t v[3]; /* segment, first, count */
 
-	if (!verify_take_numbers(l, 0, 2, v, r))
+	if (!verify_take_numbers(l, 0, 2, v))
 		return;
 	if (newest(c) == NULL || newest(c)->sealed || v[0] != c->segments - 1 ||
 	    v[1] != newest(c)->first || v[2] != l->seq + 1 - v[1] ||

@@ -19,17 +19,14 @@ bool verify_take_room(
 char *verify_take_copy(struct verify_control *c, struct view v);
 /* The decoded value of a field; it may hold any byte but NUL. */
 char *verify_take_decoded(struct verify_control *c, struct view token);
-/* Fields from..to are numbers into out[]; else false and a finding. */
-bool verify_take_numbers(const struct verify_leaf *l, unsigned from,
-    unsigned to, uint64_t *out, struct verify_report *r);
-/* The finding that a field has no value of its kind. */
+/* Fields from..to are numbers into out[]; else false: that is said already. */
+bool verify_take_numbers(
+    const struct verify_leaf *l, unsigned from, unsigned to, uint64_t *out);
+/* The finding that a field of the right form has a wrong value. */
 void verify_take_malformed(
     const struct verify_leaf *l, unsigned field, struct verify_report *r);
 /* Whether it has the form of an adapter's name. */
 bool verify_take_name(struct view name);
-/* A finding unless the field tells a user of the system. */
-void verify_take_person(
-    const struct verify_leaf *l, unsigned field, struct verify_report *r);
 /* Takes the next item of a comma list off its front. */
 bool verify_take_item(struct view *list, struct view *item);
 

@@ -109,21 +109,28 @@ is_backwards(const struct verify_leaf *l)
 	    verify_leaf_number(l, 1, &last) && first > last;
 }
 
-void
-verify_values(const struct verify_leaf *l, struct verify_report *r)
+bool
+verify_values(const struct verify_leaf *l, enum verify_check check,
+    struct verify_report *r)
 {
+	const char *name = verify_kind_name(l->kind);
+	bool fit = true;
 	struct view rest;
 
 	if (l->kind >= sizeof(forms) / sizeof(forms[0]) ||
 	    forms[l->kind] == NULL)
-		return;
+		return true;
 	rest = view_text(forms[l->kind]);
-	for (unsigned i = 0; i < l->fields && rest.n > 0; i++)
-		if (!has_form(l->field[i].value, item(&rest, ' ')))
-			verify_report_finding(r, VERIFY_SYNTAX,
-			    verify_at_line(l->seq, 3 + i),
-			    "leaf text: value malformed");
-	if (l->kind == VERIFY_KIND_AUDIT && is_backwards(l))
-		verify_report_finding(r, VERIFY_SYNTAX, verify_at(l->seq),
-		    "leaf text: audit that ends before it begins");
+	for (unsigned i = 0; i < l->fields && rest.n > 0; i++) {
+		if (has_form(l->field[i].value, item(&rest, ' ')))
+			continue;
+		verify_report_finding(r, check, verify_at_line(l->seq, 3 + i),
+		    "%s record: value malformed", name);
+		fit = false;
+	}
+	if (l->kind != VERIFY_KIND_AUDIT || !is_backwards(l))
+		return fit;
+	verify_report_finding(r, check, verify_at(l->seq),
+	    "%s record: ends before it begins", name);
+	return false;
 }

@@ -3,13 +3,18 @@
 
 /*
  * The form of the values of a control record (chancery-journal(5), CONTROL
- * RECORDS), for records that are judged without those around them.
+ * RECORDS), for a record by itself; what those around it ask of it is judged
+ * where it is taken up.
  */
 
 #include "export/verify_leaf.h"
 #include "export/verify_report.h"
 
-/* A finding names the line of a value that has not the form of its field. */
-void verify_values(const struct verify_leaf *l, struct verify_report *r);
+/*
+ * Findings of the check name the lines of values that have not the form of
+ * their field; false when there are any.
+ */
+bool verify_values(const struct verify_leaf *l, enum verify_check check,
+    struct verify_report *r);
 
 #endif

@@ -217,7 +217,7 @@ rules(void **state)
 	static const char number[] = "another number of approvals";
 	static const char covers[] = "names no checkpoint that covers";
 	static const char comma[] = "ends in a comma";
-	static const char malformed[] = "leaf text: value malformed";
+	static const char malformed[] = "record: value malformed";
 	static const struct breach breaches[] = {
 	    {1, "after 3", "after -1", NONE, allow},
 	    {1, "after 3", "after -", NONE, malformed},

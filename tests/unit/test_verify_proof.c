@@ -263,7 +263,7 @@ static void
 values(void **state)
 {
 #define AT "\nsince 1\nuntil 2\n"
-	static const char word[] = "leaf text: value malformed";
+	static const char word[] = "record: value malformed";
 	static const struct {
 		unsigned kind;
 		const char *fields, *finding;
@@ -276,7 +276,7 @@ values(void **state)
 	    {134, "required -\nafter -\n" POLICY_REST, word},
 	    {144, "first 0\nlast 0\nsince 1\nresult whole\n", NULL},
 	    {144, "first 1\nlast 0\nsince 1\nresult whole\n",
-		"leaf text: audit that ends before it begins"},
+		"audit record: ends before it begins"},
 	};
 
 	(void)state;
