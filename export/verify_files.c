@@ -27,41 +27,46 @@ is_database(const char *path)
 	    memcmp(head, magic, sizeof(head)) == 0;
 }
 
-/* The text of a meta row; its length, 0 when there is none. */
-static size_t
+/* The text of a meta row, empty when there is none; false: SQL failed. */
+static bool
 read_meta(sqlite3 *db, const char *name, char *out, size_t len)
 {
 	sqlite3_stmt *s =
 	    db_prepare(db, "SELECT value FROM meta WHERE name = ?1");
 	struct view v = view_of(NULL, 0);
+	int rc = SQLITE_ERROR;
 
 	if (s != NULL &&
-	    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK &&
-	    db_step(s) == SQLITE_ROW)
+	    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK)
+		rc = db_step(s);
+	if (rc == SQLITE_ROW)
 		v = verify_sql_text(s, 0);
 	if (v.n >= len)
 		v.n = 0;
 	if (v.n > 0)
 		memcpy(out, v.p, v.n);
 	out[v.n] = '\0';
-	(void)sqlite3_finalize(s); /* the value tells */
-	return v.n;
+	(void)sqlite3_finalize(s); /* repeats rc */
+	return rc == SQLITE_ROW || rc == SQLITE_DONE;
 }
 
+/* False when it is not there, or SQL failed, which *failed tells. */
 static bool
-read_number(sqlite3 *db, const char *name, uint64_t *out)
+read_number(sqlite3 *db, const char *name, uint64_t *out, bool *failed)
 {
 	char text[24];
 
 	*out = 0;
-	return read_meta(db, name, text, sizeof(text)) > 0 &&
-	    view_to_u64(view_text(text), out) && *out <= INT64_MAX / 256;
+	*failed = !read_meta(db, name, text, sizeof(text));
+	return !*failed && view_to_u64(view_text(text), out) &&
+	    *out <= INT64_MAX / 256;
 }
 
 void
 verify_files_place(const char *path, struct verify_place_of_file *out)
 {
 	char why[256];
+	bool failed;
 	sqlite3 *db;
 
 	memset(out, 0, sizeof(*out));
@@ -69,7 +74,7 @@ verify_files_place(const char *path, struct verify_place_of_file *out)
 	if (db == NULL)
 		return;
 	(void)read_meta(db, "journal", out->journal, sizeof(out->journal));
-	if (!read_number(db, "segment", &out->segment))
+	if (!read_number(db, "segment", &out->segment, &failed))
 		out->journal[0] = '\0';
 	db_close(db);
 }
@@ -108,6 +113,20 @@ open_one(struct verify_file *f, struct verify_report *r)
 	return true;
 }
 
+/* What the file says of its place, as far as it can be read. */
+static bool
+place(struct verify_file *f, struct verify_report *r)
+{
+	bool failed;
+
+	f->placed = read_number(f->db, "segment", &f->segment, &failed) &&
+	    read_number(f->db, "first", &f->first, &failed);
+	if (!failed || verify_sql_broken(f->db))
+		return true; /* the walk tells */
+	verify_report_failure(r, "%s", sqlite3_errmsg(f->db));
+	return false;
+}
+
 static int
 by_segment(const void *a, const void *b)
 {
@@ -131,11 +150,8 @@ verify_files_open(struct verify_files *f, const char *const *paths,
 		struct verify_file *file = &f->file[f->count];
 
 		file->path = paths[f->count];
-		if (!open_one(file, r))
+		if (!open_one(file, r) || !place(file, r))
 			return false;
-		file->placed =
-		    read_number(file->db, "segment", &file->segment) &&
-		    read_number(file->db, "first", &file->first);
 	}
 	qsort(f->file, count, sizeof(*f->file), by_segment);
 	return true;

@@ -41,19 +41,20 @@ static bool
 lost_code(struct check *c)
 {
 	sqlite3_stmt *s = NULL;
-	bool whole;
+	int rc;
 
 	/* Nothing else is read after a failure: the seal may go. */
 	if (sqlite3_set_authorizer(c->db, NULL, NULL) == SQLITE_OK)
 		s = db_prepare(c->db, "PRAGMA quick_check(1)");
-	whole = s != NULL && db_step(s) == SQLITE_ROW &&
-	    view_is(verify_sql_bytes(s, 0), "ok");
-	(void)sqlite3_finalize(s); /* result of the step is known */
-	if (whole)
+	rc = s == NULL ? sqlite3_errcode(c->db) : db_step(s);
+	if (rc == SQLITE_ROW && view_is(verify_sql_bytes(s, 0), "ok"))
 		verify_report_failure(c->r, "the database could not be read");
+	else if (rc != SQLITE_ROW && !verify_sql_broken(c->db))
+		verify_report_failure(c->r, "%s", sqlite3_errmsg(c->db));
 	else
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
 		    "the database cannot be read through");
+	(void)sqlite3_finalize(s); /* result of the step is known */
 	return false;
 }
 
@@ -64,8 +65,7 @@ sql_failed(struct check *c)
 
 	if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE)
 		return lost_code(c);
-	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
-	    code == SQLITE_ERROR || code == SQLITE_MISMATCH)
+	if (verify_sql_broken(c->db))
 		verify_report_finding(c->r, VERIFY_FILE, verify_nowhere(),
 		    "the database cannot be read through: %s",
 		    sqlite3_errmsg(c->db));
@@ -243,7 +243,7 @@ choose_key(struct check *c)
 		judge_given(c);
 }
 
-static void
+static bool
 check_meta(struct check *c)
 {
 	const struct verify_control *open = &c->j->control;
@@ -256,39 +256,44 @@ check_meta(struct check *c)
 	};
 	sqlite3_stmt *s =
 	    db_prepare(c->db, "SELECT value FROM meta WHERE name = ?1");
+	sqlite3_int64 rows, named;
+	int rc = SQLITE_DONE;
 
-	if (s == NULL) {
-		(void)sql_failed(c); /* said; other checks go on */
-		return;
-	}
-	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
-		bool same = sqlite3_bind_text(s, 1, expected[i].name, -1,
-				SQLITE_STATIC) == SQLITE_OK &&
-		    db_step(s) == SQLITE_ROW && expected[i].value != NULL &&
-		    view_is(verify_sql_text(s, 0), expected[i].value);
-
+	for (size_t i = 0;
+	     s != NULL && i < sizeof(expected) / sizeof(expected[0]); i++) {
+		if (sqlite3_bind_text(
+			s, 1, expected[i].name, -1, SQLITE_STATIC) == SQLITE_OK)
+			rc = db_step(s);
 		verify_report_count(c->r, VERIFY_TABLES, 1);
-		if (!same)
+		if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+			break;
+		if (rc == SQLITE_DONE || expected[i].value == NULL ||
+		    !view_is(verify_sql_text(s, 0), expected[i].value))
 			verify_report_finding(c->r, VERIFY_TABLES, verify_at(0),
 			    "table meta: %s is not what the open record says",
 			    expected[i].name);
 		(void)sqlite3_reset(s); /* tells of the step again */
 	}
-	(void)sqlite3_finalize(s);
+	(void)sqlite3_finalize(s); /* repeats rc */
+	if (s == NULL || (rc != SQLITE_ROW && rc != SQLITE_DONE))
+		return sql_failed(c);
 	/*
 	 * Two more tell the place of the file: verify_files_judge(). The
 	 * names are those of the rows: the index may have others.
 	 */
-	if (db_int(c->db, "SELECT COUNT(*) FROM meta NOT INDEXED", 0) != 5 ||
-	    db_int(c->db,
+	if (!read_int(c, "SELECT COUNT(*) FROM meta NOT INDEXED", &rows) ||
+	    !read_int(c,
 		"SELECT COUNT(*) FROM meta NOT INDEXED WHERE name IN"
 		" ('journal', 'origin', 'vkey', 'segment', 'first')",
-		0) != 5)
+		&named))
+		return sql_failed(c);
+	if (rows != 5 || named != 5)
 		verify_report_finding(c->r, VERIFY_TABLES, verify_nowhere(),
 		    "table meta has other rows than the five it must have");
 	if (open->origin != NULL)
 		(void)snprintf(
 		    c->j->origin, sizeof(c->j->origin), "%s", open->origin);
+	return true;
 }
 
 static bool
@@ -406,7 +411,7 @@ read_head(struct check *c)
 				.source = VERIFY_SOURCE_NOTE});
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */
-	if (rows == 0)
+	if (rows == 0 && rc == SQLITE_DONE)
 		verify_report_finding(c->r, VERIFY_HEAD, verify_nowhere(),
 		    "there is no head row");
 	return ok && (rc == SQLITE_DONE || sql_failed(c));
@@ -475,7 +480,7 @@ read_checkpoints(struct check *c, size_t i)
 		ok = take_note(c, note, size, point);
 	}
 	(void)sqlite3_finalize(s); /* result of the steps is known */
-	if (!begins || !ends)
+	if (rc == SQLITE_DONE && (!begins || !ends))
 		verify_report_finding(c->r, VERIFY_SIGNATURES, verify_nowhere(),
 		    "%s: the checkpoint that it %s with is missing",
 		    verify_files_name(file), begins ? "ends" : "begins");
@@ -678,8 +683,7 @@ read_files(struct check *c)
 {
 	for (size_t i = 0; i < c->files.count; i++) {
 		c->db = c->files.file[i].db;
-		check_meta(c);
-		if (!read_head(c) || !read_checkpoints(c, i))
+		if (!check_meta(c) || !read_head(c) || !read_checkpoints(c, i))
 			return false;
 	}
 	return true;

@@ -61,3 +61,12 @@ verify_sql_open(const char *path, char *why, size_t why_len)
 	return db_open(
 	    path, live ? DB_READ : DB_READ_COPY, DB_SYNC_OFF, why, why_len);
 }
+
+bool
+verify_sql_broken(sqlite3 *db)
+{
+	int code = sqlite3_errcode(db) & 0xff;
+
+	return code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
+	    code == SQLITE_ERROR || code == SQLITE_MISMATCH;
+}

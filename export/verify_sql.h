@@ -25,4 +25,10 @@ struct view verify_sql_blob(sqlite3_stmt *s, int column);
 struct view verify_sql_text(sqlite3_stmt *s, int column);
 struct view verify_sql_bytes(sqlite3_stmt *s, int column);
 
+/*
+ * Whether the last failure tells of what is in the file; else of the system:
+ * nothing is known then of what could not be read.
+ */
+bool verify_sql_broken(sqlite3 *db);
+
 #endif

@@ -114,12 +114,112 @@ test_locked(void **state)
 	fix_free(&f);
 }
 
+/* Reads of files from one on fail, that one alone or all after it. */
+static struct {
+	sqlite3_vfs vfs;
+	const sqlite3_io_methods *real;
+	sqlite3_io_methods methods;
+	int result;
+	unsigned left;
+	bool once, failed;
+} disk;
+
+static int
+read_or_fail(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
+{
+	bool fails = disk.left > 0 && --disk.left == 0;
+
+	if (fails || (disk.failed && !disk.once)) {
+		disk.failed = true;
+		return disk.result;
+	}
+	return disk.real->xRead(file, to, n, at);
+}
+
+static int
+open_disk(
+    sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+{
+	sqlite3_vfs *real = vfs->pAppData;
+	int r = real->xOpen(real, name, file, flags, out);
+
+	if (r != SQLITE_OK)
+		return r;
+	assert_true(disk.real == NULL || disk.real == file->pMethods);
+	disk.real = file->pMethods;
+	disk.methods = *file->pMethods;
+	disk.methods.xRead = read_or_fail;
+	file->pMethods = &disk.methods;
+	return r;
+}
+
+/* How many reads there were until all of them could be had. */
+static unsigned
+sweep(const char *path, const char *vkey, int result, bool once)
+{
+	unsigned n = 0;
+	json_t *o;
+	bool again;
+	int status;
+
+	do {
+		disk.left = ++n;
+		disk.result = result;
+		disk.once = once;
+		disk.failed = false;
+		o = run_journal(path, vkey, NULL, 0);
+		status = run_status(o);
+		/* SQLite asks a lock again by itself. */
+		again = status == 0 && once && result == SQLITE_BUSY;
+		if (status != (disk.failed && !again ? 3 : 0) ||
+		    run_found(o, NULL, -1, NULL)) {
+			run_print(o);
+			fail_msg("status %d at read %u", status, n);
+		}
+		json_decref(o);
+	} while (disk.failed);
+	return n;
+}
+
+/* A disk that fails says nothing about what is on it. */
+static void
+test_unread(void **state)
+{
+	char folder[] = "/tmp/verify.XXXXXX", path[160];
+	sqlite3_vfs *real = sqlite3_vfs_find(NULL);
+	struct fix f;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/story.db", folder);
+	fix_init(&f, 7);
+	fix_open(&f);
+	sql = NULL;
+	story(&f);
+	f.note_size = f.n;
+	fix_write(&f, path);
+	disk.vfs = *real;
+	disk.vfs.zName = "failing";
+	disk.vfs.pAppData = real;
+	disk.vfs.xOpen = open_disk;
+	assert_int_equal(sqlite3_vfs_register(&disk.vfs, 1), SQLITE_OK);
+	for (int once = 0; once < 2; once++) {
+		assert_true(sweep(path, f.vkey, SQLITE_IOERR_READ, once) > 10);
+		assert_true(sweep(path, f.vkey, SQLITE_BUSY, once) > 10);
+	}
+	assert_int_equal(sqlite3_vfs_unregister(&disk.vfs), SQLITE_OK);
+	unlink(path);
+	rmdir(folder);
+	fix_free(&f);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_rows),
 	    cmocka_unit_test(test_locked),
+	    cmocka_unit_test(test_unread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
