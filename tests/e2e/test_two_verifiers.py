@@ -597,6 +597,20 @@ class Segments(Judges):
                 status, said = judge(*paths)
                 self.assertEqual(status, 0, said)
 
+    def test_files_in_two_folders(self):
+        folders = [self.folder / "one", self.folder / "two"]
+        paths = []
+        for i, path in enumerate(self.copies[1]):
+            folders[i % 2].mkdir(exist_ok=True)
+            paths.append(shutil.copy(path, folders[i % 2]))
+        for judge in (self.first, self.second):
+            status, said = judge(*paths)
+            self.assertEqual(status, 0, said)
+            status, said = judge(*paths[:1], *paths[2:])
+            self.assertEqual(status, 1, said)
+        self.assertEqual(self.first(*folders)[0], 0)
+        self.assertEqual(self.first(folders[0])[0], 1)
+
     def test_changed(self):
         old, new = self.copies
 
