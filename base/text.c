@@ -53,6 +53,18 @@ text_utf8_valid(struct view v)
 	return true;
 }
 
+bool
+text_is_line(struct view v)
+{
+	if (!text_utf8_valid(v))
+		return false;
+	for (size_t i = 0; i < v.n; i++)
+		if (v.p[i] < 0x20 || v.p[i] == 0x7f ||
+		    (v.p[i] == 0xc2 && v.p[i + 1] < 0xa0))
+			return false;
+	return true;
+}
+
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -11,6 +11,8 @@
 
 /* Strict UTF-8 (RFC 3629): no overlong forms, no surrogates, no NUL. */
 bool text_utf8_valid(struct view v);
+/* Such text without control characters: a terminal shows it on one line. */
+bool text_is_line(struct view v);
 /* Standard base64 with padding (RFC 4648 section 4). */
 void text_put_base64(struct buf *b, const void *p, size_t n);
 /* Strict: padding, alphabet and unused bits are checked. False: b is as was. */

@@ -130,8 +130,9 @@ journal_hold(
 	if (!journal_writable(j))
 		return -1;
 	if (h->matter.n == 0 || h->matter.n > MATTER_MAX ||
-	    !text_utf8_valid(h->matter)) {
-		(void)journal_fail(j, "a matter has 1 to %d bytes", MATTER_MAX);
+	    !text_is_line(h->matter)) {
+		(void)journal_fail(
+		    j, "a matter has 1 to %d bytes of one line", MATTER_MAX);
 		return 1;
 	}
 	if (!hold_get_selector(h->selector, &row.selector)) {

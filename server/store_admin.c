@@ -74,11 +74,7 @@ wrong_line(const char *text)
 		return "is not UTF-8 text";
 	if (characters(v) > NAME_CHARS_MAX)
 		return "is longer than 256 characters";
-	for (size_t i = 0; i < v.n; i++)
-		if (v.p[i] < 0x20 || v.p[i] == 0x7f ||
-		    (v.p[i] == 0xc2 && v.p[i + 1] < 0xa0))
-			return "holds a control character";
-	return NULL;
+	return text_is_line(v) ? NULL : "holds a control character";
 }
 
 static const char *

@@ -228,6 +228,12 @@ malformed(void **state)
 		if (hold_get_selector(view_text(bad[i]), &all))
 			fail_msg("taken: %s", bad[i]);
 	assert_int_equal(journal_hold(f.j, &h, &e), 1);
+	/* Shown to people in a list: one line that no terminal obeys. */
+	h.matter = view_text("m\nhold 2: matter n");
+	assert_int_equal(journal_hold(f.j, &h, &e), 1);
+	assert_non_null(strstr(journal_error(f.j), "of one line"));
+	h.matter = view_text("\x1b[2K");
+	assert_int_equal(journal_hold(f.j, &h, &e), 1);
 	h.matter = view_text("m");
 	h.selector = view_text("{}");
 	assert_int_equal(journal_hold(f.j, &h, &e), 1);
