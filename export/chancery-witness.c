@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/crypto.h"
 #include "base/file.h"
@@ -116,9 +117,17 @@ static struct witness_store *
 open_store(const struct options *o, bool create, char *why)
 {
 	char *path = path_in(o->state, "witness.db");
-	struct witness_store *s =
-	    witness_store_open(path, create, why, WHY_MAX);
+	struct witness_store *s;
 
+	if (!create && access(path, F_OK) != 0 && errno == ENOENT) {
+		(void)snprintf(why, WHY_MAX,
+		    "%s: no state here; make it with `chancery-witness "
+		    "--state %s init NAME`",
+		    o->state, o->state);
+		free(path);
+		return NULL;
+	}
+	s = witness_store_open(path, create, why, WHY_MAX);
 	free(path);
 	return s;
 }
@@ -157,6 +166,9 @@ init(const struct options *o, char **args)
 	char *path;
 	int status = EXIT_SYSTEM;
 
+	if (!witness_name_valid(view_text(args[0])))
+		return complain(EXIT_USAGE,
+		    "NAME has 1 to 255 bytes, and no blank and no \"+\"");
 	if (file_make_dirs(o->state, 0700) != 0) {
 		(void)snprintf(
 		    why, sizeof(why), "%s: %s", o->state, strerror(errno));

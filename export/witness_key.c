@@ -30,8 +30,8 @@ fail(const char *what, const char *reason, char *why, size_t why_len)
 	return false;
 }
 
-static bool
-name_valid(struct view v)
+bool
+witness_name_valid(struct view v)
 {
 	if (v.n == 0 || v.n > NAME_MAX_LEN || !text_utf8_valid(v))
 		return false;
@@ -89,7 +89,7 @@ witness_key_make(const char *path, const char *name, char *why, size_t why_len)
 	struct buf text;
 	bool ok;
 
-	if (!name_valid(view_text(name)))
+	if (!witness_name_valid(view_text(name)))
 		return fail(name, "not the name of a key", why, why_len);
 	crypto_random(seed, sizeof(seed));
 	k = key_new(view_text(name), seed);
@@ -132,7 +132,7 @@ parse(struct view text)
 		return NULL;
 	name = view_of(text.p, (size_t)(plus - text.p));
 	rest = view_of(plus + 1, text.n - name.n - 1);
-	if (name_valid(name) && rest.n > ID_TEXT + 1 &&
+	if (witness_name_valid(name) && rest.n > ID_TEXT + 1 &&
 	    rest.p[ID_TEXT] == '+' &&
 	    text_get_hex(view_of(rest.p, ID_TEXT), id, sizeof(id)) &&
 	    text_get_base64_fixed(

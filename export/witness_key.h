@@ -11,6 +11,8 @@
 
 struct witness_key;
 
+/* Whether a witness may be called that, as C2SP has it. */
+bool witness_name_valid(struct view name);
 /* Makes the file, which must not be there; false with the reason. */
 bool witness_key_make(
     const char *path, const char *name, char *why, size_t why_len);

@@ -320,7 +320,18 @@ class Program(unittest.TestCase):
             for file in w.state.iterdir():
                 self.assertEqual(file.stat().st_mode & 0o777, 0o600, file)
             self.assertEqual(w.state.stat().st_mode & 0o777, 0o700)
+            self.check_name(w.folder / "other")
             self.check_start(w)
+
+    def check_name(self, state):
+        """A slip of the pen leaves nothing behind that is in the way."""
+        for name, status in (("two words", 2), ("a+b", 2), ("", 2),
+                             ("other.example/w", 0)):
+            done = subprocess.run(
+                [program("chancery-witness"), "--state", state, "init", name],
+                capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, status, done)
+            self.assertEqual(state.exists(), status == 0)
 
     def check_start(self, w):
         """What keeps it from serving, it says."""
@@ -330,7 +341,8 @@ class Program(unittest.TestCase):
                 ({"--listen": "nothing:"}, "address:port", 3),
                 ({"--cert": "/nowhere"}, "/nowhere", 3),
                 ({"--key": str(w.cert)}, "certificate and key", 3),
-                ({"--state": str(w.folder)}, "no such file", 3)):
+                ({"--state": str(w.folder)},
+                 "chancery-witness --state %s init NAME" % w.folder, 3)):
             options = {"--state": str(w.state), "--listen": "127.0.0.1:0",
                        "--cert": str(w.cert), "--key": str(w.key), **change}
             done = subprocess.run(
