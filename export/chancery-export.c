@@ -51,7 +51,7 @@ static const char usage_text[] =
     "           [--since TIME] [--until TIME] [-o FILE]\n"
     "       chancery-export evidence [-o FILE] PATH...\n"
     "       chancery-export prove (-f CONF | --journal PATH) [-o FILE]\n"
-    "           [--without-text] SEQ\n"
+    "           [--from VKEY] [--without-text] SEQ\n"
     "       chancery-export keys (-f CONF | --journal PATH) [-o FILE]\n"
     "       chancery-export certificate (-f CONF | --journal PATH) [-o FILE]\n"
     "           [--json] NUMBER\n"
