@@ -133,8 +133,9 @@ def read_chain(text, known, keys=()):   # from a known key on, each proved by th
 def judge_proof(given, text):   # one record, what it discloses, and all from it to the key
     extra, index, hashes, note = re.fullmatch(PROOF, text).groups()
     data, parts, chain = re.fullmatch(EXTRA, unbase64(extra).decode()).groups()
-    known, = [key for key in given.key if key.startswith(note.split("\n")[0] + "+")]
-    keys = read_chain(unbase64(chain).decode(), known) if chain else [parse_key(known)]
+    known = [key for key in given.key if key.startswith(note.split("\n")[0] + "+")]
+    need(len(known) == 1, "a proof shows nothing without its journal's public key: --key")
+    keys = read_chain(unbase64(chain).decode(), *known) if chain else [parse_key(*known)]
     leaf, words = parse_leaf(unbase64(data)), [line.split(" ") for line in parts.split("\n")[:-1]]
     parts = [(int(i), unbase64(salt), unbase64(part)) for _, i, salt, part in words]
     need(leaf.seq == int(index) and sorted({p[0] for p in parts}) == [p[0] for p in parts], "order")
@@ -263,11 +264,11 @@ def read_journal(given, *files):
             f"{len(given.key)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"]),
             *lines]
 # ---- the command ----
+def vkey(text): return parse_key(open(text).read().strip() if os.path.exists(text) else text).text
 def main(words):
     parser = argparse.ArgumentParser(allow_abbrev=False, description="Exit status: 0 all holds, "
                                      "1 something does not, 2 wrong usage, 3 system failed")
-    parser.add_argument("--key", action="append", default=[], help="once for each name",
-        type=lambda key: parse_key(open(key).read().strip() if os.path.exists(key) else key).text)
+    parser.add_argument("--key", action="append", default=[], type=vkey, help="once for each name")
     parser.add_argument("--core", action="store_true", help="this file alone: journals and proofs")
     parser.add_argument("file", nargs="+", help="files of one journal, archives of it, proofs")
     sys.dont_write_bytecode = True

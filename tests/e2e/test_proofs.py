@@ -187,9 +187,14 @@ class Proofs(unittest.TestCase):
         self.both(path, 1, key=other)
         for command in ([program("chancery-verify")],
                         [sys.executable, str(SECOND)]):
-            done = subprocess.run([*command, str(path)], timeout=60,
-                                  capture_output=True, text=True)
-            self.assertEqual(done.returncode, 1, done.stdout)
+            for key, status, words in (
+                    ([], 1, "a proof shows nothing without"),
+                    (["--key", other.replace("+", "-")], 2, "--key")):
+                done = subprocess.run([*command, *key, str(path)], timeout=60,
+                                      capture_output=True, text=True)
+                self.assertEqual(done.returncode, status, done.stdout)
+                self.assertIn(words, done.stdout + done.stderr)
+                self.assertNotIn("lambda", done.stderr)
 
     def test_every_bit(self):
         """Each bit of a proof that is turned is reported by both."""
