@@ -231,6 +231,7 @@ def read_file(j, path, first):      # its own records, which go on after those o
         j.user.append(f.kind < 128)
         j.missing.update([f.seq] if f.parts and not parts else [])
         j.last = f
+    need(len(j.leaves) > first, "no record")
     stray = "SELECT id FROM body WHERE id < ? OR id >= ?"
     need(not db.execute(stray, (first << 8, len(j.leaves) << 8)).fetchone(), "payload of no record")
     more("file", j, db, path, first)

@@ -5,10 +5,12 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import unittest
 
 from chancery import (DOMAIN, ROLE_USERS, ROOT, Chancery, free_port,
                       program)
+from second import SECOND
 
 
 def members(value):
@@ -165,6 +167,14 @@ class Commands(unittest.TestCase):
             # Record 0 tells the next key, and comes with the first start.
             self.assertIsNone(c.cli_json("key", "show")["next"])
             self.assertIn("not announced yet", c.cli("key", "show").stdout)
+            for command, words in (
+                    ([program("chancery-verify")], "no open record"),
+                    ([sys.executable, str(SECOND)], "no record")):
+                done = subprocess.run(
+                    [*command, "--key", c.vkey, str(c.journal.path)],
+                    capture_output=True, text=True, timeout=60)
+                self.assertEqual(done.returncode, 1, done.stdout)
+                self.assertIn(words, done.stdout)
             for path in ("journal", "signer", "chat"):
                 mode = os.stat(c.state / path).st_mode
                 self.assertEqual(stat.S_IMODE(mode) & 0o007, 0, path)
