@@ -124,6 +124,7 @@ place(struct verify_file *f, struct verify_report *r)
 	if (!failed || verify_sql_broken(f->db))
 		return true; /* the walk tells */
 	verify_report_failure(r, "%s", sqlite3_errmsg(f->db));
+	db_close(f->db);
 	return false;
 }
 
