@@ -61,13 +61,16 @@ static void
 explain_unsigned(struct keeper *k)
 {
 	const struct keeper_signing *s = &k->signing;
+	const char *why = s->why;
 
-	if (k->signer.link != NULL && s->compared && s->why[0] == '\0')
-		k->why[0] = '\0';
-	else
+	if (s->silent)
+		why = "the signer does not answer";
+	else if (why[0] == '\0' && (k->signer.link == NULL || !s->compared))
+		why = "the signer is not there";
+	k->why[0] = '\0';
+	if (why[0] != '\0')
 		(void)snprintf(k->why, sizeof k->why,
-		    "what is recorded is not signed: %.700s",
-		    s->why[0] != '\0' ? s->why : "the signer is not there");
+		    "what is recorded is not signed: %.700s", why);
 }
 
 static void

@@ -294,7 +294,7 @@ ask_rotate(struct keeper *k)
 {
 	struct keeper_signing *s = &k->signing;
 
-	s->busy = true;
+	keeper_asked(k);
 	buf_put_u64(ipc_begin(k->signer.link, WIRE_ROTATE), s->epoch + 1);
 	ipc_end(k->signer.link);
 }
@@ -314,7 +314,7 @@ ask_turn(struct keeper *k)
 		keeper_storage_failed(k);
 		return;
 	}
-	s->busy = true;
+	keeper_asked(k);
 	s->asked_size = size;
 	out = ipc_begin(k->signer.link, WIRE_TURN);
 	buf_put_u64(out, k->turn.epoch);

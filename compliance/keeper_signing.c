@@ -19,6 +19,7 @@
 #define RETRY_MS 2000    /* after a refusal */
 #define STORE_MS 200     /* a note waits so long for a commit to ride on */
 #define PUBLISH_MS 10000 /* between checkpoint rows under load */
+#define SILENT_MS 5000   /* an answer takes no such time */
 
 void
 keeper_doom(struct keeper *k, const char *fmt, ...)
@@ -184,12 +185,33 @@ keeper_put_request(
 }
 
 void
+keeper_asked(struct keeper *k)
+{
+	k->signing.busy = true;
+	k->signing.silent = false;
+	k->signing.asked_ms = uv_now(&k->loop);
+}
+
+/* The beats come by at the latest. */
+static void
+watch_signer(struct keeper *k)
+{
+	struct keeper_signing *s = &k->signing;
+
+	if (!s->busy || s->silent || uv_now(&k->loop) - s->asked_ms < SILENT_MS)
+		return;
+	s->silent = true;
+	keeper_update(k);
+}
+
+void
 keeper_sign(struct keeper *k)
 {
 	struct keeper_signing *s = &k->signing;
 	struct buf proof;
 	uint64_t size;
 
+	watch_signer(k);
 	if (!s->compared || s->busy || k->signer.link == NULL ||
 	    (s->resting && !k->stopping && !keeper_rolling(k)) ||
 	    !journal_writable(k->journal) || keeper_keys_step(k))
@@ -204,7 +226,7 @@ keeper_sign(struct keeper *k)
 		keeper_storage_failed(k);
 		return;
 	}
-	s->busy = true;
+	keeper_asked(k);
 	s->asked_size = size;
 	journal_root(k->journal, s->asked_root);
 	keeper_put_request(k, &proof, ipc_begin(k->signer.link, WIRE_SIGN));
@@ -313,10 +335,10 @@ on_note(struct keeper *k, struct view payload)
 	}
 	s->size = size;
 	memcpy(s->root, s->asked_root, sizeof s->root);
-	if (s->why[0] != '\0') {
-		s->why[0] = '\0';
+	s->why[0] = '\0';
+	s->silent = false;
+	if (k->why[0] != '\0')
 		keeper_update(k);
-	}
 	if (publish) {
 		s->published_ms = uv_now(&k->loop);
 		if (size > s->publish_above)
@@ -368,6 +390,7 @@ on_refused(struct keeper *k, struct view payload)
 		    (const char *)why.p);
 	(void)snprintf(
 	    s->why, sizeof s->why, "%.*s", (int)why.n, (const char *)why.p);
+	s->silent = false;
 	rest(k, RETRY_MS);
 	keeper_keys_refused(k, s->why);
 	keeper_update(k);
@@ -390,7 +413,7 @@ void
 keeper_signer_down(struct keeper *k)
 {
 	k->signing.told = k->signing.compared = false;
-	k->signing.busy = k->signing.resting = false;
+	k->signing.busy = k->signing.resting = k->signing.silent = false;
 	(void)uv_timer_stop(&k->rest_timer); /* always 0 */
 	if (k->stopping)
 		keeper_end(k);

@@ -117,11 +117,13 @@ struct keeper_settling {
 
 /* What is known of the signer and of the head that it works on. */
 struct keeper_signing {
-	bool told;     /* the signer said what it signed last */
-	bool compared; /* and that agrees with the journal */
-	bool busy;     /* a request is out */
-	bool resting;  /* between two requests */
-	uint64_t size; /* signed last */
+	bool told;         /* the signer said what it signed last */
+	bool compared;     /* and that agrees with the journal */
+	bool busy;         /* a request is out, */
+	uint64_t asked_ms; /* since this loop time, */
+	bool silent;       /* which is long */
+	bool resting;      /* between two requests */
+	uint64_t size;     /* signed last */
 	uint8_t root[TREE_HASH_LEN];
 	uint64_t asked_size;
 	uint8_t asked_root[TREE_HASH_LEN];
@@ -273,6 +275,8 @@ void keeper_doom(struct keeper *k, const char *fmt, ...)
 void keeper_compare(struct keeper *k);
 /* Sends the newest head to the signer when it has time. */
 void keeper_sign(struct keeper *k);
+/* A request went out. */
+void keeper_asked(struct keeper *k);
 /* The proof of asked_size and asked_root, as the signer reads it. */
 void keeper_put_request(
     const struct keeper *k, const struct buf *proof, struct buf *out);

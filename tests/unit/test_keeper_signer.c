@@ -127,6 +127,26 @@ unsigned_is_told(void **state)
 	teardown(&f);
 }
 
+/* One that lives and does not answer is no better. */
+static void
+silent_signer_is_told(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f, NULL);
+	f.conf.beat_s = 1;
+	up(&f);
+	wait_note(&f, 2);
+	link_test(&f, "engine", &f.engine);
+	wait_state(&f.engine, true, "");
+	assert_int_equal(kill(f.signer.pid, SIGSTOP), 0);
+	wait_state(&f.engine, true, "does not answer");
+	assert_int_equal(kill(f.signer.pid, SIGCONT), 0);
+	wait_state(&f.engine, true, "");
+	teardown(&f);
+}
+
 /* Why the keeper refuses, with the signer at hand. */
 static void
 refusal(struct fixture *f, char *why, size_t why_len)
@@ -576,6 +596,7 @@ main(void)
 	    cmocka_unit_test(stop_signs_the_last_record),
 	    cmocka_unit_test(signer_ends_without_a_link),
 	    cmocka_unit_test(unsigned_is_told),
+	    cmocka_unit_test(silent_signer_is_told),
 	    cmocka_unit_test(restored_backup_is_refused),
 	    cmocka_unit_test(fork_is_refused),
 	    cmocka_unit_test(signer_folder_in_use),
