@@ -127,7 +127,13 @@ class Audit(unittest.TestCase):
         """Of records that there never were the keeper records nothing."""
         extra = "journal { beat-s = 3600 }\naudit { period-s = 0 }\n"
         with Chancery(extra=extra) as c:
-            fill(c)
+            c.init()
+            c.start()
+
+            def at_rest(_):
+                told = c.cli_json("status")["journal"]
+                return told["signed"] == told["size"]
+            c.journal.wait(at_rest, "the head is not signed")
             db = sqlite3.connect(c.journal.path)
             with db:
                 db.execute("DROP TRIGGER head_update")
