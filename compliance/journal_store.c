@@ -386,9 +386,10 @@ journal_truncate(struct journal *j)
 	int finished = journal_finish_purge(j);
 
 	/* What was purged here goes, whatever became of another file. */
-	if (db_checkpoint_truncate(j->db) != 0)
+	if (db_checkpoint_truncate(j->db) == 0)
+		j->wal_pages = 0;
+	else if (finished == 0)
 		return journal_fail_sql(j, "truncation of the WAL");
-	j->wal_pages = 0;
 	return finished;
 }
 

@@ -98,6 +98,8 @@ keeper_truncate(uv_timer_t *timer)
 	}
 	if (!journal_undone(k->journal)) {
 		/* A reader is in the way, which is nothing to tell. */
+		s->truncate_ms = 0;
+		end_alarm(k, NEWEST);
 		(void)uv_timer_start(timer, keeper_truncate, TRUNCATE_MS, 0);
 		return;
 	}
