@@ -496,6 +496,8 @@ static bool
 take_archives(
     struct certificate *c, const struct verify_archive *archives, size_t count)
 {
+	size_t n = 0;
+
 	c->archive = calloc(count + 1, sizeof *c->archive);
 	if (c->archive == NULL) {
 		verify_report_failure(c->r, "out of memory");
@@ -504,7 +506,8 @@ take_archives(
 	for (size_t i = 0; i < count; i++)
 		if (archives[i].path != NULL &&
 		    strcmp(archives[i].origin, c->origin) == 0)
-			c->archive[c->sources++] = &archives[i];
+			c->archive[n++] = &archives[i];
+	c->sources = n;
 	return true;
 }
 
