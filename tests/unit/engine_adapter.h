@@ -97,6 +97,7 @@ static const char engine_adapter[] =
     "        if len(events) == 1 and bad_now('early'):\n"
     "            say({'type': 'receipt', 'batch': 1, 'count':"
     " batch['count'], 'root': batch['root'], 'state': 'sent'})\n"
+    "            time.sleep(1000)\n"
     "        if len(events) == 1 and bad_now('error-early'):\n"
     "            say({'type': 'error', 'batch': 1, 'reason': 'disk full'})\n"
     "            skip = True\n"

@@ -46,7 +46,7 @@
 
 #define ORIGIN "example.test/journal/0a1b2c3d"
 #define UUID "0a1b2c3d-0000-4000-8000-000000000001"
-#define WAIT_MS 8000
+#define WAIT_MS 60000
 
 /* One end of a link, or the parent's end of a role's control channel. */
 struct end {

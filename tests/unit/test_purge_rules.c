@@ -265,7 +265,8 @@ anchors_cover_the_acknowledgements(void **state)
 		    0);
 	sign_head(&w.f, true);
 	w.rules.signed_size = w.rules.applied = journal_size(w.f.j);
-	w.rules.now += US_PER_S;
+	w.rules.now =
+	    time_of(&w.f, journal_size(w.f.j) - 1) + AFTER_S * US_PER_S;
 	allowed(&w);
 	w.range[0].last = 18;
 	refuses(&w, NO_ANCHOR "(1 witnesses are needed)");
