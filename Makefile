@@ -224,6 +224,16 @@ fuzz: setup
 	    $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=0 \
 	    $$t.corpus || exit 1; done
 
+# Unit programs with the roles that they fork, and the command line tools.
+# valgrind gives nobody a lower limit of descriptors: it begins as low as roles.
+VALGRIND = valgrind -q --error-exitcode=99 --leak-check=full \
+	--show-leak-kinds=definite --errors-for-leak-kinds=definite
+valgrind:
+	@tests/setup valgrind
+	@$(MAKE) --no-print-directory -j2 B=dev all unit-programs
+	@ulimit -n 64 && CHANCERY_WRAP='$(VALGRIND)' tests/run --unit
+	@CHANCERY_WRAP='$(VALGRIND)' tests/run --e2e test_cli test_proofs
+
 lint:
 	@tests/lint
 
@@ -263,7 +273,7 @@ faults: setup
 
 help:
 	@echo "all (B=dev|asan|release) check demo demo-server bench fuzz faults"
-	@echo "lint install (DESTDIR= PREFIX=) unit setup clean"
+	@echo "lint valgrind install (DESTDIR= PREFIX=) unit setup clean"
 
 clean:
 	rm -rf .build
@@ -271,5 +281,5 @@ clean:
 -include $(shell find .build $(OUT) -name '*.d' 2>/dev/null)
 
 .PHONY: all setup check compile unit unit-programs demo demo-server bench \
-	bench-programs fuzz faults lint install help clean FORCE
+	bench-programs fuzz faults valgrind lint install help clean FORCE
 .SECONDARY:

@@ -12,6 +12,7 @@ import os
 import pathlib
 import random
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ from sip import Hub, family  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("CHANCERY_BUILD", ".build/dev")).resolve()
+WRAP = shlex.split(os.environ.get("CHANCERY_WRAP", ""))  # see tests/run
 DOMAIN = "example.test"
 ROLE_USERS = ('users { server = "#61001" keeper = "#61002" signer = "#61003" '
               'engine = "#61004" adapter = "#61005" '
@@ -329,9 +331,10 @@ class Chancery:
 
     def run(self, name, *args, check=True, text=True, **kwargs):
         """Runs one of our programs to its end; CompletedProcess."""
-        kwargs.setdefault("timeout", 120)
-        done = subprocess.run([program(name), *map(str, args)], text=text,
-                              capture_output=True, **kwargs)
+        wrap = WRAP if name != "chanceryd" else []
+        kwargs.setdefault("timeout", 600 if wrap else 120)
+        done = subprocess.run([*wrap, program(name), *map(str, args)],
+                              text=text, capture_output=True, **kwargs)
         if check and done.returncode != 0:
             raise AssertionError("%s %s: exit %d\n%s%s" % (
                 name, " ".join(map(str, args)), done.returncode,
