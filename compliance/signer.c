@@ -219,7 +219,7 @@ read_state(struct signer *s, char *why, size_t why_len)
 	if (file_read(s->state_path, FILE_MAX, &text) != 0) {
 		r = fail(why, why_len,
 		    "%s: %s; without it nobody knows what was signed last. "
-		    "restore it, or make it from the newest checkpoint that "
+		    "Restore it, or make it from the newest checkpoint that "
 		    "anybody holds: chancery recover --signer-state NOTE",
 		    s->state_path, strerror(errno));
 	} else if (!parse_state(buf_view(&text), &body, &machine) ||

@@ -76,9 +76,12 @@ show_adapter(const json_t *a)
 	if (text(a, "oldest")[0] != '\0')
 		(void)printf(" since %s", text(a, "oldest"));
 	(void)putchar('\n');
-	if (text(a, "failure")[0] != '\0')
-		(void)printf("\tfailure       %s (%lld in a row)\n",
-		    text(a, "failure"), number(a, "failures"));
+	if (text(a, "failure")[0] == '\0')
+		return;
+	(void)printf("\tfailure       %s", text(a, "failure"));
+	if (number(a, "failures") > 0) /* else nothing that is the adapter's */
+		(void)printf(" (%lld in a row)", number(a, "failures"));
+	(void)putchar('\n');
 }
 
 void
