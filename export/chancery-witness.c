@@ -36,6 +36,7 @@ struct options {
 
 static const char usage_text[] =
     "usage: chancery-witness --state DIR init NAME\n"
+    "       chancery-witness --state DIR vkey\n"
     "       chancery-witness --state DIR add-log VKEY [NEXT]\n"
     "       chancery-witness --state DIR list\n"
     "       chancery-witness --state DIR conflicts\n"
@@ -184,6 +185,19 @@ init(const struct options *o, char **args)
 	witness_key_free(k);
 	free(path);
 	witness_store_close(s);
+	return status;
+}
+
+static int
+vkey(const struct options *o, char **args)
+{
+	char why[WHY_MAX] = "";
+	struct witness_key *k = load_key(o, why);
+	int status;
+
+	(void)args;
+	status = k == NULL ? complain(EXIT_SYSTEM, why) : print_vkey(k);
+	witness_key_free(k);
 	return status;
 }
 
@@ -396,6 +410,7 @@ static const struct command {
 	int (*run)(const struct options *, char **);
 } commands[] = {
     {"init", 1, 1, init},
+    {"vkey", 0, 0, vkey},
     {"add-log", 1, 2, add_log},
     {"list", 0, 0, list},
     {"conflicts", 0, 0, conflicts},

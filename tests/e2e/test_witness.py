@@ -308,11 +308,12 @@ class Program(unittest.TestCase):
                     (("add-log", Log("c.test/log").vkey(), "12"), 2),
                     (("add-log",), 2), (("list", "x"), 2), (("serve",), 2),
                     (("no-such",), 2), ((), 2), (("--help",), 0),
-                    (("init", "other.example/w"), 3)):
+                    (("vkey", "x"), 2), (("init", "other.example/w"), 3)):
                 done = w.run(*args, check=False)
                 self.assertEqual(done.returncode, status, (args, done))
                 if status:
                     self.assertTrue(done.stderr)
+            self.assertEqual(w.run("vkey").stdout, w.vkey + "\n")
             # Known from now on, without a restart.
             added = Log("b.test/log").grow(5)
             self.assertEqual(w.post(
