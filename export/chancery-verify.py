@@ -63,7 +63,7 @@ def parse_leaf(data):   # a record: numbers, commitments to its parts, fields un
 def check_parts(leaf, parts, whole=True):   # it commits to these payloads (number, salt, data)
     need(not whole or [p[0] for p in parts] in ([], [*range(len(leaf.parts))]), "parts are missing")
     need(all(len(salt) == 32 and sha(b"part/1\n", salt, data) == leaf.parts[i]
-             for i, salt, data in parts), f"record {leaf.seq}: commitment")
+             for i, salt, data in parts), "commitment")
     more("payloads", leaf, parts)
 # ---- TREE: RFC 6962, section 2.1 ----
 def root(low, high, leaves, known, first=0, outside=(), way_up=False):
@@ -120,7 +120,7 @@ BLOCK = f"leaf (.+)\nleft((?: {HASH})*)\nright((?: {HASH})*)\nnote (.+)\n"
 def prove(leaves, hashes, note, keys, way_up=False):    # that they are under its signed root
     (_, size, signed), outside = read_note(note, keys), [*map(unbase64, hashes)]
     need(leaves[-1].seq < size and signed == root(0, size, [
-        leaf.hash for leaf in leaves], {}, leaves[0].seq, outside, way_up) and not outside, "proof")
+        leaf.hash for leaf in leaves], {}, leaves[0].seq, outside, way_up) and not outside, "root")
     return size
 def read_chain(text, known, keys=()):   # from a known key on, each proved by the one before it
     need(re.fullmatch(f"chancery/keys/1\n(?:{BLOCK})+", text), "key chain malformed")
@@ -138,7 +138,7 @@ def judge_proof(given, text):   # one record, what it discloses, and all from it
     keys = read_chain(unbase64(chain).decode(), *known) if chain else [parse_key(*known)]
     leaf, words = parse_leaf(unbase64(data)), [line.split(" ") for line in parts.split("\n")[:-1]]
     parts = [(int(i), unbase64(salt), unbase64(part)) for _, i, salt, part in words]
-    need(leaf.seq == int(index) and sorted({p[0] for p in parts}) == [p[0] for p in parts], "order")
+    need(leaf.seq == int(index) and sorted({p[0] for p in parts}) == [p[0] for p in parts], "place")
     prove([leaf], hashes.split(), note.encode(), keys, way_up=True)
     check_parts(leaf, parts, whole=False)
     more("proof", given, leaf, parts)
@@ -149,7 +149,7 @@ def read_proof(given, path):
 # ---- a journal: CONTROL RECORDS, REMOVING PAYLOADS; j.of has those before, by kind ----
 def expect(f, **fields):    # a record says this, and nothing else, in these of its fields
     for name, value in fields.items():
-        need(getattr(f, name) == value, f"record {f.seq}, {f.title}: {name} is not {value}")
+        need(getattr(f, name) == value, f"{f.title}: {name} is not {value}")
 def check_control(j, f):
     of, adapter, opened = j.of, getattr(f, "adapter", ""), (j.of["open"] or [f])[-1]
     if f.title in ("key", "recover") or f.seq == 0: j.keys = next_key(j.keys, f)
@@ -219,18 +219,20 @@ def read_file(j, path, first):      # its own records, which go on after those o
     rows = db.execute("SELECT seq, at, kind, bytes, id & 255, salt, data FROM leaf LEFT JOIN body "
         "ON id BETWEEN seq << 8 AND seq << 8 | 255 WHERE seq >= ? ORDER BY seq, id", (first,))
     for row, group in itertools.groupby(rows, lambda row: row[:4]):
-        try: f, parts = parse_leaf(row[3]), [part[4:] for part in group if part[4] is not None]
-        except (ValueError, AttributeError) as e: raise ValueError(f"record {row[0]}: leaf, {e}")
-        need(row[:3] == (f.seq, f.at, f.kind) and f.seq == len(j.leaves) and (
-            f.title == "open") == (f.seq == first) == (j.last.title == "seal"), "place")
-        need(f.at > j.last.at and (not f.behind or f.at == j.last.at + 1 or f.seq == 0), "time")
-        check_parts(f, parts)
-        more("record", j, f, parts)
-        if f.kind > 127: check_control(j, f)
-        j.leaves.append(f.hash)
-        j.user.append(f.kind < 128)
-        j.missing.update([f.seq] if f.parts and not parts else [])
-        j.last = f
+        try:
+            f, parts = parse_leaf(row[3]), [part[4:] for part in group if part[4] is not None]
+            need(row[:3] == (f.seq, f.at, f.kind) and f.seq == len(j.leaves) and (
+                f.title == "open") == (f.seq == first) == (j.last.title == "seal"), "place")
+            need(f.at > j.last.at and (not f.behind or f.at == j.last.at + 1 or f.seq == 0), "time")
+            check_parts(f, parts)
+            more("record", j, f, parts)
+            if f.kind > 127: check_control(j, f)
+            j.leaves.append(f.hash)
+            j.user.append(f.kind < 128)
+            j.missing.update([f.seq] if f.parts and not parts else [])
+            j.last = f
+        except (ValueError, LookupError, AttributeError, TypeError) as e:
+            raise ValueError(f"record {row[0]}: {e}")
     need(len(j.leaves) > first, "no record")
     stray = "SELECT id FROM body WHERE id < ? OR id >= ?"
     need(not db.execute(stray, (first << 8, len(j.leaves) << 8)).fetchone(), "payload of no record")
@@ -264,7 +266,6 @@ def read_journal(given, *files):
     return [f"{len(j.leaves)} records, signed up to {j.signed}, freshness unknown, keys given: "
             f"{len(given.key)}", *(f"gap, declared by record {f.seq}" for f in j.of["recover"]),
             *lines]
-# ---- the command ----
 def vkey(text): return parse_key(open(text).read().strip() if os.path.exists(text) else text).text
 def main(words):
     parser = argparse.ArgumentParser(allow_abbrev=False, description="Exit status: 0 all holds, "
@@ -278,8 +279,7 @@ def main(words):
             "chancery_anchors", "chancery_certificates", "chancery_archives", "chancery_tables"]):
         for point, add in vars(chapter).items(): POINTS[point].append(add)
     more("options", parser)
-    given = parser.parse_args(words)
-    todo = more("take", given)      # what a chapter judges by itself; it is not in file any more
+    todo = more("take", given := parser.parse_args(words))  # what a chapter takes out of file
     todo += [(read_proof, path) for path in given.file if path.endswith(".tlog-proof")]
     journal = {path for path in given.file if not path.endswith(".tlog-proof")}
     if journal: todo += [(read_journal, *sorted(journal, key=lambda path: (

@@ -96,7 +96,7 @@ def record(core, j, f, parts):
     for told in j.of["conflict"][-1:]:  # behind a proof comes a new name, maybe the clock first
         core.need(told.proof == "no" or f.title == "recover" or j.of["recover"][-1:] and
                   j.of["recover"][-1].seq > told.seq or (f.title, f.seq) == ("clock", told.seq + 1),
-                  f"record {f.seq}: after a proof of another history")
+                  "after a proof of another history")
     if f.title == "policy":
         core.need(re.fullmatch(ADAPTERS, f.required), "policy: malformed")
         f.keys = [] if f.witnesses == "-" else [

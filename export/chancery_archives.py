@@ -157,15 +157,16 @@ def known(core, given):     # keys of epochs, without the journal
             ] + sorted(chain, key=lambda key: key.start)
 
 def read_record(core, given, e):        # leaf and payloads, which are those that it commits to
-    try: leaf = core.parse_leaf(e["leaf"].encode())
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"record {e['seq']}: leaf, {error}")
-    parts = [(i, core.unbase64(salt), part) for i, (salt, part) in enumerate(e["parts"])]
-    core.check_parts(leaf, parts)
-    core.more("proof", given, leaf, parts)
-    core.need((leaf.seq, leaf.kind) == (e["seq"], e["kind"]), "number and kind are of another leaf")
-    core.need(e["purged"] == (bool(leaf.parts) and not parts), f"record {leaf.seq}: purged or not")
-    return leaf, [data for _, _, data in parts]
+    try:
+        leaf = core.parse_leaf(e["leaf"].encode())
+        parts = [(i, core.unbase64(salt), part) for i, (salt, part) in enumerate(e["parts"])]
+        core.check_parts(leaf, parts)
+        core.more("proof", given, leaf, parts)
+        core.need((leaf.seq, leaf.kind) == (e["seq"], e["kind"]), "number or kind of another leaf")
+        core.need(e["purged"] == (bool(leaf.parts) and not parts), "purged or not")
+        return leaf, [data for _, _, data in parts]
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ValueError(f"record {e['seq']}: {error}")
 
 def check_header(core, h, leaves, keys):
     core.need((h.first, h.last) == (leaves[0].seq, leaves[-1].seq) and h.version == 1 and

@@ -103,14 +103,14 @@ def record(core, j, f, parts):
     bootid, known = getattr(j, "clock", ("", 0))
     offset, anew = f.at - f.boottime, bootid != f.bootid    # after a start nothing is known
     if f.title == "clock":
-        core.need(f.behind or f.new == offset, f"record {f.seq}: clock record is not of its time")
+        core.need(f.behind or f.new == offset, "clock record is not of its time")
         core.need(f.old == (f.new if anew else known) and (anew or abs(f.new - f.old) > 250000),
-                  f"record {f.seq}: clock record of no step")
+                  "clock record of no step")
         offset = f.new
     elif f.behind:
-        core.need(not anew, f"record {f.seq}: clock record is missing")
+        core.need(not anew, "clock record is missing")
         offset = known
-    else: core.need(anew or abs(offset - known) <= 250000, f"record {f.seq}: the clock was set")
+    else: core.need(anew or abs(offset - known) <= 250000, "the clock was set")
     j.clock = f.bootid, offset
 # ---- PARTS: a payload is one compact JSON object of its kind ----
 KINDS = " join leave post history delivery room member user".split(" ")
@@ -143,7 +143,7 @@ def check_payload(core, f, i, data):
               i > (f.kind == 3) or said["v"] == 1 and said["v"] is not True) and (
               i or int(ID.fullmatch(said["id"])[1]) < 2**63 and said["type"] == (
                   KINDS[f.kind] if f.kind < len(KINDS) else said["type"])),
-              f"record {f.seq}, part {i}: not one compact JSON object of its kind")
+              f"part {i}: not one compact JSON object of its kind")
 
 def payloads(core, leaf, parts):    # of a journal, an archive or a proof
     for i, _, data in parts: check_payload(core, leaf, i, data)

@@ -162,6 +162,25 @@ class TwoVerifiers(Judges):
         self.assertEqual(self.disagreements, [])
         self.assertEqual(set(self.tally), {1})
 
+    def test_the_record_is_named(self):
+        path = self.folder / "named.db"
+        for i, change in enumerate((
+                "UPDATE body SET data = X'78' WHERE id = (SELECT MAX(id) FROM "
+                "body WHERE id >> 8 = %d)",
+                "UPDATE leaf SET at = at + 1 WHERE seq = %d",
+                "UPDATE leaf SET bytes = X'78' WHERE seq = %d")):
+            shutil.copy(self.source, path)
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                unguard(db)
+                newest, = db.execute(
+                    "SELECT MAX(id >> 8) FROM body").fetchone()
+                db.execute(change % newest)
+            for judge in (self.first, self.second):
+                with self.subTest(change=i, judge=judge.__name__):
+                    status, said = judge(path)
+                    self.assertEqual(status, 1)
+                    self.assertRegex(said, r"\brecord %d\b" % newest)
+
     def test_live_journal(self):
         """With its write-ahead log beside it."""
         folder = self.folder / "live"
