@@ -218,6 +218,26 @@ bad(void **state)
 	none_holds(later, &later_key);
 }
 
+/* A proof of record 1: it holds, or is found to be wrong in this. */
+static void
+assert_proof(struct fix *f, const char *finding)
+{
+	struct verify_key own;
+	const char *why;
+	struct buf text;
+	char *said;
+	int status;
+
+	assert_true(verify_key_parse(view_text(f->vkey), &own, &why));
+	buf_init(&text);
+	fix_proof(&text, f, 1);
+	said = report(buf_view(&text), &own, &status);
+	assert_int_equal(status, finding != NULL);
+	assert_non_null(strstr(said, finding == NULL ? "shown: " : finding));
+	free(said);
+	buf_release(&text);
+}
+
 /* What the leaf commits to, and no payload of the record's kind. */
 static void
 payloads(void **state)
@@ -235,25 +255,12 @@ payloads(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		struct verify_key own;
-		const char *why;
-		struct buf text;
 		struct fix f;
-		char *said;
-		int status;
 
 		fix_init(&f, 7);
 		fix_open(&f);
 		fix_event(&f, 2, all[i].envelope, NULL);
-		assert_true(verify_key_parse(view_text(f.vkey), &own, &why));
-		buf_init(&text);
-		fix_proof(&text, &f, 1);
-		said = report(buf_view(&text), &own, &status);
-		assert_int_equal(status, all[i].finding != NULL);
-		assert_non_null(strstr(
-		    said, all[i].finding == NULL ? "shown: " : all[i].finding));
-		free(said);
-		buf_release(&text);
+		assert_proof(&f, all[i].finding);
 		fix_free(&f);
 	}
 }
@@ -281,25 +288,12 @@ values(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		struct verify_key own;
-		const char *why;
-		struct buf text;
 		struct fix f;
-		char *said;
-		int status;
 
 		fix_init(&f, 7);
 		fix_open(&f);
 		fix_control(&f, all[i].kind, "%s", all[i].fields);
-		assert_true(verify_key_parse(view_text(f.vkey), &own, &why));
-		buf_init(&text);
-		fix_proof(&text, &f, 1);
-		said = report(buf_view(&text), &own, &status);
-		assert_int_equal(status, all[i].finding != NULL);
-		assert_non_null(strstr(
-		    said, all[i].finding == NULL ? "shown: " : all[i].finding));
-		free(said);
-		buf_release(&text);
+		assert_proof(&f, all[i].finding);
 		fix_free(&f);
 	}
 }
